@@ -1,0 +1,1 @@
+//! Measurement formats, fitting and error statistics.

@@ -1,0 +1,2 @@
+//! The `supernode` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Coefficients of one chip and one stack.

@@ -1,0 +1,96 @@
+//! A chip: a package of one or more ranks, each with its own compute, memory and ports.
+
+use crate::evidence::{Fact, Grade};
+use std::collections::BTreeMap;
+use units::{Bytes, BytesPerSecond, Dtype, FlopPerSecond, Seconds, SquareMillimetres, Watts};
+
+/// A package as it is bought and counted.
+///
+/// A *rank* is what software sees as one device. An Ascend 910C package is two ranks (its two dies have their own
+/// memory and ports); an NVIDIA B200 package is one rank although it holds two dies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chip {
+    /// Catalog key, for example `ascend-910c`.
+    pub id: String,
+    /// The vendor's name for it.
+    pub name: String,
+    /// Who makes it.
+    pub vendor: String,
+    /// Micro-architecture family, for example `hopper` or `davinci`; coefficients transfer best inside one.
+    pub family: String,
+    /// Other names that resolve to it.
+    pub aliases: Vec<String>,
+    /// Ranks in one package.
+    pub ranks: u32,
+    /// One of them.
+    pub rank: Rank,
+    /// One-direction bandwidth and latency between two ranks of one package, where there are two.
+    pub package_link: Option<(Fact<BytesPerSecond>, Fact<Seconds>)>,
+    /// Thermal design power of the package.
+    pub tdp: Option<Fact<Watts>>,
+    /// Power of the package when nothing runs.
+    pub idle: Option<Fact<Watts>>,
+    /// Logic die area of the package, which export rules count.
+    pub die_area: Option<Fact<SquareMillimetres>>,
+    /// Sum of both directions of all chip-to-chip ports of the package.
+    pub interconnect_bidirectional: Option<Fact<BytesPerSecond>>,
+    /// Kernel profiles to price operators with, nearest first: its own if it has been measured, else its relatives'.
+    pub kernels: Vec<String>,
+}
+
+/// One device as software sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rank {
+    /// Dense peak of the matrix units by the format multiplied.
+    pub matrix: BTreeMap<Dtype, Fact<FlopPerSecond>>,
+    /// Peak of the vector units in 32-bit (or the widest stated) arithmetic.
+    pub vector: Option<Fact<FlopPerSecond>>,
+    /// Streaming multiprocessors, AI cores or compute units.
+    pub cores: Fact<u32>,
+    /// Last-level on-chip cache.
+    pub l2: Fact<Bytes>,
+    /// Usable device memory.
+    pub memory: Fact<Bytes>,
+    /// Peak memory bandwidth.
+    pub bandwidth: Fact<BytesPerSecond>,
+}
+
+impl Rank {
+    /// The format the matrix units run for operands of format `wanted`: itself if there is a peak for it, else the
+    /// narrowest supported format at least as wide (a chip without FP8 multiplies FP8 weights in BF16).
+    pub fn compute_dtype(&self, wanted: Dtype) -> Option<Dtype> {
+        let same_unit: &[Dtype] = match wanted {
+            Dtype::Fp8Block | Dtype::Fp8 | Dtype::Mxfp8 | Dtype::Hif8 => {
+                &[wanted, Dtype::Fp8, Dtype::Mxfp8, Dtype::Bf16, Dtype::Fp16]
+            }
+            Dtype::Nvfp4 | Dtype::Mxfp4 => {
+                &[wanted, Dtype::Mxfp4, Dtype::Nvfp4, Dtype::Fp8, Dtype::Mxfp8, Dtype::Bf16, Dtype::Fp16]
+            }
+            Dtype::Int8 => &[Dtype::Int8, Dtype::Fp8, Dtype::Bf16, Dtype::Fp16],
+            Dtype::Int4 => &[Dtype::Bf16, Dtype::Fp16],
+            Dtype::Bf16 => &[Dtype::Bf16, Dtype::Fp16],
+            Dtype::Fp16 => &[Dtype::Fp16, Dtype::Bf16],
+            Dtype::Tf32 => &[Dtype::Tf32, Dtype::Fp32],
+            Dtype::Fp32 => &[Dtype::Fp32, Dtype::Tf32],
+        };
+        same_unit.iter().copied().find(|dtype| self.matrix.contains_key(dtype))
+    }
+
+    /// Dense peak when multiplying operands of format `wanted`, by the rule of [`Rank::compute_dtype`].
+    pub fn peak(&self, wanted: Dtype) -> Option<FlopPerSecond> {
+        self.compute_dtype(wanted).map(|dtype| self.matrix[&dtype].value)
+    }
+}
+
+impl Chip {
+    /// The weakest grade among the figures that times depend on.
+    pub fn grade(&self) -> Grade {
+        let rank = &self.rank;
+        rank.matrix
+            .values()
+            .map(|fact| fact.grade)
+            .chain([rank.memory.grade, rank.bandwidth.grade])
+            .max()
+            .unwrap_or(Grade::Assumed)
+    }
+}

@@ -1,0 +1,14 @@
+//! Facts about hardware and what runs on it: chips, links, domains, systems, engines, prices and export rules.
+//!
+//! Everything here is data from the catalog (TOML, compiled in; a directory given by the user is laid over it),
+//! resolved into types with units. This crate knows nothing of models and computes no times.
+
+pub mod chip;
+pub mod engine;
+pub mod evidence;
+pub mod system;
+
+pub use chip::{Chip, Rank};
+pub use engine::Engine;
+pub use evidence::{Fact, Grade};
+pub use system::{Domain, DomainKind, System, Topology};

@@ -1,0 +1,10 @@
+//! From a Hugging Face `config.json` to an architecture: layers, sizes, formats, and counts derived from them.
+//!
+//! A model is a list of layer groups, each an attention (or its substitute) and a feed-forward part, with no trace of
+//! the family's name left: what prices a model cannot special-case it. This crate knows nothing of chips.
+
+pub mod arch;
+
+pub use arch::{
+    Attention, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization, SparseIndexer, StateSpace,
+};

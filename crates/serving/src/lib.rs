@@ -1,0 +1,1 @@
+//! The control plane of inference: router, scheduler, KV cache, pools.

@@ -1,0 +1,1 @@
+//! Event queue and virtual clock: drives the control plane.
