@@ -1,5 +1,6 @@
 //! The resolved architecture.
 
+use serde::{Deserialize, Serialize};
 use units::Dtype;
 
 /// A decoder-only transformer (or hybrid), fully resolved.
@@ -24,13 +25,28 @@ pub struct Model {
     pub mtp: Option<(u32, LayerGroup)>,
     /// Formats of the checkpoint.
     pub quantization: Quantization,
+    /// Normalisations of the residual stream outside the layers: the final one, and one of the embedding in some.
+    pub outer_norms: u32,
+    /// Whether normalisations have a bias beside their scale (LayerNorm).
+    pub norm_bias: bool,
+    /// Rows of a learned position table; 0 for rotary, relative or no positions.
+    pub learned_positions: u32,
+    /// Parameters that are only looked up beside the token embedding (per-layer or n-gram tables); 0 for none.
+    pub lookup_parameters: u64,
+    /// Parallel residual streams mixed between sub-layers (hyper-connections); 1 for the plain residual.
+    pub residual_streams: u32,
+    /// Parts of the checkpoint that the description leaves out, such as a vision tower, as sentences for a reader.
+    pub ignored: Vec<String>,
 }
 
 /// `count` layers of one shape.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LayerGroup {
     /// How many.
     pub count: u32,
+    /// Normalisations of hidden width in one layer: two in a pre-norm layer, four where outputs are normalised too.
+    pub norms: u32,
     /// Token mixing.
     pub attention: Attention,
     /// Channel mixing.
@@ -38,12 +54,15 @@ pub struct LayerGroup {
 }
 
 /// Token mixing of one layer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Attention {
     /// Multi-head, grouped-query or multi-query attention.
     MultiHead(MultiHead),
     /// Multi-head latent attention (DeepSeek V2 onwards).
     Mla(Mla),
+    /// One shared key/value head read through a window and a compressed past (DeepSeek V4).
+    Compressed(Compressed),
     /// Gated delta rule or another linear attention with a matrix state.
     Linear(Linear),
     /// Mamba-2 state space.
@@ -53,7 +72,8 @@ pub enum Attention {
 }
 
 /// Multi-head, grouped-query or multi-query attention.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MultiHead {
     /// Query heads.
     pub heads: u32,
@@ -64,27 +84,45 @@ pub struct MultiHead {
     /// Width of a value head.
     pub v_head_dim: u32,
     /// Sliding window or chunk in tokens; `None` sees the whole context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u32>,
     /// Whether the output is gated per element by a second query-sized projection.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub output_gate: bool,
     /// Whether q, k, v projections have a bias.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub qkv_bias: bool,
     /// Whether the output projection has a bias.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub out_bias: bool,
     /// Whether q and k are normalised per head.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub qk_norm: bool,
-    /// Whether keys and values are one tensor (shared projection).
+    /// Whether that normalisation has a scale for every head's every element instead of one shared by the heads.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub qk_norm_whole: bool,
+    /// Whether keys and values come from one projection. The cache holds both, as keys are rotated and values are not.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub shared_kv: bool,
+    /// Whether the layer reads the keys and values of an earlier layer: no projection and no cache of its own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reuses_kv: bool,
+    /// Whether every head has a learned logit that takes part in the softmax (an attention sink).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sinks: bool,
     /// Block or token selection in front of the attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexer: Option<SparseIndexer>,
 }
 
 /// Multi-head latent attention.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mla {
     /// Query heads.
     pub heads: u32,
     /// Rank of the query compression; `None` for a direct projection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q_lora_rank: Option<u32>,
     /// Rank of the key/value compression: the cached latent.
     pub kv_lora_rank: u32,
@@ -94,12 +132,46 @@ pub struct Mla {
     pub qk_rope_head_dim: u32,
     /// Value head width.
     pub v_head_dim: u32,
+    /// Whether the output is gated per element by a projection of the input.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub output_gate: bool,
     /// Token selection in front of the attention (DeepSeek V3.2 onwards).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexer: Option<SparseIndexer>,
+}
+
+/// Attention of many query heads over one vector per entry that is key and value at once: the last `window` tokens as
+/// they are, older ones folded `ratio` to an entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compressed {
+    /// Query heads.
+    pub heads: u32,
+    /// Width of a query head and of the cached vector.
+    pub head_dim: u32,
+    /// Part of it that is rotated.
+    pub rope_dim: u32,
+    /// Rank of the query compression.
+    pub q_lora_rank: u32,
+    /// Groups of heads in the output projection.
+    pub o_groups: u32,
+    /// Rank each group is projected to before the groups are joined.
+    pub o_lora_rank: u32,
+    /// Latest tokens read uncompressed.
+    pub window: u32,
+    /// Tokens folded into one compressed entry; 0 reads the window only.
+    pub ratio: u32,
+    /// Whether neighbouring folds overlap: each entry then weighs two folds' worth of tokens.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overlap: bool,
+    /// Selection among the compressed entries; `None` reads them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexer: Option<SparseIndexer>,
 }
 
 /// A light scorer that picks the tokens (or compressed blocks) the attention reads.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SparseIndexer {
     /// Scoring heads.
     pub heads: u32,
@@ -108,11 +180,16 @@ pub struct SparseIndexer {
     /// Tokens (or compressed entries) the attention reads at most.
     pub topk: u32,
     /// Tokens folded into one cached entry; 1 keeps every token.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub compression: u32,
+    /// Whether the layer takes the selection of an earlier layer: no scorer and no index keys of its own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shared: bool,
 }
 
 /// Linear attention with a matrix state (gated delta net, lightning attention).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Linear {
     /// Query/key heads.
     pub k_heads: u32,
@@ -123,13 +200,39 @@ pub struct Linear {
     /// Width of a value head.
     pub v_head_dim: u32,
     /// Taps of the short convolution in front; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub conv_kernel: u32,
     /// Whether the output is gated per element.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub output_gate: bool,
+    /// Rank of the output gate's projection; `None` for a full one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_rank: Option<u32>,
+    /// How the state forgets.
+    pub decay: Decay,
+    /// Whether the state is updated by the delta rule, which needs a write strength per head and token.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delta: bool,
+}
+
+/// How the state of a linear attention forgets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// By a constant of the head.
+    Fixed,
+    /// By a factor per head and token.
+    PerHead,
+    /// By a factor per key element and token, from a projection of this rank.
+    PerElement {
+        /// Inner width of the projection.
+        rank: u32,
+    },
 }
 
 /// Mamba-2.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StateSpace {
     /// Heads.
     pub heads: u32,
@@ -138,23 +241,28 @@ pub struct StateSpace {
     /// State width.
     pub state: u32,
     /// Groups that share B and C.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub groups: u32,
     /// Taps of the convolution.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub conv_kernel: u32,
     /// Tokens in one chunk of the prefill scan.
     pub chunk: u32,
 }
 
 /// Channel mixing of one layer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ffn {
     /// One feed-forward network.
     Dense {
         /// Inner width.
         intermediate: u32,
         /// Whether it has a gate matrix (SwiGLU, GeGLU): three matrices instead of two.
+        #[serde(default, skip_serializing_if = "is_false")]
         gated: bool,
         /// Whether its matrices have biases.
+        #[serde(default, skip_serializing_if = "is_false")]
         bias: bool,
     },
     /// Mixture of experts.
@@ -164,7 +272,8 @@ pub enum Ffn {
 }
 
 /// Mixture of experts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Moe {
     /// Routed experts.
     pub experts: u32,
@@ -173,25 +282,40 @@ pub struct Moe {
     /// Inner width of a routed expert.
     pub intermediate: u32,
     /// Inner width of all shared experts together; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub shared_intermediate: u32,
     /// Whether the shared expert has a scalar gate (Qwen).
+    #[serde(default, skip_serializing_if = "is_false")]
     pub shared_gate: bool,
     /// Whether experts have a gate matrix.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub gated: bool,
     /// Whether expert matrices have biases.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub bias: bool,
     /// Width the experts work in where it is not the hidden size (latent experts of Nemotron-3); `None` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latent: Option<u32>,
     /// Whether the router adds a per-expert bias (loss-free balancing), which is a parameter.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub router_bias: bool,
     /// A dense network beside the experts in the same layer, inner width; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub dense_intermediate: u32,
     /// Zero-computation (identity) experts the router may choose besides `experts`; 0 for none (LongCat).
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub identity_experts: u32,
+    /// Groups the experts are divided into for routing; 1 for none.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub groups: u32,
+    /// Groups a token may send to.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub topk_groups: u32,
 }
 
 /// Formats of a checkpoint, by part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Quantization {
     /// Attention and dense feed-forward weights.
     pub weights: Dtype,
@@ -205,4 +329,83 @@ pub struct Quantization {
     pub attention: Dtype,
     /// Embedding and output projection.
     pub embedding: Dtype,
+    /// Activations as the routed experts' matrix units read them.
+    pub expert_activations: Dtype,
+    /// State of linear attention and state-space layers.
+    pub state: Dtype,
+}
+
+impl MultiHead {
+    /// Plain attention over the whole context: no window, gate, bias or normalisation.
+    pub fn new(heads: u32, kv_heads: u32, head_dim: u32) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            head_dim,
+            v_head_dim: head_dim,
+            window: None,
+            output_gate: false,
+            qkv_bias: false,
+            out_bias: false,
+            qk_norm: false,
+            qk_norm_whole: false,
+            shared_kv: false,
+            reuses_kv: false,
+            sinks: false,
+            indexer: None,
+        }
+    }
+}
+
+impl Moe {
+    /// Gated experts of which each token uses `topk`, with nothing beside them.
+    pub fn new(experts: u32, topk: u32, intermediate: u32) -> Self {
+        Self {
+            experts,
+            topk,
+            intermediate,
+            shared_intermediate: 0,
+            shared_gate: false,
+            gated: true,
+            bias: false,
+            latent: None,
+            router_bias: false,
+            dense_intermediate: 0,
+            identity_experts: 0,
+            groups: 1,
+            topk_groups: 1,
+        }
+    }
+}
+
+impl Quantization {
+    /// Every part in one 16- or 32-bit format, recurrent states in single precision.
+    pub const fn uniform(dtype: Dtype) -> Self {
+        Self {
+            weights: dtype,
+            activations: dtype,
+            experts: dtype,
+            kv: dtype,
+            attention: dtype,
+            embedding: dtype,
+            expert_activations: dtype,
+            state: Dtype::Fp32,
+        }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
+fn one() -> u32 {
+    1
 }

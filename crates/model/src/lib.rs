@@ -6,5 +6,6 @@
 pub mod arch;
 
 pub use arch::{
-    Attention, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization, SparseIndexer, StateSpace,
+    Attention, Compressed, Decay, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization,
+    SparseIndexer, StateSpace,
 };

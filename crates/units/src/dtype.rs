@@ -101,7 +101,9 @@ impl fmt::Display for Dtype {
 
 /// A name that is no number format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a number format; use one of fp32, tf32, bf16, fp16, fp8, fp8_block, mxfp8, hif8, int8, int4, nvfp4, mxfp4")]
+#[error(
+    "`{0}` is not a number format; use one of fp32, tf32, bf16, fp16, fp8, fp8_block, mxfp8, hif8, int8, int4, nvfp4, mxfp4"
+)]
 pub struct UnknownDtype(
     /// What was given.
     pub String,

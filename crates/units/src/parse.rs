@@ -20,7 +20,9 @@ pub enum ParseQuantityError {
         example: &'static str,
     },
     /// The unit does not belong to this quantity.
-    #[error("`{unit}` in `{text}` is not a unit of {quantity}; use one of {allowed} (for example `{example}`)")]
+    #[error(
+        "`{unit}` in `{text}` is not a unit of {quantity}; use one of {allowed} (for example `{example}`)"
+    )]
     UnknownUnit {
         /// What was given.
         text: String,
