@@ -1,6 +1,9 @@
 //! Engine profiles: what an inference stack does around the kernels.
 
-/// An inference engine (vLLM, SGLang, TensorRT-LLM, MindIE ...) with fitted overheads and its defaults.
+use crate::evidence::Fact;
+use units::{Bytes, Seconds};
+
+/// An inference engine (vLLM, SGLang, TensorRT-LLM, MindIE ...) with its fitted overheads and its defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engine {
     /// Catalog key, for example `vllm`.
@@ -11,4 +14,81 @@ pub struct Engine {
     pub aliases: Vec<String>,
     /// Kernel stacks to look for in a chip's kernel profile, nearest first (`vllm`, `trtllm`, `ascend` ...).
     pub stacks: Vec<String>,
+    /// Time on the host processor.
+    pub host: HostOverhead,
+    /// What the device does beside the priced operators, and how it does them in place.
+    pub device: DeviceOverhead,
+    /// Libraries that carry the collectives.
+    pub comm: CommBackend,
+    /// Batching.
+    pub scheduler: Scheduler,
+    /// Use of device memory.
+    pub memory: MemoryPolicy,
+}
+
+/// Time on the host processor, per step and per request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostOverhead {
+    /// Per step: schedule, prepare inputs, launch the graph, sample, hand out tokens.
+    pub step: Fact<Seconds>,
+    /// Per sequence in the step.
+    pub sequence: Fact<Seconds>,
+    /// Share of the two above that runs behind the device (asynchronous scheduling), 0..1.
+    pub hidden: Fact<f64>,
+    /// Per request once, in front of its first token: tokenise, HTTP, queue hand-over.
+    pub request: Fact<Seconds>,
+    /// Per prompt token once, in front of its first token: tokenising and copying.
+    pub prompt_token: Fact<Seconds>,
+}
+
+/// What the device does beside the priced operators, and how it does them in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceOverhead {
+    /// Per layer and step: launch gaps and small kernels no table covers, inside a captured graph.
+    pub layer: Fact<Seconds>,
+    /// Extra per layer when the step is not a captured graph (prefill).
+    pub layer_eager: Fact<Seconds>,
+    /// Duration of an operator inside a real decode step over its duration alone.
+    pub decode_slowdown: Fact<f64>,
+    /// The same for prefill.
+    pub prefill_slowdown: Fact<f64>,
+    /// Load of the busiest expert-parallel rank over the mean, minus 1, with the engine's usual balancing.
+    pub expert_skew: Fact<f64>,
+    /// Share of expert communication hidden behind computation of another micro-batch, 0..1, decode.
+    pub decode_overlap: Fact<f64>,
+    /// The same for prefill.
+    pub prefill_overlap: Fact<f64>,
+}
+
+/// Libraries that carry the collectives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommBackend {
+    /// `custom` (one-shot/two-shot kernels of the engine), `nccl` or `hccl`.
+    pub all_reduce: String,
+    /// `deepep`, `trtllm`, `cann` or `all-gather`.
+    pub expert: String,
+}
+
+/// Batching.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scheduler {
+    /// Most tokens in one step.
+    pub token_budget: Fact<u32>,
+    /// Most sequences running at once, per attention rank.
+    pub max_sequences: Fact<u32>,
+    /// Tokens of a KV block.
+    pub block: Fact<u32>,
+    /// Whether a prompt may be cut to fill the budget.
+    pub chunked_prefill: bool,
+    /// Whether a step may hold both prompts and decoding sequences; if not, prompts go first and decoding waits.
+    pub mixed_steps: bool,
+}
+
+/// Use of device memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryPolicy {
+    /// Share of device memory the engine takes.
+    pub utilisation: Fact<f64>,
+    /// Of that, what graphs, workspaces and communication buffers need.
+    pub reserve: Fact<Bytes>,
 }

@@ -1,5 +1,19 @@
 //! The price of one engine step as a function of its shape.
 
+mod deployment;
+mod energy;
+mod memory;
+mod operators;
+mod plan;
 mod shape;
+mod step_model;
+mod table;
+mod tally;
 
+pub use deployment::{Deployment, Layout, LayoutError, Speculation};
+pub use energy::EnergyModel;
+pub use memory::{DoesNotFit, MemoryFit, SMALLEST_CONTEXT};
+pub use operators::{Basis, Collectives, Evidence, Operators};
 pub use shape::{RankLoad, StepPrice, StepPricer, StepShape};
+pub use step_model::{StepCost, StepError, StepModel};
+pub use tally::{Family, Tally};
