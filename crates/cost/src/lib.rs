@@ -8,4 +8,5 @@
 pub mod comm;
 pub mod kernels;
 pub mod ops;
+pub mod routing;
 pub mod step;

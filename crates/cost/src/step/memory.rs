@@ -135,12 +135,16 @@ impl CacheShape {
     fn add(&mut self, layer: &LayerPlan, count: f64, kv: Dtype, shard: f64) {
         match &layer.mix {
             MixPlan::Softmax(softmax) => {
-                let bytes = count * softmax.kv_heads * softmax.kv_dim * kv.bytes();
-                match softmax.window {
-                    Some(window) => self.windows.push((bytes, window)),
-                    None => self.per_token += bytes,
+                let caches = if softmax.caches { count } else { 0.0 };
+                let bytes = caches * softmax.kv_heads * softmax.kv_dim * kv.bytes();
+                match (softmax.window, softmax.fold) {
+                    (Some(window), fold) => {
+                        self.windows.push((bytes, window));
+                        self.per_token += fold.map_or(0.0, |ratio| bytes / ratio);
+                    }
+                    (None, _) => self.per_token += bytes,
                 }
-                if let Some(indexer) = &softmax.indexer {
+                if let Some(indexer) = softmax.indexer.as_ref().filter(|indexer| !indexer.shared) {
                     self.per_token += count * f64::from(indexer.head_dim) / f64::from(indexer.compression.max(1));
                 }
             }

@@ -26,12 +26,38 @@ pub(super) struct SoftmaxPlan {
     /// Cached elements per token and key/value head.
     pub kv_dim: f64,
     pub window: Option<f64>,
+    /// Tokens folded into one entry of the past beyond the window; `None` keeps or drops them as they are.
+    pub fold: Option<f64>,
+    /// Whether all query heads share one cached vector.
     pub latent: bool,
+    /// Whether the layer keeps a cache of its own.
+    pub caches: bool,
     pub indexer: Option<SparseIndexer>,
     pub precision: Precision,
     /// Products on decoding tokens only (absorbed projections), and on prefilled plus cached tokens (expansion).
     pub decode_products: Vec<Product>,
     pub expand_products: Vec<Product>,
+}
+
+impl SoftmaxPlan {
+    /// Cached entries that a query reads of a context of `tokens`.
+    pub fn read(&self, tokens: f64) -> f64 {
+        let folded = tokens / self.fold.unwrap_or(1.0);
+        let past = match &self.indexer {
+            Some(indexer) => self.scored(tokens).min(f64::from(indexer.topk)),
+            None => folded,
+        };
+        match (self.window, self.fold) {
+            (Some(window), Some(_)) => tokens.min(window) + past,
+            (Some(window), None) => tokens.min(window),
+            (None, _) => past,
+        }
+    }
+
+    /// Index keys that a query is scored against in a context of `tokens`.
+    pub fn scored(&self, tokens: f64) -> f64 {
+        self.indexer.as_ref().map_or(0.0, |indexer| tokens / f64::from(indexer.compression.max(1)))
+    }
 }
 
 /// Token mixing of one rank.
@@ -170,7 +196,11 @@ impl Cut<'_> {
                 let kv_heads = shard(a.kv_heads, tp).max(1.0);
                 let (qk, v) = (f64::from(a.head_dim), f64::from(a.v_head_dim));
                 let query = heads * qk * if a.output_gate { 2.0 } else { 1.0 };
-                let key_value = kv_heads * if a.shared_kv { qk } else { qk + v };
+                let key_value = match (a.reuses_kv, a.shared_kv) {
+                    (true, _) => 0.0,
+                    (false, true) => kv_heads * qk,
+                    (false, false) => kv_heads * (qk + v),
+                };
                 products.push(self.product(Family::Projection, query + key_value, self.hidden, precision));
                 products.push(self.product(Family::Projection, self.hidden, heads * v, precision));
                 self.index_products(a.indexer.as_ref(), self.hidden, products);
@@ -180,9 +210,11 @@ impl Cut<'_> {
                     kv_heads,
                     qk_dim: qk,
                     v_dim: v,
-                    kv_dim: if a.shared_kv { qk } else { qk + v },
+                    kv_dim: qk + v,
                     window: a.window.map(f64::from),
+                    fold: None,
                     latent: false,
+                    caches: !a.reuses_kv,
                     indexer: a.indexer.clone(),
                     precision: Precision { weight: kv, activation: Dtype::Bf16 },
                     decode_products: Vec::new(),
@@ -199,6 +231,9 @@ impl Cut<'_> {
                 products.push(self.product(Family::Projection, down, self.hidden, precision));
                 products.push(self.product(Family::Projection, heads * (nope + rope), query_in, precision));
                 products.push(self.product(Family::Projection, self.hidden, heads * v, precision));
+                if a.output_gate {
+                    products.push(self.product(Family::Projection, heads * v, self.hidden, precision));
+                }
                 self.index_products(a.indexer.as_ref(), query_in, products);
                 *elementwise += norm + 2.0 * 2.0 * (down + heads * (nope + rope));
                 let bf16 = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
@@ -209,7 +244,9 @@ impl Cut<'_> {
                     v_dim: v,
                     kv_dim: latent + rope,
                     window: None,
+                    fold: None,
                     latent: true,
+                    caches: true,
                     indexer: a.indexer.clone(),
                     precision: Precision { weight: kv, activation: Dtype::Bf16 },
                     decode_products: vec![
@@ -219,11 +256,17 @@ impl Cut<'_> {
                     expand_products: vec![self.product(Family::Projection, heads * (nope + v), latent, precision)],
                 })
             }
+            Attention::Compressed(a) => self.compressed(a, products, elementwise),
             Attention::Linear(a) => {
                 let key = f64::from(a.k_heads * a.k_head_dim) / f64::from(tp);
                 let value = f64::from(a.v_heads * a.v_head_dim) / f64::from(tp);
-                let gate = if a.output_gate { value } else { 0.0 };
-                let scalars = 2.0 * shard(a.v_heads, tp);
+                let gate = if a.output_gate { a.gate_rank.map_or(value, f64::from) } else { 0.0 };
+                let decay = match a.decay {
+                    model::Decay::Fixed => 0.0,
+                    model::Decay::PerHead => shard(a.v_heads, tp),
+                    model::Decay::PerElement { rank } => f64::from(rank),
+                };
+                let scalars = decay + if a.delta { shard(a.v_heads, tp) } else { 0.0 };
                 products.push(self.product(
                     Family::Projection,
                     2.0 * key + value + gate + scalars,
@@ -251,9 +294,40 @@ impl Cut<'_> {
         }
     }
 
+    /// Query compression, one key/value vector, folding weights, and an output projection in groups.
+    fn compressed(&self, a: &model::Compressed, products: &mut Vec<Product>, elementwise: &mut f64) -> MixPlan {
+        let precision = self.attention_weights();
+        let heads = shard(a.heads, self.layout.tp);
+        let (dim, query_in) = (f64::from(a.head_dim), f64::from(a.q_lora_rank));
+        let groups = shard(a.o_groups, self.layout.tp).max(1.0);
+        let joined = groups * f64::from(a.o_lora_rank);
+        let folding = if a.ratio > 1 { dim * if a.overlap { 4.0 } else { 2.0 } } else { 0.0 };
+        products.push(self.product(Family::Projection, query_in + dim + folding, self.hidden, precision));
+        products.push(self.product(Family::Projection, heads * dim, query_in, precision));
+        products.push(self.product(Family::Projection, joined, heads * dim / groups, precision));
+        products.push(self.product(Family::Projection, self.hidden, joined, precision));
+        self.index_products(a.indexer.as_ref(), query_in, products);
+        *elementwise += 4.0 * self.hidden * 2.0 + 2.0 * 2.0 * (query_in + (heads + 1.0) * dim);
+        MixPlan::Softmax(SoftmaxPlan {
+            heads,
+            kv_heads: 1.0,
+            qk_dim: dim,
+            v_dim: dim,
+            kv_dim: dim,
+            window: Some(f64::from(a.window)),
+            fold: (a.ratio > 0).then(|| f64::from(a.ratio)),
+            latent: true,
+            caches: true,
+            indexer: a.indexer.clone(),
+            precision: Precision { weight: self.model.quantization.kv, activation: Dtype::Bf16 },
+            decode_products: Vec::new(),
+            expand_products: Vec::new(),
+        })
+    }
+
     /// The indexer's projections are replicated on every tensor-parallel rank.
     fn index_products(&self, indexer: Option<&SparseIndexer>, query_in: f64, products: &mut Vec<Product>) {
-        let Some(indexer) = indexer else { return };
+        let Some(indexer) = indexer.filter(|indexer| !indexer.shared) else { return };
         let (heads, dim) = (f64::from(indexer.heads), f64::from(indexer.head_dim));
         let precision = self.attention_weights();
         products.push(self.product(Family::Projection, heads * dim, query_in, precision));

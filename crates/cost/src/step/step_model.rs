@@ -383,28 +383,20 @@ impl StepModel {
         if load.decode_seqs <= 0.0 {
             return;
         }
-        let mut op = AttentionDecode {
+        // A plain window goes to the operator; a folded or selected past is a shorter context to it.
+        let plain = softmax.fold.is_none() && softmax.indexer.is_none();
+        let op = AttentionDecode {
             batch: load.decode_seqs,
             queries: self.queries,
-            context: load.context,
+            context: if plain { load.context } else { softmax.read(load.context) },
             heads: softmax.heads,
             kv_heads: softmax.kv_heads,
             qk_dim: softmax.qk_dim,
             v_dim: softmax.v_dim,
             kv_dim: softmax.kv_dim,
-            window: softmax.window,
+            window: if plain { softmax.window } else { None },
         };
-        if let Some(indexer) = &softmax.indexer {
-            let entries = load.context / f64::from(indexer.compression.max(1));
-            let scored = self.operators.indexer(
-                f64::from(indexer.heads),
-                f64::from(indexer.head_dim),
-                load.decode_tokens,
-                entries,
-            );
-            tally.add(Family::Attention, scored, count);
-            op.context = entries.min(f64::from(indexer.topk));
-        }
+        self.score(softmax, count, load.decode_tokens, load.context, tally);
         let cost = if softmax.latent {
             self.operators.mla_decode(AttentionDecode { v_dim: latent_value(softmax), ..op }, softmax.precision)
         } else {
@@ -413,30 +405,33 @@ impl StepModel {
         tally.add(Family::Attention, cost, count);
     }
 
+    /// The indexer in front of a sparse attention.
+    fn score(&self, softmax: &SoftmaxPlan, count: f64, queries: f64, context: f64, tally: &mut Tally) {
+        let Some(indexer) = softmax.indexer.as_ref().filter(|indexer| !indexer.shared) else { return };
+        let (heads, dim) = (f64::from(indexer.heads), f64::from(indexer.head_dim));
+        let cost = self.operators.indexer(heads, dim, queries, softmax.scored(context));
+        tally.add(Family::Attention, cost, count);
+    }
+
     fn softmax_prefill(&self, softmax: &SoftmaxPlan, count: f64, load: &Load, tally: &mut Tally) {
         if load.prefill_seqs <= 0.0 || load.prefill_tokens <= 0.0 {
             return;
         }
+        let (new, past) = (load.prefill_tokens / load.prefill_seqs, load.prefill_past / load.prefill_seqs);
+        let mean = past + new / 2.0;
+        let plain = softmax.fold.is_none() && softmax.indexer.is_none();
+        let read = softmax.read(mean);
         let op = AttentionPrefill {
             batch: load.prefill_seqs,
-            new_tokens: load.prefill_tokens / load.prefill_seqs,
-            past_tokens: load.prefill_past / load.prefill_seqs,
+            new_tokens: new,
+            past_tokens: past,
             heads: softmax.heads,
-            kv_heads: if softmax.latent { softmax.heads } else { softmax.kv_heads },
+            kv_heads: if softmax.latent && !softmax.decode_products.is_empty() { softmax.heads } else { softmax.kv_heads },
             qk_dim: softmax.qk_dim,
             v_dim: softmax.v_dim,
-            window: softmax.window.or(softmax.indexer.as_ref().map(|indexer| f64::from(indexer.topk))),
+            window: if plain { softmax.window } else { (read < mean).then_some(read) },
         };
-        if let Some(indexer) = &softmax.indexer {
-            let mean = (op.past_tokens + op.new_tokens / 2.0) / f64::from(indexer.compression.max(1));
-            let scored = self.operators.indexer(
-                f64::from(indexer.heads),
-                f64::from(indexer.head_dim),
-                load.prefill_tokens,
-                mean,
-            );
-            tally.add(Family::Attention, scored, count);
-        }
+        self.score(softmax, count, load.prefill_tokens, mean, tally);
         let precision = Precision { activation: Dtype::Bf16, ..softmax.precision };
         let cost = if softmax.latent {
             self.operators.mla_prefill(op, precision)

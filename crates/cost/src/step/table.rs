@@ -12,17 +12,10 @@ const PER_OCTAVE: f64 = 16.0;
 const OCTAVES: usize = 18;
 const POINTS: usize = EXACT + 1 + OCTAVES * PER_OCTAVE as usize + 1;
 
-/// One lazily filled point.
-#[derive(Debug, Clone, Copy)]
-struct Point {
-    tally: Tally,
-    total: f64,
-}
-
 /// The tabulated function.
 #[derive(Debug)]
 pub(super) struct Table {
-    points: Vec<OnceLock<Point>>,
+    points: Vec<OnceLock<Tally>>,
 }
 
 impl Default for Table {
@@ -32,25 +25,15 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Time at `tokens`.
-    pub fn time(&self, tokens: f64, price: impl Fn(f64) -> Tally) -> f64 {
-        let (index, share) = place(tokens);
-        let low = self.point(index, &price).total;
-        if share == 0.0 { low } else { low + (self.point(index + 1, &price).total - low) * share }
-    }
-
     /// Everything at `tokens`.
     pub fn tally(&self, tokens: f64, price: impl Fn(f64) -> Tally) -> Tally {
         let (index, share) = place(tokens);
-        let low = self.point(index, &price).tally;
-        if share == 0.0 { low } else { low.between(&self.point(index + 1, &price).tally, share) }
+        let low = self.point(index, &price);
+        if share == 0.0 { *low } else { low.between(self.point(index + 1, &price), share) }
     }
 
-    fn point(&self, index: usize, price: &impl Fn(f64) -> Tally) -> &Point {
-        self.points[index].get_or_init(|| {
-            let tally = price(tokens_at(index));
-            Point { tally, total: tally.total().get() }
-        })
+    fn point(&self, index: usize, price: &impl Fn(f64) -> Tally) -> &Tally {
+        self.points[index].get_or_init(|| price(tokens_at(index)))
     }
 }
 
