@@ -104,7 +104,8 @@ impl MemoryFit {
 
     /// Cache of one sequence of `tokens` tokens.
     pub fn cache_bytes(&self, tokens: f64) -> Bytes {
-        let windowed: f64 = self.cache.windows.iter().map(|(bytes, window)| bytes * tokens.min(*window)).sum();
+        let windowed: f64 =
+            self.cache.windows.iter().map(|(bytes, window)| bytes * tokens.min(*window)).sum();
         Bytes::new(self.cache.fixed + self.cache.per_token * tokens + windowed)
     }
 
@@ -145,11 +146,13 @@ impl CacheShape {
                     (None, _) => self.per_token += bytes,
                 }
                 if let Some(indexer) = softmax.indexer.as_ref().filter(|indexer| !indexer.shared) {
-                    self.per_token += count * f64::from(indexer.head_dim) / f64::from(indexer.compression.max(1));
+                    self.per_token +=
+                        count * f64::from(indexer.head_dim) / f64::from(indexer.compression.max(1));
                 }
             }
             MixPlan::Linear(linear) => {
-                let state = f64::from(linear.v_heads) * f64::from(linear.k_head_dim) * f64::from(linear.v_head_dim);
+                let state =
+                    f64::from(linear.v_heads) * f64::from(linear.k_head_dim) * f64::from(linear.v_head_dim);
                 self.fixed += count * state * 4.0 / shard;
             }
             MixPlan::StateSpace(ssm) => {
@@ -176,6 +179,10 @@ fn dense_bytes(layer: &LayerPlan) -> f64 {
 fn expert_bytes(layer: &LayerPlan) -> f64 {
     layer.experts.as_ref().map_or(0.0, |experts| {
         let matrices = if experts.gated { 3.0 } else { 2.0 };
-        experts.local_experts * matrices * experts.hidden * experts.intermediate * experts.precision.weight.bytes()
+        experts.local_experts
+            * matrices
+            * experts.hidden
+            * experts.intermediate
+            * experts.precision.weight.bytes()
     })
 }

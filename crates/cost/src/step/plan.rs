@@ -141,7 +141,8 @@ impl Cut<'_> {
     /// Attention projections follow their own format; left unquantised, their activations are too.
     fn attention_weights(&self) -> Precision {
         let formats = &self.model.quantization;
-        let activation = if formats.attention == formats.weights { formats.activations } else { formats.attention };
+        let activation =
+            if formats.attention == formats.weights { formats.activations } else { formats.attention };
         Precision { weight: formats.attention, activation }
     }
 
@@ -162,7 +163,12 @@ impl Cut<'_> {
 
     fn draft(&self, group: &LayerGroup) -> LayerPlan {
         let mut plan = self.layer(&LayerGroup { count: 1, ..group.clone() });
-        plan.products.push(self.product(Family::Projection, self.hidden, 2.0 * self.hidden, self.attention_weights()));
+        plan.products.push(self.product(
+            Family::Projection,
+            self.hidden,
+            2.0 * self.hidden,
+            self.attention_weights(),
+        ));
         plan
     }
 
@@ -253,7 +259,12 @@ impl Cut<'_> {
                         self.product(Family::Projection, heads * latent, nope, bf16),
                         self.product(Family::Projection, heads * v, latent, bf16),
                     ],
-                    expand_products: vec![self.product(Family::Projection, heads * (nope + v), latent, precision)],
+                    expand_products: vec![self.product(
+                        Family::Projection,
+                        heads * (nope + v),
+                        latent,
+                        precision,
+                    )],
                 })
             }
             Attention::Compressed(a) => self.compressed(a, products, elementwise),
@@ -295,7 +306,12 @@ impl Cut<'_> {
     }
 
     /// Query compression, one key/value vector, folding weights, and an output projection in groups.
-    fn compressed(&self, a: &model::Compressed, products: &mut Vec<Product>, elementwise: &mut f64) -> MixPlan {
+    fn compressed(
+        &self,
+        a: &model::Compressed,
+        products: &mut Vec<Product>,
+        elementwise: &mut f64,
+    ) -> MixPlan {
         let precision = self.attention_weights();
         let heads = shard(a.heads, self.layout.tp);
         let (dim, query_in) = (f64::from(a.head_dim), f64::from(a.q_lora_rank));

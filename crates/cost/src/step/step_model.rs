@@ -157,7 +157,10 @@ impl StepModel {
             device.add_scaled(&self.expand.tally(expanded, |m| self.expand_at(m)), 1.0);
         }
         device.add_scaled(&self.head.tally(self.sampled(&load), |m| self.head_at(m)), 1.0);
-        device.add_scaled(&self.experts.tally(load.total_tokens / self.split, |m| self.experts_at(m)), self.split);
+        device.add_scaled(
+            &self.experts.tally(load.total_tokens / self.split, |m| self.experts_at(m)),
+            self.split,
+        );
         let part = load.part(self.split);
         for layer in &self.plan.layers {
             self.mix(&layer.mix, layer.count * self.split, &part, &mut device);
@@ -165,7 +168,10 @@ impl StepModel {
         self.draft(&load, &mut device);
         device.stretch(self.slowdown(&load));
         let mut exchange = Tally::default();
-        exchange.add_scaled(&self.exchange.tally(load.total_tokens / self.split, |m| self.exchange_at(m)), self.split);
+        exchange.add_scaled(
+            &self.exchange.tally(load.total_tokens / self.split, |m| self.exchange_at(m)),
+            self.split,
+        );
         let hidden = self.hidden(&load, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
         device.add_time(Family::Elementwise, Bound::Launch, self.gaps(&load));
@@ -217,7 +223,11 @@ impl StepModel {
         let row = Bytes::new(tokens * self.plan.hidden * Dtype::Bf16.bytes());
         let tp = self.deployment.layout.tp;
         if tp > 1 && layer.reductions > 0.0 {
-            tally.add(Family::Collective, self.collectives.all_reduce(row, tp), layer.count * layer.reductions);
+            tally.add(
+                Family::Collective,
+                self.collectives.all_reduce(row, tp),
+                layer.count * layer.reductions,
+            );
         }
     }
 
@@ -365,7 +375,11 @@ impl StepModel {
             MixPlan::StateSpace(ssm) => {
                 let shard = f64::from(self.deployment.layout.tp);
                 for (sequences, tokens) in self.scans(load) {
-                    tally.add(Family::Attention, self.operators.state_space(ssm, sequences, tokens, shard), count);
+                    tally.add(
+                        Family::Attention,
+                        self.operators.state_space(ssm, sequences, tokens, shard),
+                        count,
+                    );
                 }
             }
             MixPlan::None => {}
@@ -398,7 +412,8 @@ impl StepModel {
         };
         self.score(softmax, count, load.decode_tokens, load.context, tally);
         let cost = if softmax.latent {
-            self.operators.mla_decode(AttentionDecode { v_dim: latent_value(softmax), ..op }, softmax.precision)
+            self.operators
+                .mla_decode(AttentionDecode { v_dim: latent_value(softmax), ..op }, softmax.precision)
         } else {
             self.operators.attention_decode(op, softmax.precision)
         };
@@ -426,7 +441,11 @@ impl StepModel {
             new_tokens: new,
             past_tokens: past,
             heads: softmax.heads,
-            kv_heads: if softmax.latent && !softmax.decode_products.is_empty() { softmax.heads } else { softmax.kv_heads },
+            kv_heads: if softmax.latent && !softmax.decode_products.is_empty() {
+                softmax.heads
+            } else {
+                softmax.kv_heads
+            },
             qk_dim: softmax.qk_dim,
             v_dim: softmax.v_dim,
             window: if plain { softmax.window } else { (read < mean).then_some(read) },
@@ -443,7 +462,9 @@ impl StepModel {
 
     /// The draft module: once over everything the step prefills or verifies, and once more per further draft token.
     fn draft(&self, load: &Load, tally: &mut Tally) {
-        let Some(layer) = self.plan.draft.as_ref().filter(|_| self.deployment.speculation.tokens > 0) else { return };
+        let Some(layer) = self.plan.draft.as_ref().filter(|_| self.deployment.speculation.tokens > 0) else {
+            return;
+        };
         let rounds = f64::from(self.deployment.speculation.tokens);
         let linear = |tokens: f64| {
             let mut tally = Tally::default();
