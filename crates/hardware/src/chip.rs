@@ -1,8 +1,8 @@
 //! A chip: a package of one or more ranks, each with its own compute, memory and ports.
 
-use crate::evidence::{Fact, Grade};
+use crate::evidence::{Fact, Grade, Source};
 use std::collections::BTreeMap;
-use units::{Bytes, BytesPerSecond, Dtype, FlopPerSecond, Seconds, SquareMillimetres, Watts};
+use units::{Bytes, BytesPerSecond, Dollars, Dtype, FlopPerSecond, Seconds, SquareMillimetres, Watts};
 
 /// A package as it is bought and counted.
 ///
@@ -26,6 +26,10 @@ pub struct Chip {
     pub rank: Rank,
     /// One-direction bandwidth and latency between two ranks of one package, where there are two.
     pub package_link: Option<(Fact<BytesPerSecond>, Fact<Seconds>)>,
+    /// The port of one rank into its scale-up fabric.
+    pub scale_up: Option<Port>,
+    /// The network port of one rank.
+    pub scale_out: Option<Port>,
     /// Thermal design power of the package.
     pub tdp: Option<Fact<Watts>>,
     /// Power of the package when nothing runs.
@@ -36,6 +40,21 @@ pub struct Chip {
     pub interconnect_bidirectional: Option<Fact<BytesPerSecond>>,
     /// Kernel profiles to price operators with, nearest first: its own if it has been measured, else its relatives'.
     pub kernels: Vec<String>,
+    /// Price of the package alone.
+    pub price: Option<Fact<Dollars>>,
+    /// Catalog key of the system it usually sits in.
+    pub system: Option<String>,
+    /// What the facts' source keys stand for.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// A port of one rank.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// One-direction bandwidth.
+    pub bandwidth: Fact<BytesPerSecond>,
+    /// Link class, as in [`crate::Domain::link`].
+    pub link: String,
 }
 
 /// One device as software sees it.

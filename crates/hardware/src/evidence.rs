@@ -36,16 +36,30 @@ pub struct Fact<T> {
     pub source: String,
     /// How good the evidence is.
     pub grade: Grade,
+    /// What else to know: the range where sources disagree, or how the figure was derived.
+    pub note: Option<String>,
+}
+
+/// A document that facts are taken from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What it is.
+    pub title: String,
+    /// When it was published or read, as precisely as known (`2025`, `2025-06`, `2025-06-15`).
+    pub date: String,
+    /// Where it is: a web address, or how to find it.
+    pub address: String,
 }
 
 impl<T> Fact<T> {
     /// A figure that rests on an assumption stated in `why`.
     pub fn assumed(value: T, why: impl Into<String>) -> Self {
-        Self { value, source: why.into(), grade: Grade::Assumed }
+        Self { value, source: why.into(), grade: Grade::Assumed, note: None }
     }
 
     /// The same evidence for a figure derived from this one.
     pub fn map<U>(&self, derive: impl FnOnce(&T) -> U) -> Fact<U> {
-        Fact { value: derive(&self.value), source: self.source.clone(), grade: self.grade }
+        Fact { value: derive(&self.value), source: self.source.clone(), grade: self.grade, note: self.note.clone() }
     }
 }

@@ -3,12 +3,14 @@
 //! Everything here is data from the catalog (TOML, compiled in; a directory given by the user is laid over it),
 //! resolved into types with units. This crate knows nothing of models and computes no times.
 
+pub mod catalog;
 pub mod chip;
 pub mod engine;
 pub mod evidence;
 pub mod system;
 
-pub use chip::{Chip, Rank};
+pub use catalog::{Catalog, CatalogError};
+pub use chip::{Chip, Port, Rank};
 pub use engine::Engine;
-pub use evidence::{Fact, Grade};
-pub use system::{Domain, DomainKind, System, Topology};
+pub use evidence::{Fact, Grade, Source};
+pub use system::{Domain, DomainKind, Host, System, Topology};

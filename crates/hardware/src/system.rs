@@ -1,6 +1,8 @@
 //! A system: chips in nested domains, from the package outwards.
 
-use crate::evidence::Fact;
+use crate::evidence::{Fact, Source};
+use std::collections::BTreeMap;
+use std::fmt;
 use units::{Bytes, BytesPerSecond, Dollars, DollarsPerHour, Seconds, Watts};
 
 /// A machine or a fabric of machines. A deployment may use more chips than one scale-up domain holds; the outermost
@@ -17,6 +19,8 @@ pub struct System {
     pub chip: String,
     /// Packages in the machine as it is bought (8 for an HGX board, 384 for a CloudMatrix384).
     pub chips: u32,
+    /// Whether it stands for no machine in particular and takes its links from the chip put in it.
+    pub generic: bool,
     /// Domains, innermost first; ranks that share the first one that holds both talk over it.
     pub domains: Vec<Domain>,
     /// The host beside the chips.
@@ -27,6 +31,8 @@ pub struct System {
     pub price: Option<Fact<Dollars>>,
     /// Rent or total cost of ownership per package and hour.
     pub hourly: Option<Fact<DollarsPerHour>>,
+    /// What the facts' source keys stand for.
+    pub sources: BTreeMap<String, Source>,
 }
 
 /// What kind of boundary a domain is.
@@ -41,6 +47,17 @@ pub enum DomainKind {
     ScaleUp,
     /// The scale-out network.
     Cluster,
+}
+
+impl fmt::Display for DomainKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Package => "package",
+            Self::Node => "node",
+            Self::ScaleUp => "scale-up",
+            Self::Cluster => "cluster",
+        })
+    }
 }
 
 /// One level of nesting.
