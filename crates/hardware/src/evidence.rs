@@ -60,6 +60,11 @@ impl<T> Fact<T> {
 
     /// The same evidence for a figure derived from this one.
     pub fn map<U>(&self, derive: impl FnOnce(&T) -> U) -> Fact<U> {
-        Fact { value: derive(&self.value), source: self.source.clone(), grade: self.grade, note: self.note.clone() }
+        Fact {
+            value: derive(&self.value),
+            source: self.source.clone(),
+            grade: self.grade,
+            note: self.note.clone(),
+        }
     }
 }

@@ -77,12 +77,14 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
     let ranks = raw.ranks.map_or(Ok(1), |ranks| reader.number(ranks, limits::RANKS))?;
     let package_link = match (ranks, raw.package_link) {
         (1, Some(link)) => {
-            let message = "joins the ranks of a package, but this one has a single rank; remove it or set `ranks`";
+            let message =
+                "joins the ranks of a package, but this one has a single rank; remove it or set `ranks`";
             return Err(reader.invalid(link.span(), message.to_owned()));
         }
         (1, None) => None,
         (_, None) => {
-            let message = format!("has {ranks} ranks per package; give `package_link` with bandwidth and latency");
+            let message =
+                format!("has {ranks} ranks per package; give `package_link` with bandwidth and latency");
             return Err(reader.invalid(raw.name.span(), message));
         }
         (_, Some(link)) => {

@@ -75,7 +75,9 @@ pub enum CatalogError {
         hint: String,
     },
     /// A file or folder cannot be read.
-    #[error("{path}: cannot be read ({reason}); give the folder that holds `chips/`, `systems/` and the like")]
+    #[error(
+        "{path}: cannot be read ({reason}); give the folder that holds `chips/`, `systems/` and the like"
+    )]
     Read {
         /// File or folder.
         path: String,

@@ -135,7 +135,8 @@ impl Index {
     /// What to say after "there is no such name".
     fn hint(&self, kind: &str, wanted: &str) -> String {
         let documents: Vec<_> = self.documents().filter(|(document, _)| document.kind == kind).collect();
-        let names = documents.iter().flat_map(|(document, aliases)| aliases.iter().copied().chain([document.id]));
+        let names =
+            documents.iter().flat_map(|(document, aliases)| aliases.iter().copied().chain([document.id]));
         match nearest(wanted, names) {
             Some(name) => format!("; did you mean `{name}`?"),
             None => {
@@ -179,7 +180,8 @@ fn allowed() -> String {
 }
 
 fn entries(directory: &Path) -> Result<Vec<std::path::PathBuf>, CatalogError> {
-    let failed = |error: std::io::Error| CatalogError::Read { path: shown(directory), reason: error.to_string() };
+    let failed =
+        |error: std::io::Error| CatalogError::Read { path: shown(directory), reason: error.to_string() };
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         paths.push(entry.map_err(failed)?.path());

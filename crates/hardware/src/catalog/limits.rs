@@ -2,7 +2,9 @@
 //! slipped prefix.
 
 use std::fmt::Display;
-use units::{Bytes, BytesPerSecond, Dollars, DollarsPerHour, FlopPerSecond, Seconds, SquareMillimetres, Watts};
+use units::{
+    Bytes, BytesPerSecond, Dollars, DollarsPerHour, FlopPerSecond, Seconds, SquareMillimetres, Watts,
+};
 
 /// Smallest and largest allowed value.
 #[derive(Debug, Clone, Copy)]

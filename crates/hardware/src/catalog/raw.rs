@@ -72,7 +72,11 @@ impl Reader<'_> {
     }
 
     /// The same for a figure that need not be given.
-    pub(crate) fn optional<T>(&self, raw: Option<RawFact<T>>, limit: Limit<T>) -> Result<Option<Fact<T>>, CatalogError>
+    pub(crate) fn optional<T>(
+        &self,
+        raw: Option<RawFact<T>>,
+        limit: Limit<T>,
+    ) -> Result<Option<Fact<T>>, CatalogError>
     where
         T: PartialOrd + Display + Copy,
     {

@@ -9,7 +9,8 @@ pub(crate) fn aliases(text: &str) -> Vec<String> {
         if trimmed.starts_with('[') {
             break;
         }
-        let list = trimmed.strip_prefix("aliases").map(str::trim_start).and_then(|after| after.strip_prefix('='));
+        let list =
+            trimmed.strip_prefix("aliases").map(str::trim_start).and_then(|after| after.strip_prefix('='));
         if list.is_some() {
             let start = rest.find('[').map_or(rest.len(), |at| at + 1);
             let body = &rest[start..];

@@ -112,7 +112,10 @@ fn domains(
                 return Err(reader.invalid(span, message));
             }
             let Some(held) = inner.ranks else {
-                let message = format!("only the outermost domain may leave out `ranks`; give the {} one its size", inner.kind);
+                let message = format!(
+                    "only the outermost domain may leave out `ranks`; give the {} one its size",
+                    inner.kind
+                );
                 return Err(reader.invalid(span, message));
             };
             if domain.ranks.is_some_and(|ranks| ranks < held || ranks % held != 0) {
@@ -126,7 +129,8 @@ fn domains(
         domains.push(domain);
     }
     if domains.is_empty() {
-        let message = "has no `[[domain]]`; give at least a `node` with ranks, bandwidth, latency, topology and link";
+        let message =
+            "has no `[[domain]]`; give at least a `node` with ranks, bandwidth, latency, topology and link";
         return Err(reader.invalid(header, message.to_owned()));
     }
     Ok(domains)
@@ -162,12 +166,14 @@ impl RawDomain {
             RawTopology::FullMesh => Topology::FullMesh,
             RawTopology::Ring => Topology::Ring,
             RawTopology::Switch => {
-                let in_network_reduction = self.in_network_reduction.as_ref().is_some_and(|flag| *flag.get_ref());
+                let in_network_reduction =
+                    self.in_network_reduction.as_ref().is_some_and(|flag| *flag.get_ref());
                 Topology::Switch { in_network_reduction }
             }
             RawTopology::Clos => {
                 let ratio = self.oversubscription.clone();
-                let oversubscription = ratio.map_or(Ok(1.0), |ratio| reader.number(ratio, limits::OVERSUBSCRIPTION))?;
+                let oversubscription =
+                    ratio.map_or(Ok(1.0), |ratio| reader.number(ratio, limits::OVERSUBSCRIPTION))?;
                 Topology::Clos { oversubscription }
             }
             RawTopology::Torus => {
