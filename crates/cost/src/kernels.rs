@@ -1,1 +1,23 @@
-//! Coefficients of one chip and one stack.
+//! Coefficients of one chip and one stack, and the choice among what has been measured.
+//!
+//! A [`Profile`] is one file of the catalog: kernel sets of one chip and one operator group, each a form with named
+//! coefficients, structural options, an optional [`Residual`] and the errors it was held to. [`Kernels`] picks for an
+//! operator the nearest set (same chip and stack, then same chip, then a relative, then the generic medians) and says
+//! in [`Origin`] which it was.
+//!
+//! Files are named `<chip>.<group>.toml` (`h100.gemm.toml`, `h100.attention.toml`, `h100.moe.toml`); one group may
+//! hold several families (`gemm` and `quantize` live in `gemm`).
+
+mod gemm;
+mod param;
+mod profile;
+mod residual;
+mod select;
+
+pub use gemm::{
+    GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, alike, gemm_kernel, quantize_bytes,
+};
+pub use param::{Param, ParamSpec};
+pub use profile::{Errors, KernelSet, MedianP90, Profile, ProfileError};
+pub use residual::{Axis, Grid, Residual, ResidualError};
+pub use select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};

@@ -1,5 +1,9 @@
 //! Operator shapes, and the machine they run on.
 
+pub mod common;
+pub mod elementwise;
+pub mod gemm;
+
 use units::{Bytes, BytesPerSecond, Dtype, Flop, FlopPerSecond, Seconds};
 
 /// What an operator form needs to know of one rank.

@@ -1,0 +1,225 @@
+//! Which set prices an operator, and how far it came.
+
+use super::profile::{KernelSet, Profile, ProfileError};
+use crate::ops::{Machine, OpCost, Precision};
+use hardware::{Chip, Rank};
+use std::fmt;
+use std::sync::Arc;
+use units::{Bytes, Dtype};
+
+/// Where the coefficients behind a figure come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Measured on this chip.
+    Measured {
+        /// Stack and version.
+        stack: String,
+    },
+    /// Measured on another chip and applied to this one's datasheet.
+    Transferred {
+        /// Catalog key of the chip measured.
+        chip: String,
+        /// Stack and version.
+        stack: String,
+    },
+    /// Medians over all chips measured.
+    Generic,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Measured { stack } => write!(f, "measured ({stack})"),
+            Self::Transferred { chip, stack } => write!(f, "transferred from {chip} ({stack})"),
+            Self::Generic => f.write_str("generic"),
+        }
+    }
+}
+
+/// The price of an operator with what is known of its quality.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Priced {
+    /// The price.
+    pub cost: OpCost,
+    /// Where its coefficients come from.
+    pub origin: Origin,
+    /// Standard deviation of ln(true / predicted time).
+    pub sigma: f64,
+}
+
+/// What is being looked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SetQuery<'a> {
+    /// Operator family.
+    pub family: &'a str,
+    /// Formats in the order of preference: the exact one first, then those that behave alike.
+    pub precisions: &'a [Precision],
+    /// Kernel name, if only one will do.
+    pub kernel: Option<&'a str>,
+}
+
+/// A set with how far it came.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The set; shared, so that a prepared kernel may keep it.
+    pub set: Arc<KernelSet>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Standard deviation of ln(true / predicted time) at this distance.
+    pub sigma: f64,
+}
+
+/// The profiles of one chip and its relatives, read once and shared.
+#[derive(Debug, Clone)]
+pub struct Kernels {
+    rank: Rank,
+    chip: String,
+    stacks: Vec<String>,
+    /// Per chip, nearest first; the last one holds the generic medians.
+    shelves: Vec<(String, Vec<Arc<KernelSet>>)>,
+}
+
+/// Why an operator cannot be priced.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum KernelsError {
+    /// A profile that cannot be used.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// Nothing measured, borrowed or generic.
+    #[error(
+        "no kernel coefficients for `{family}` in {precision} on `{chip}`; add a profile to the catalog or calibrate one"
+    )]
+    Missing {
+        /// Operator family.
+        family: String,
+        /// Formats wanted.
+        precision: String,
+        /// Catalog key of the chip.
+        chip: String,
+    },
+    /// The chip has no matrix unit for it.
+    #[error("`{chip}` has no matrix peak for {dtype}; add one under `matrix` in its catalog file")]
+    NoPeak {
+        /// Catalog key of the chip.
+        chip: String,
+        /// The format multiplied.
+        dtype: Dtype,
+    },
+}
+
+impl Kernels {
+    /// Groups of families, one file each per chip.
+    pub const GROUPS: [&'static str; 4] = ["gemm", "attention", "linear_attention", "moe"];
+    /// Catalog key of the medians over all chips.
+    pub const GENERIC: &'static str = "generic";
+
+    /// Reads the profiles of `chip` in its order of preference, and the generic ones. `read` gives the text of a
+    /// catalog entry of kind `kernels` (ids such as `h100.gemm`) if there is one. `stacks` are the engine's kernel
+    /// stacks, nearest first.
+    ///
+    /// # Errors
+    /// If a profile cannot be read.
+    pub fn load<T: AsRef<str>>(
+        chip: &Chip,
+        stacks: &[String],
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Self, KernelsError> {
+        let mut shelves = Vec::new();
+        for key in chip.kernels.iter().map(String::as_str).chain([Self::GENERIC]) {
+            let mut sets = Vec::new();
+            for group in Self::GROUPS {
+                let id = format!("{key}.{group}");
+                if let Some(text) = read(&id) {
+                    sets.extend(Profile::parse(text.as_ref(), &id)?.sets.into_iter().map(Arc::new));
+                }
+            }
+            shelves.push((key.to_owned(), sets));
+        }
+        Ok(Self { rank: chip.rank.clone(), chip: chip.id.clone(), stacks: stacks.to_vec(), shelves })
+    }
+
+    /// The same profiles for another engine.
+    #[must_use]
+    pub fn with_stacks(&self, stacks: &[String]) -> Self {
+        Self { stacks: stacks.to_vec(), ..self.clone() }
+    }
+
+    /// The rank that operators run on.
+    pub fn rank(&self) -> &Rank {
+        &self.rank
+    }
+
+    /// What a form needs to know of the rank when it multiplies operands of `dtype`.
+    ///
+    /// # Errors
+    /// [`KernelsError::NoPeak`] if the chip cannot multiply them at all.
+    pub fn machine(&self, dtype: Dtype) -> Result<Machine, KernelsError> {
+        let peak = self
+            .rank
+            .peak(dtype)
+            .ok_or_else(|| KernelsError::NoPeak { chip: self.chip.clone(), dtype })?;
+        Ok(Machine {
+            peak,
+            bandwidth: self.rank.bandwidth.value,
+            cores: f64::from(self.rank.cores.value),
+            l2: Bytes::new(self.rank.l2.value.get()),
+        })
+    }
+
+    /// The nearest set: the exact formats before those that behave alike, this chip before its relatives, the
+    /// preferred stacks before others, and the generic medians last. Sets that measured the host are passed over.
+    ///
+    /// # Errors
+    /// [`KernelsError::Missing`] if there is none.
+    pub fn select(&self, query: &SetQuery<'_>) -> Result<Choice, KernelsError> {
+        self.candidates(query).into_iter().next().ok_or_else(|| KernelsError::Missing {
+            family: query.family.to_owned(),
+            precision: query.precisions.first().map_or_else(String::new, |p| p.weight.to_string()),
+            chip: self.chip.clone(),
+        })
+    }
+
+    /// Every set that would do, nearest first; see [`Kernels::select`]. Sets of one chip and stack that differ in
+    /// their kernel stand side by side, those with more rows first.
+    pub fn candidates(&self, query: &SetQuery<'_>) -> Vec<Choice> {
+        let (measured, generic) = self.shelves.split_at(self.shelves.len().saturating_sub(1));
+        let mut found = Vec::new();
+        for shelves in [measured, generic] {
+            for precision in query.precisions {
+                for (key, sets) in shelves {
+                    let mut here: Vec<&Arc<KernelSet>> = sets
+                        .iter()
+                        .filter(|set| {
+                            set.family == query.family
+                                && set.precision == *precision
+                                && !set.host_bound
+                                && query.kernel.is_none_or(|kernel| set.kernel == kernel)
+                        })
+                        .collect();
+                    here.sort_by(|a, b| {
+                        (self.stack_rank(&a.stack), std::cmp::Reverse(a.rows))
+                            .cmp(&(self.stack_rank(&b.stack), std::cmp::Reverse(b.rows)))
+                            .then_with(|| b.version.cmp(&a.version))
+                    });
+                    found.extend(here.into_iter().map(|set| self.choice(key, set)));
+                }
+            }
+        }
+        found
+    }
+
+    fn stack_rank(&self, stack: &str) -> usize {
+        self.stacks.iter().position(|wanted| wanted == stack).unwrap_or(self.stacks.len())
+    }
+
+    fn choice(&self, key: &str, set: &Arc<KernelSet>) -> Choice {
+        let stack = format!("{} {}", set.stack, set.version).trim().to_owned();
+        let origin = match key {
+            Self::GENERIC => Origin::Generic,
+            key if key == self.chip => Origin::Measured { stack },
+            key => Origin::Transferred { chip: key.to_owned(), stack },
+        };
+        let sigma = if matches!(origin, Origin::Measured { .. }) { set.sigma } else { set.transfer_sigma };
+        Choice { set: Arc::clone(set), origin, sigma }
+    }
+}
