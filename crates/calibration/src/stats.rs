@@ -50,7 +50,9 @@ impl Split {
 
 /// 64-bit FNV-1a, a hash that is the same everywhere and always.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether the row with this key (its shape columns joined with commas) is kept out of the shipped fits: one in five,
@@ -62,8 +64,7 @@ pub fn held_out(key: &str) -> bool {
 }
 
 /// [`held_out`] in words, for the header of a profile.
-pub const SPLIT_RULE: &str =
-    "rows whose shape key (shape columns joined with commas) has FNV-1a-64, high half folded in, divisible by 5 are held out";
+pub const SPLIT_RULE: &str = "rows whose shape key (shape columns joined with commas) has FNV-1a-64, high half folded in, divisible by 5 are held out";
 
 /// Statistics of predictions against measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -192,7 +192,12 @@ impl<'a, Row, Model> Solver<'a, Row, Model>
 where
     Model: Fn(&[f64], &Row) -> f64,
 {
-    fn new(problem: Problem<'a, Row, Model>, rows: &'a [usize], options: &'a FitOptions, start: &[f64]) -> Self {
+    fn new(
+        problem: Problem<'a, Row, Model>,
+        rows: &'a [usize],
+        options: &'a FitOptions,
+        start: &[f64],
+    ) -> Self {
         let transform = Transform::new(problem.specs);
         let x = transform.inward(start);
         let mut solver = Self { problem, rows, options, transform, x, logs: Vec::new(), raw: Vec::new() };

@@ -123,7 +123,8 @@ pub fn fit_residual(features: &[Vec<f64>], leftover: &[f64], options: &GridOptio
 }
 
 fn skeleton(options: &GridOptions) -> Option<Residual> {
-    let kept: Vec<usize> = (0..options.axes.len()).filter(|axis| options.axes[*axis].knots.len() >= 2).collect();
+    let kept: Vec<usize> =
+        (0..options.axes.len()).filter(|axis| options.axes[*axis].knots.len() >= 2).collect();
     let axes = kept
         .iter()
         .map(|axis| {
@@ -276,7 +277,9 @@ mod tests {
     use crate::stats::fnv1a;
 
     fn points() -> Vec<Vec<f64>> {
-        (0..400).map(|i| vec![2f64.powf(f64::from(i % 20) * 0.6), 2f64.powf(f64::from(i / 20) * 0.5)]).collect()
+        (0..400)
+            .map(|i| vec![2f64.powf(f64::from(i % 20) * 0.6), 2f64.powf(f64::from(i / 20) * 0.5)])
+            .collect()
     }
 
     fn options(points: &[Vec<f64>]) -> GridOptions {

@@ -175,8 +175,7 @@ impl KernelSet {
     /// What to call it in a message: `gemm bf16 vllm 0.24.0 torch.nn.functional.linear`.
     pub fn label(&self) -> String {
         let Precision { weight, activation } = self.precision;
-        let dtype =
-            if weight == activation { weight.to_string() } else { format!("{weight}/{activation}") };
+        let dtype = if weight == activation { weight.to_string() } else { format!("{weight}/{activation}") };
         [self.family.as_str(), &dtype, &self.stack, &self.version, &self.kernel]
             .into_iter()
             .filter(|part| !part.is_empty())
@@ -345,9 +344,8 @@ impl RawSet {
             features: self.features,
             residual: Residual::default(),
         };
-        set.residual = residual(&set.features, self.axes, self.grids).map_err(|source| {
-            ProfileError::Residual { file: file.to_owned(), set: set.label(), source }
-        })?;
+        set.residual = residual(&set.features, self.axes, self.grids)
+            .map_err(|source| ProfileError::Residual { file: file.to_owned(), set: set.label(), source })?;
         Ok(set)
     }
 }
@@ -386,9 +384,12 @@ fn residual(features: &[String], axes: Vec<RawAxis>, grids: Vec<RawGrid>) -> Res
 impl KernelSet {
     fn write(&self, text: &mut String) {
         let _ = writeln!(text, "\n[[set]]\nfamily = {}", quote(&self.family));
-        for (key, value) in
-            [("stack", &self.stack), ("version", &self.version), ("kernel", &self.kernel), ("form", &self.form)]
-        {
+        for (key, value) in [
+            ("stack", &self.stack),
+            ("version", &self.version),
+            ("kernel", &self.kernel),
+            ("form", &self.form),
+        ] {
             let _ = writeln!(text, "{key} = {}", quote(value));
         }
         let _ = writeln!(text, "weight = \"{}\"", self.precision.weight);
@@ -500,7 +501,8 @@ mod tests {
 
     #[test]
     fn errors_say_where_and_what() {
-        let error = |from: &str, to: &str| Profile::parse(&TEXT.replace(from, to), "test").unwrap_err().to_string();
+        let error =
+            |from: &str, to: &str| Profile::parse(&TEXT.replace(from, to), "test").unwrap_err().to_string();
         insta::assert_snapshot!(error("12 -3", "12"), @"kernel profile `test`, set `gemm int4/bf16 vllm 1.0 k`: a grid over m x n needs 6 values and has 5");
         insta::assert_snapshot!(error("1 16 256", "1 1 256"), @"kernel profile `test`, set `gemm int4/bf16 vllm 1.0 k`: axis `m` needs at least two ascending positive knots");
         insta::assert_snapshot!(error("schema = 1", "schema = 9"), @"kernel profile `test`: schema is 9 and this reads 1; fit it again");

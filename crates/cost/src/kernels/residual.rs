@@ -195,7 +195,8 @@ mod tests {
     use super::*;
 
     fn plane() -> Residual {
-        let axis = |name: &str, knots: [f64; 3]| Axis { name: name.to_owned(), knots: knots.map(f64::ln).to_vec() };
+        let axis =
+            |name: &str, knots: [f64; 3]| Axis { name: name.to_owned(), knots: knots.map(f64::ln).to_vec() };
         let (m, n): ([f64; 3], [f64; 3]) = ([1.0, 16.0, 256.0], [64.0, 512.0, 4096.0]);
         let values = m.iter().flat_map(|m| n.iter().map(move |n| 0.1 * m.ln() - 0.02 * n.ln())).collect();
         Residual {

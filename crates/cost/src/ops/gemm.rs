@@ -19,7 +19,15 @@ pub const PARAMS: [ParamSpec; 13] = [
     ParamSpec::new("ec", "", "sustained share of peak arithmetic", 0.03, 1.1, 0.6, 0.3),
     ParamSpec::new("em", "", "share of peak memory bandwidth", 0.1, 1.2, 0.85, 0.2),
     ParamSpec::new("p", "", "sharpness of compute-memory overlap", 0.8, 10.0, 2.2, 0.5),
-    ParamSpec::new("bc", "", "load bandwidth of a core over its share of memory bandwidth", 0.5, 30.0, 4.5, 0.6),
+    ParamSpec::new(
+        "bc",
+        "",
+        "load bandwidth of a core over its share of memory bandwidth",
+        0.5,
+        30.0,
+        4.5,
+        0.6,
+    ),
     ParamSpec::new("kf", "inner elements", "pipeline fill and epilogue", 0.3, 4000.0, 100.0, 1.7),
     ParamSpec::new("te", "s", "overhead per wave", 1e-8, 2e-5, 1e-6, 1.4),
     ParamSpec::new("eh", "", "extra arithmetic rate of short kernels", 0.01, 2.0, 0.3, 0.8),
@@ -178,8 +186,8 @@ impl GemmKernel {
         let mut best = (f64::INFINITY, 0.0);
         for &(bm, bn) in self.tiles.tiles() {
             let tiles = (op.m / bm).ceil() * (op.n / bn).ceil();
-            let per_k = (2.0 * bm * bn / rate)
-                .max((bm * self.activation_bytes + bn * self.weight_bytes) / load);
+            let per_k =
+                (2.0 * bm * bn / rate).max((bm * self.activation_bytes + bn * self.weight_bytes) / load);
             for &split in splits {
                 if split > 1.0 && (tiles * split > 2.0 * machine.cores || op.k / split < 128.0) {
                     break;
