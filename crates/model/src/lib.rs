@@ -4,8 +4,13 @@
 //! the family's name left: what prices a model cannot special-case it. This crate knows nothing of chips.
 
 pub mod arch;
+mod builtin;
+pub mod import;
+mod names;
 
 pub use arch::{
     Attention, Compressed, Decay, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization,
     SparseIndexer, StateSpace,
 };
+pub use builtin::{builtin, builtin_ids, describe, resolve};
+pub use import::ImportError;

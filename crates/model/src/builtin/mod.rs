@@ -1,0 +1,257 @@
+//! Models known by name, from the descriptions in `models/` that are compiled into the program.
+
+mod table;
+
+use crate::arch::{LayerGroup, Model, Quantization};
+use crate::import::{self, ImportError};
+use crate::names;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::LazyLock;
+use units::Dtype;
+
+/// An architecture as `models/NAME.toml` states it: a [`Model`] without name and formats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Architecture {
+    family: String,
+    source: String,
+    hidden: u32,
+    vocab: u32,
+    max_context: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    tied_embeddings: bool,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    outer_norms: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    norm_bias: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    learned_positions: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    lookup_parameters: u64,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    residual_streams: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    ignored: Vec<String>,
+    layers: Vec<LayerGroup>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    mtp: Option<LayerGroup>,
+}
+
+/// A published checkpoint: a name, an architecture and formats.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variant {
+    id: String,
+    architecture: String,
+    #[serde(default)]
+    max_context: Option<u32>,
+    #[serde(default)]
+    formats: Formats,
+}
+
+/// Formats of a checkpoint; what is left out follows from the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Formats {
+    weights: Option<Dtype>,
+    activations: Option<Dtype>,
+    experts: Option<Dtype>,
+    expert_activations: Option<Dtype>,
+    attention: Option<Dtype>,
+    embedding: Option<Dtype>,
+    kv: Option<Dtype>,
+    state: Option<Dtype>,
+}
+
+impl Formats {
+    fn resolve(self) -> Quantization {
+        let weights = self.weights.unwrap_or(Dtype::Bf16);
+        let experts = self.experts.unwrap_or(weights);
+        let activations = self.activations.unwrap_or(Dtype::Bf16);
+        Quantization {
+            weights,
+            activations,
+            experts,
+            kv: self.kv.unwrap_or(Dtype::Bf16),
+            attention: self.attention.unwrap_or(weights),
+            embedding: self.embedding.unwrap_or(Dtype::Bf16),
+            expert_activations: self.expert_activations.unwrap_or(activations),
+            state: self.state.unwrap_or(Dtype::Fp32),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariantFile {
+    variant: Vec<Variant>,
+}
+
+/// The list of checkpoints. The text is part of the program and a test reads all of it, so that a failure to parse
+/// shows there and not here.
+static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
+    toml::from_str::<VariantFile>(table::VARIANTS).map(|file| file.variant).unwrap_or_default()
+});
+
+/// The ids of all built-in models, in the order of their list.
+pub fn builtin_ids() -> Vec<&'static str> {
+    VARIANTS.iter().map(|variant| variant.id.as_str()).collect()
+}
+
+/// A built-in model by its Hugging Face id, in any case, with or without the organisation where that is unambiguous.
+///
+/// # Errors
+/// No built-in model has that name, or several do.
+pub fn builtin(id: &str) -> Result<Model, ImportError> {
+    let variant = find(id)?;
+    let broken = |reason: String| ImportError::NotJson {
+        origin: format!("models/{}.toml", variant.architecture),
+        reason,
+    };
+    let text = table::ARCHITECTURES
+        .iter()
+        .find(|(name, _)| *name == variant.architecture)
+        .map(|(_, text)| *text)
+        .ok_or_else(|| broken("no such architecture".to_owned()))?;
+    let architecture: Architecture = toml::from_str(text).map_err(|error| broken(error.to_string()))?;
+    Ok(architecture.into_model(variant))
+}
+
+/// A model from whatever a user typed: a file, a directory or a built-in name.
+///
+/// # Errors
+/// As [`import::from_path`] and [`builtin`].
+pub fn resolve(spec: &str) -> Result<Model, ImportError> {
+    let path = Path::new(spec);
+    if path.exists() || spec.ends_with(".json") {
+        return import::from_path(path);
+    }
+    builtin(spec)
+}
+
+/// The architecture of a model as a file of `models/` states it, to build it in.
+///
+/// # Errors
+/// The description cannot be written as TOML.
+pub fn describe(model: &Model, source: &str) -> Result<String, toml::ser::Error> {
+    toml::to_string(&Architecture::of(model, source))
+}
+
+fn find(id: &str) -> Result<&'static Variant, ImportError> {
+    let wanted = id.trim();
+    if let Some(variant) = VARIANTS.iter().find(|variant| variant.id.eq_ignore_ascii_case(wanted)) {
+        return Ok(variant);
+    }
+    let named = |variant: &&Variant| short(&variant.id).eq_ignore_ascii_case(wanted);
+    let matches: Vec<&Variant> = VARIANTS.iter().filter(named).collect();
+    match matches.as_slice() {
+        [] => Err(unknown(wanted)),
+        [variant] => Ok(variant),
+        [first, rest @ ..] if rest.iter().all(|variant| same_model(first, variant)) => Ok(first),
+        several => Err(ImportError::AmbiguousModel {
+            name: id.to_owned(),
+            candidates: several.iter().map(|variant| variant.id.as_str()).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+fn same_model(a: &Variant, b: &Variant) -> bool {
+    a.architecture == b.architecture && a.formats == b.formats && a.max_context == b.max_context
+}
+
+fn unknown(name: &str) -> ImportError {
+    let ids = || VARIANTS.iter().map(|variant| variant.id.as_str());
+    let best = if name.contains('/') {
+        names::nearest(name, ids())
+    } else {
+        names::nearest(name, ids().map(short)).and_then(|best| ids().find(|id| short(id) == best))
+    };
+    let suggestion = best.map(|best| format!("; did you mean `{best}`?")).unwrap_or_default();
+    ImportError::UnknownModel { name: name.to_owned(), suggestion }
+}
+
+/// The name without the organisation.
+fn short(id: &str) -> &str {
+    id.rsplit_once('/').map_or(id, |(_, name)| name)
+}
+
+impl Architecture {
+    fn of(model: &Model, source: &str) -> Self {
+        Self {
+            family: model.family.clone(),
+            source: source.to_owned(),
+            hidden: model.hidden,
+            vocab: model.vocab,
+            max_context: model.max_context,
+            tied_embeddings: model.tied_embeddings,
+            outer_norms: model.outer_norms,
+            norm_bias: model.norm_bias,
+            learned_positions: model.learned_positions,
+            lookup_parameters: model.lookup_parameters,
+            residual_streams: model.residual_streams,
+            ignored: model.ignored.clone(),
+            layers: model.layers.clone(),
+            mtp: model.mtp.clone().map(|(count, layer)| LayerGroup { count, ..layer }),
+        }
+    }
+
+    fn into_model(self, variant: &Variant) -> Model {
+        Model {
+            id: variant.id.clone(),
+            family: self.family,
+            hidden: self.hidden,
+            vocab: self.vocab,
+            tied_embeddings: self.tied_embeddings,
+            max_context: variant.max_context.unwrap_or(self.max_context),
+            layers: self.layers,
+            mtp: self.mtp.map(|layer| (layer.count, LayerGroup { count: 1, ..layer })),
+            quantization: variant.formats.resolve(),
+            outer_norms: self.outer_norms,
+            norm_bias: self.norm_bias,
+            learned_positions: self.learned_positions,
+            lookup_parameters: self.lookup_parameters,
+            residual_streams: self.residual_streams,
+            ignored: self.ignored,
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_loads() {
+        let variants: VariantFile = toml::from_str(table::VARIANTS).expect("the list of checkpoints parses");
+        for variant in &variants.variant {
+            let model = builtin(&variant.id).unwrap_or_else(|error| panic!("{}: {error}", variant.id));
+            assert_eq!(model.id, variant.id);
+        }
+        for (name, _) in table::ARCHITECTURES {
+            assert!(
+                variants.variant.iter().any(|variant| variant.architecture == *name),
+                "{name} has no checkpoint"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_forgiving() {
+        assert_eq!(builtin("qwen3-8b").map(|model| model.id).as_deref(), Ok("Qwen/Qwen3-8B"));
+        let error = builtin("Qwen/Qwen3-8C").map(|model| model.id).expect_err("no such model").to_string();
+        assert!(error.contains("did you mean `Qwen/Qwen3-8B`?"), "{error}");
+    }
+}

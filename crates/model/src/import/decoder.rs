@@ -1,0 +1,113 @@
+//! What a family's reader hands back, and how layers are put into groups.
+
+use super::keys::{Keys, Read};
+use crate::arch::{Attention, Ffn, LayerGroup, Model, Quantization};
+
+/// The most layers a model may have.
+const LAYER_LIMIT: u32 = 4096;
+
+/// The keys that every family has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame {
+    pub hidden: u32,
+    pub vocab: u32,
+    pub layers: u32,
+    pub max_context: u32,
+}
+
+impl Frame {
+    pub(crate) fn read(keys: &Keys) -> Read<Self> {
+        let layers = keys.count("num_hidden_layers|n_layer|num_layers|n_layers")?;
+        if layers > LAYER_LIMIT {
+            let reason = format!(
+                "{layers} layers are more than any model has (limit {LAYER_LIMIT}); correct the value"
+            );
+            return Err(keys.inconsistent("num_hidden_layers|n_layer|num_layers|n_layers", reason));
+        }
+        Ok(Self {
+            hidden: keys.count("hidden_size|n_embd|d_model")?,
+            vocab: keys.count("vocab_size")?,
+            layers,
+            max_context: keys.count("max_position_embeddings|n_positions|max_sequence_length|seq_length")?,
+        })
+    }
+}
+
+/// A decoder as a reader builds it: one entry per layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Decoder {
+    pub frame: Frame,
+    pub tied: bool,
+    pub layers: Vec<LayerGroup>,
+    pub mtp: Option<(u32, LayerGroup)>,
+    pub outer_norms: u32,
+    pub norm_bias: bool,
+    pub learned_positions: u32,
+    pub lookup_parameters: u64,
+    pub residual_streams: u32,
+    pub ignored: Vec<String>,
+}
+
+impl Decoder {
+    /// Pre-norm layers with RMS normalisation, rotary positions and no extras.
+    pub(crate) fn new(frame: Frame, tied: bool, layers: Vec<LayerGroup>) -> Self {
+        Self {
+            frame,
+            tied,
+            layers,
+            mtp: None,
+            outer_norms: 1,
+            norm_bias: false,
+            learned_positions: 0,
+            lookup_parameters: 0,
+            residual_streams: 1,
+            ignored: Vec::new(),
+        }
+    }
+
+    pub(crate) fn into_model(self, id: &str, family: &str, quantization: Quantization) -> Model {
+        Model {
+            id: id.to_owned(),
+            family: family.to_owned(),
+            hidden: self.frame.hidden,
+            vocab: self.frame.vocab,
+            tied_embeddings: self.tied,
+            max_context: self.frame.max_context,
+            layers: grouped(self.layers),
+            mtp: self.mtp,
+            quantization,
+            outer_norms: self.outer_norms,
+            norm_bias: self.norm_bias,
+            learned_positions: self.learned_positions,
+            lookup_parameters: self.lookup_parameters,
+            residual_streams: self.residual_streams,
+            ignored: self.ignored,
+        }
+    }
+}
+
+/// One pre-norm layer.
+pub(crate) fn layer(attention: Attention, ffn: Ffn) -> LayerGroup {
+    let norms = u32::from(attention != Attention::None) + u32::from(ffn != Ffn::None);
+    LayerGroup { count: 1, norms, attention, ffn }
+}
+
+/// A gated feed-forward network without biases.
+pub(crate) fn gated(intermediate: u32) -> Ffn {
+    Ffn::Dense { intermediate, gated: true, bias: false }
+}
+
+/// Equal layers counted together, in the order in which each kind appears first.
+fn grouped(layers: Vec<LayerGroup>) -> Vec<LayerGroup> {
+    let mut groups: Vec<LayerGroup> = Vec::new();
+    for layer in layers {
+        let same = |group: &&mut LayerGroup| {
+            group.norms == layer.norms && group.attention == layer.attention && group.ffn == layer.ffn
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.count += layer.count,
+            None => groups.push(layer),
+        }
+    }
+    groups
+}

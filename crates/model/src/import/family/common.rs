@@ -1,0 +1,185 @@
+//! Keys that many families share.
+
+use crate::arch::{Attention, Ffn, LayerGroup, Mla, Moe, MultiHead};
+use crate::import::decoder::Frame;
+use crate::import::keys::{Keys, Read};
+use serde_json::Value;
+
+/// Query heads, key/value heads and head width, with the defaults of the library.
+pub(crate) fn heads(keys: &Keys, frame: Frame) -> Read<MultiHead> {
+    let heads = keys.count("num_attention_heads|n_head|num_heads|n_heads")?;
+    let kv_heads = keys.count_or("num_key_value_heads|num_kv_heads|multi_query_group_num", heads)?;
+    let head_dim = match keys.opt_count("head_dim|kv_channels|attention_head_dim")? {
+        Some(head_dim) => head_dim,
+        None if frame.hidden % heads == 0 => frame.hidden / heads,
+        None => {
+            let reason =
+                format!("hidden size {} is not divisible by {heads} heads; give `head_dim`", frame.hidden);
+            return Err(keys.inconsistent("num_attention_heads|n_head|num_heads|n_heads", reason));
+        }
+    };
+    check_groups(keys, heads, kv_heads)?;
+    Ok(MultiHead::new(heads, kv_heads, head_dim))
+}
+
+/// Every key/value head must serve the same number of query heads.
+pub(crate) fn check_groups(keys: &Keys, heads: u32, kv_heads: u32) -> Read<()> {
+    if heads % kv_heads == 0 {
+        return Ok(());
+    }
+    let reason =
+        format!("{heads} query heads are not divisible by {kv_heads} key/value heads; correct one of them");
+    Err(keys.inconsistent("num_key_value_heads", reason))
+}
+
+/// The inner width of the dense feed-forward network.
+pub(crate) fn intermediate(keys: &Keys) -> Read<u32> {
+    keys.count("intermediate_size|ffn_hidden_size|n_inner|ffn_dim")
+}
+
+/// The gated activations that families of gated networks use.
+pub(crate) fn expect_gated_activation(keys: &Keys) -> Read<()> {
+    const KNOWN: [&str; 10] = [
+        "silu",
+        "swish",
+        "gelu",
+        "gelu_new",
+        "gelu_pytorch_tanh",
+        "gelu_fast",
+        "swiglu",
+        "swigluoai",
+        "situ",
+        "relu",
+    ];
+    match keys.text("hidden_act|hidden_activation|activation_function")? {
+        Some(name) if !KNOWN.contains(&name) => Err(keys.unknown_value(
+            "hidden_act|hidden_activation|activation_function",
+            &format!("known activations are {}", KNOWN.join(", ")),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The window of each layer: by `layer_types`, by the Qwen switches, or one for all.
+pub(crate) fn windows(keys: &Keys, frame: Frame) -> Read<Vec<Option<u32>>> {
+    let layers = frame.layers as usize;
+    let window = keys.opt_count("sliding_window")?;
+    let used = keys.flag("use_sliding_window", true)?;
+    if let Some(types) = layer_types(keys, frame, &["full_attention", "sliding_attention"])? {
+        let of_type = |kind: &&str| match (*kind, window) {
+            ("full_attention", _) => Ok(None),
+            (_, Some(window)) => Ok(Some(window)),
+            (_, None) => Err(keys.missing("sliding_window")),
+        };
+        return types.iter().map(of_type).collect();
+    }
+    let Some(window) = window.filter(|_| used) else { return Ok(vec![None; layers]) };
+    let first = if keys.has("use_sliding_window") { keys.whole("max_window_layers")? as usize } else { 0 };
+    Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect())
+}
+
+/// `layer_types`, one of `known` per layer.
+pub(crate) fn layer_types<'a>(keys: &Keys<'a>, frame: Frame, known: &[&str]) -> Read<Option<Vec<&'a str>>> {
+    let Some(items) = keys.per_layer("layer_types", frame.layers)? else { return Ok(None) };
+    let name = |item: &'a Value| match item.as_str() {
+        Some(name) if known.contains(&name) => Ok(name),
+        Some(name) => {
+            let expected = format!("known layer types are {}", known.join(", "));
+            Err(keys.unknown("layer_types", &format!("`{name}`"), &expected))
+        }
+        None => Err(keys.wrong_type("layer_types", "a list of strings", item)),
+    };
+    items.iter().map(name).collect::<Read<Vec<&str>>>().map(Some)
+}
+
+/// Multi-head latent attention.
+pub(crate) fn mla(keys: &Keys) -> Read<Mla> {
+    let heads = keys.count("num_attention_heads")?;
+    keys.ignore("num_key_value_heads|head_dim");
+    let (nope, rope) = (keys.count("qk_nope_head_dim")?, keys.count("qk_rope_head_dim")?);
+    if let Some(sum) = keys.opt_count("qk_head_dim")? {
+        if sum != nope + rope {
+            let reason = format!(
+                "is {sum}, but the parts with and without rotation are {nope} and {rope}; correct one"
+            );
+            return Err(keys.inconsistent("qk_head_dim", reason));
+        }
+    }
+    Ok(Mla {
+        heads,
+        q_lora_rank: keys.opt_count("q_lora_rank|attention_q_lora_dim")?,
+        kv_lora_rank: keys.count("kv_lora_rank|attention_kv_lora_dim")?,
+        qk_nope_head_dim: nope,
+        qk_rope_head_dim: rope,
+        v_head_dim: keys.count("v_head_dim")?,
+        output_gate: false,
+        indexer: None,
+    })
+}
+
+/// Routed experts by the names of the DeepSeek, Qwen and Mixtral lines.
+pub(crate) fn experts(keys: &Keys) -> Read<Moe> {
+    let experts = keys.count("n_routed_experts|num_experts|num_local_experts|moe_num_experts")?;
+    let topk = keys.count(
+        "num_experts_per_tok|experts_per_token|num_experts_per_token|moe_topk|top_k_experts|moe_top_k",
+    )?;
+    let intermediate = match keys.opt_count("moe_intermediate_size|expert_ffn_hidden_size")? {
+        Some(intermediate) => intermediate,
+        None => intermediate(keys)?,
+    };
+    let moe = Moe::new(experts, topk, intermediate);
+    check_topk(keys, &moe)?;
+    Ok(moe)
+}
+
+fn check_topk(keys: &Keys, moe: &Moe) -> Read<()> {
+    if moe.topk <= moe.experts {
+        return Ok(());
+    }
+    let reason =
+        format!("{} experts per token are more than the {} experts; correct one", moe.topk, moe.experts);
+    Err(keys.inconsistent(
+        "num_experts_per_tok|experts_per_token|num_experts_per_token|moe_topk|top_k_experts",
+        reason,
+    ))
+}
+
+/// Groups of experts for routing limited to some of them.
+pub(crate) fn expert_groups(keys: &Keys, moe: &mut Moe) -> Read<()> {
+    moe.groups = keys.count_or("n_group|num_expert_group", 1)?;
+    moe.topk_groups = keys.count_or("topk_group", 1)?;
+    if moe.experts % moe.groups != 0 || moe.topk_groups > moe.groups {
+        let reason = format!(
+            "{} experts cannot be divided into {} groups of which {} are chosen; correct `n_group` or `topk_group`",
+            moe.experts, moe.groups, moe.topk_groups
+        );
+        return Err(keys.inconsistent("n_group|num_expert_group", reason));
+    }
+    Ok(())
+}
+
+/// Attention that differs by its window only.
+pub(crate) fn windowed(attention: &MultiHead, window: Option<u32>) -> Attention {
+    Attention::MultiHead(MultiHead { window, ..attention.clone() })
+}
+
+/// Which of `count` layers are sparse, by `first_k_dense_replace` and `moe_layer_freq` (a number or one per layer).
+pub(crate) fn sparse_layers(keys: &Keys, frame: Frame) -> Read<Vec<bool>> {
+    let first = keys.whole("first_k_dense_replace|moe_layer_start_index")?;
+    match keys.value("moe_layer_freq")? {
+        Some(Value::Array(_)) => {
+            let items = keys.per_layer("moe_layer_freq", frame.layers)?.unwrap_or_default();
+            items.iter().map(|item| keys.number("moe_layer_freq", item, 0).map(|flag| flag != 0)).collect()
+        }
+        _ => {
+            let every = keys.count_or("moe_layer_freq", 1)?;
+            Ok((0..frame.layers).map(|layer| layer >= first && layer % every == 0).collect())
+        }
+    }
+}
+
+/// One layer per entry of `sparse`.
+pub(crate) fn mixed(sparse: &[bool], attention: &Attention, dense: &Ffn, moe: &Moe) -> Vec<LayerGroup> {
+    let ffn = |sparse: &bool| if *sparse { Ffn::Moe(moe.clone()) } else { dense.clone() };
+    sparse.iter().map(|sparse| crate::import::decoder::layer(attention.clone(), ffn(sparse))).collect()
+}

@@ -1,0 +1,99 @@
+//! Latent attention with routed and shared experts: DeepSeek V2 to V3.2, Kimi K2, GLM-5.
+
+use super::Family;
+use super::common::{
+    expect_gated_activation, expert_groups, experts, intermediate, mixed, mla, sparse_layers,
+};
+use crate::arch::{Attention, Ffn, LayerGroup, SparseIndexer};
+use crate::import::decoder::{Decoder, Frame, gated};
+use crate::import::keys::{Keys, Read};
+use serde_json::Value;
+
+pub(crate) const FAMILIES: &[Family] = &[
+    Family { name: "deepseek_v2", read: deepseek },
+    Family { name: "deepseek_v3", read: deepseek },
+    Family { name: "deepseek_v32", read: deepseek },
+    Family { name: "kimi_k2", read: deepseek },
+    Family { name: "glm_moe_dsa", read: deepseek },
+];
+
+fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
+    expect_gated_activation(keys)?;
+    keys.expect_flag("attention_bias", false, "biases on latent attention are not described; give false")?;
+    let mut attention = mla(keys)?;
+    attention.indexer = indexer(keys)?;
+    let mut moe = experts(keys)?;
+    expert_groups(keys, &mut moe)?;
+    moe.shared_intermediate = moe.intermediate * keys.whole("n_shared_experts")?;
+    moe.router_bias = keys.text("topk_method")? == Some("noaux_tc");
+    let dense = gated(intermediate(keys)?);
+    let sparse = sparse_layers(keys, frame)?;
+    check_layer_types(keys, frame, &sparse)?;
+    let mut layers = mixed(&sparse, &Attention::Mla(attention), &dense, &moe);
+    share_selections(keys, frame, &mut layers)?;
+    let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers);
+    let modules = keys.whole("num_nextn_predict_layers")?;
+    if modules > 0 {
+        decoder.mtp =
+            decoder.layers.last().map(|last| (modules, LayerGroup { ffn: Ffn::Moe(moe), ..last.clone() }));
+    }
+    Ok(decoder)
+}
+
+/// The token selector of sparse attention, where there is one.
+fn indexer(keys: &Keys) -> Read<Option<SparseIndexer>> {
+    let Some(topk) = keys.opt_count("index_topk")? else { return Ok(None) };
+    keys.ignore(
+        "indexer_rope_interleave|index_share_for_mtp_iteration|index_topk_freq|index_skip_topk_offset",
+    );
+    Ok(Some(SparseIndexer {
+        heads: keys.count("index_n_heads")?,
+        head_dim: keys.count("index_head_dim")?,
+        topk,
+        compression: 1,
+        shared: false,
+    }))
+}
+
+/// Marks the layers that take the selection of an earlier one (`indexer_types`).
+fn share_selections(keys: &Keys, frame: Frame, layers: &mut [LayerGroup]) -> Read<()> {
+    let Some(types) = keys.per_layer("indexer_types", frame.layers)? else { return Ok(()) };
+    for (layer, kind) in layers.iter_mut().zip(types) {
+        let shared = match kind.as_str() {
+            Some("full") => false,
+            Some("shared") => true,
+            _ => {
+                return Err(keys.unknown(
+                    "indexer_types",
+                    &kind.to_string(),
+                    "known types are full and shared",
+                ));
+            }
+        };
+        if let Attention::Mla(mla) = &mut layer.attention {
+            mla.indexer.iter_mut().for_each(|indexer| indexer.shared = shared);
+        }
+    }
+    Ok(())
+}
+
+/// `mlp_layer_types` says again which layers are dense; it must say the same.
+fn check_layer_types(keys: &Keys, frame: Frame, sparse: &[bool]) -> Read<()> {
+    let Some(types) = keys.per_layer("mlp_layer_types", frame.layers)? else { return Ok(()) };
+    for (kind, sparse) in types.iter().zip(sparse) {
+        match kind.as_str() {
+            Some("dense") if !sparse => {}
+            Some("sparse") if *sparse => {}
+            Some("dense" | "sparse") => {
+                let reason = "disagrees with `first_k_dense_replace`; correct one of them";
+                return Err(keys.inconsistent("mlp_layer_types", reason));
+            }
+            _ => return Err(unknown_mlp(keys, kind)),
+        }
+    }
+    Ok(())
+}
+
+fn unknown_mlp(keys: &Keys, kind: &Value) -> crate::import::ImportError {
+    keys.unknown("mlp_layer_types", &kind.to_string(), "known types are dense and sparse")
+}
