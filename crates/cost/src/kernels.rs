@@ -9,6 +9,7 @@
 //! hold several families (`gemm` and `quantize` live in `gemm`).
 
 mod gemm;
+mod moe;
 mod param;
 mod profile;
 mod residual;
@@ -17,6 +18,7 @@ mod select;
 pub use gemm::{
     GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, alike, gemm_kernel, quantize_bytes,
 };
+pub use moe::{MOE, MOE_FEATURES, PricedMoe, moe_alike, moe_features, moe_structure};
 pub use param::{Param, ParamSpec};
 pub use profile::{Errors, KernelSet, MedianP90, Profile, ProfileError};
 pub use residual::{Axis, Grid, Residual, ResidualError};

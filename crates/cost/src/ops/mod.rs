@@ -3,6 +3,7 @@
 pub mod common;
 pub mod elementwise;
 pub mod gemm;
+pub mod moe;
 
 use units::{Bytes, BytesPerSecond, Dtype, Flop, FlopPerSecond, Seconds};
 

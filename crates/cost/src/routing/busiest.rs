@@ -69,7 +69,7 @@ fn each(load: &(f64, u32)) -> f64 {
 /// Maximum over mean of rank loads when `loads`, hottest first, go one by one to the emptiest rank with room.
 fn greedy(loads: &[f64], ranks: u32) -> f64 {
     let room = loads.len().div_ceil(ranks as usize);
-    let mut held = vec![(0.0, 0_usize); ranks as usize];
+    let mut held = vec![(0.0_f64, 0_usize); ranks as usize];
     for load in loads {
         let emptiest =
             held.iter_mut().filter(|rank| rank.1 < room).min_by(|a, b| a.0.total_cmp(&b.0));

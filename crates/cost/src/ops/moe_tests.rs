@@ -1,0 +1,144 @@
+//! The form against the reference values of the kernel study, and its laws.
+
+use super::*;
+use crate::routing::{self, benchmark};
+use proptest::prelude::*;
+use serde_json::Value;
+use units::{BytesPerSecond, FlopPerSecond};
+
+const FITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/fits");
+
+fn read(name: &str) -> Option<Value> {
+    let text = std::fs::read_to_string(format!("{FITS}/{name}")).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn machine(chip: &Value, dtype: &str) -> Machine {
+    let peak = match dtype {
+        "bfloat16" => "bf16",
+        "nvfp4" => "fp4",
+        _ => "fp8",
+    };
+    let number = |key: &str| chip[key].as_f64().unwrap();
+    Machine {
+        peak: FlopPerSecond::new(number(peak)),
+        bandwidth: BytesPerSecond::new(number("bw")),
+        cores: number("cores"),
+        l2: Bytes::new(number("l2")),
+    }
+}
+
+/// The study's form has no growing launch latency, which is this form with `t1` = 0.
+#[test]
+fn reference_vectors_are_reproduced() {
+    let (Some(params), Some(vectors)) = (read("params.json"), read("testvectors.json")) else {
+        eprintln!("skipped: {FITS} is not there");
+        return;
+    };
+    for vector in vectors["moe"].as_array().unwrap() {
+        let set = &params["moe"][vector["set"].as_str().unwrap()];
+        let dtype = set["dtype"].as_str().unwrap();
+        let machine = machine(&params["chips"][set["chip"].as_str().unwrap()], dtype);
+        let value = |spec: &ParamSpec| set["params"][spec.name].as_f64().unwrap_or(0.0);
+        let bytes = if dtype == "nvfp4" { 0.5625 } else { 2.0 };
+        let kernel = MoeKernel {
+            tiles: RowTiles::Any,
+            global_rows: set["global_rows_intermediate"].as_bool().unwrap(),
+            weight_bytes: bytes,
+            activation_bytes: bytes,
+        };
+        let n = |key: &str| vector[key].as_f64().unwrap();
+        let case = benchmark::Case {
+            tokens: n("T") as u32,
+            experts: n("E") as u32,
+            topk: n("topk") as u32,
+            ranks: n("ep") as u32,
+        };
+        let load = benchmark::Distribution::Balanced.load(case);
+        assert_eq!((load.rows, load.active_experts), (n("local_rows"), n("touched")));
+        let op = GroupedMoe {
+            tokens: n("T"),
+            topk: n("topk"),
+            experts: n("E"),
+            local_experts: n("E") / n("ep"),
+            local_rows: load.rows,
+            active_experts: load.active_experts,
+            hidden: n("H"),
+            intermediate: n("I"),
+            gated: true,
+        };
+        let coefficients = MoeWave12::from_slice(&PARAMS.iter().map(value).collect::<Vec<f64>>());
+        let seconds = kernel.price(&coefficients, &machine, &op, &load).time.get();
+        let expected = n("seconds");
+        assert!((seconds / expected - 1.0).abs() < 1e-4, "{vector}: {seconds}");
+    }
+}
+
+fn typical() -> (MoeWave12, Machine) {
+    let machine = Machine {
+        peak: FlopPerSecond::new(989e12),
+        bandwidth: BytesPerSecond::new(3.35e12),
+        cores: 132.0,
+        l2: Bytes::new(5.24e7),
+    };
+    (MoeWave12::from_slice(&PARAMS.map(|spec| spec.prior)), machine)
+}
+
+fn layer(tokens: f64, experts: f64, ranks: f64) -> (GroupedMoe, Load) {
+    let load = routing::uniform(tokens, experts, 8.0, experts / ranks);
+    let op = GroupedMoe {
+        tokens,
+        topk: 8.0,
+        experts,
+        local_experts: experts / ranks,
+        local_rows: load.rows,
+        active_experts: load.active_experts,
+        hidden: 7168.0,
+        intermediate: 2048.0,
+        gated: true,
+    };
+    (op, load)
+}
+
+fn kernel(tiles: RowTiles, global_rows: bool) -> MoeKernel {
+    MoeKernel { tiles, global_rows, weight_bytes: 1.0, activation_bytes: 1.0 }
+}
+
+#[test]
+fn a_small_batch_is_launch_or_weights_and_a_large_one_arithmetic() {
+    let (c, machine) = typical();
+    let bound = |tokens| {
+        let (op, load) = layer(tokens, 256.0, 8.0);
+        kernel(RowTiles::Any, false).price(&c, &machine, &op, &load).bound
+    };
+    assert_eq!(bound(64.0), Bound::Memory);
+    assert_eq!(bound(65536.0), Bound::Compute);
+}
+
+proptest! {
+    #[test]
+    fn time_never_falls_with_tokens(
+        tokens in 1.0..3e4_f64, more in 1.0..2.0_f64, ranks in 0_u32..6, tiles in 0_usize..5, global: bool,
+    ) {
+        let (c, machine) = typical();
+        let ranks = f64::from(1 << ranks);
+        let kernel = kernel(RowTiles::ALL[tiles], global);
+        let at = |tokens| {
+            let (op, load) = layer(tokens, 256.0, ranks);
+            kernel.price(&c, &machine, &op, &load).time.get()
+        };
+        prop_assert!(at(tokens * more) >= at(tokens) * (1.0 - 1e-9));
+    }
+
+    #[test]
+    fn a_faster_chip_is_never_slower(
+        tokens in 1.0..3e4_f64, peak in 1.0..4.0_f64, bandwidth in 1.0..4.0_f64,
+    ) {
+        let (c, machine) = typical();
+        let (op, load) = layer(tokens, 256.0, 8.0);
+        let faster = Machine { peak: machine.peak * peak, bandwidth: machine.bandwidth * bandwidth, ..machine };
+        let kernel = kernel(RowTiles::Any, false);
+        let [slow, fast] = [machine, faster].map(|m| kernel.price(&c, &m, &op, &load).time);
+        prop_assert!(fast.get() <= slow.get() * (1.0 + 1e-12));
+    }
+}
