@@ -234,7 +234,12 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::moe_kernel`].
-    pub fn moe_benchmark(&self, op: GroupedMoe, load: &Load, precision: Precision) -> Result<Priced, KernelsError> {
+    pub fn moe_benchmark(
+        &self,
+        op: GroupedMoe,
+        load: &Load,
+        precision: Precision,
+    ) -> Result<Priced, KernelsError> {
         let kernel = self.moe_kernel(precision, op.gated)?;
         Ok(Priced { cost: kernel.benchmark(&op, load), origin: kernel.origin, sigma: kernel.sigma })
     }

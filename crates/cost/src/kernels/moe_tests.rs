@@ -9,7 +9,8 @@ const BF16: Precision = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16
 
 /// A set whose correction dips at 64 tokens and peaks at 16.
 fn bumpy() -> PricedMoe {
-    let params: Vec<String> = moe::PARAMS.iter().map(|spec| format!("{} = {:e}", spec.name, spec.prior)).collect();
+    let params: Vec<String> =
+        moe::PARAMS.iter().map(|spec| format!("{} = {:e}", spec.name, spec.prior)).collect();
     let text = format!(
         "schema = 1\nchip = \"h100\"\ndate = \"2026-01-01\"\nsource = \"made up\"\nsplit = \"none\"\n\
          [[set]]\nfamily = \"moe\"\nstack = \"vllm\"\nweight = \"bf16\"\nactivation = \"bf16\"\nform = \"moe_wave12\"\n\

@@ -19,14 +19,30 @@ pub const PARAMS: [ParamSpec; 12] = [
     ParamSpec::new("ec", "", "sustained share of peak arithmetic", 0.02, 1.2, 0.6, 0.5),
     ParamSpec::new("em", "", "share of peak memory bandwidth", 0.1, 1.2, 0.95, 0.4),
     ParamSpec::new("p", "", "sharpness of compute-memory overlap", 0.8, 10.0, 1.7, 0.55),
-    ParamSpec::new("bc", "", "load bandwidth of a core over its share of memory bandwidth", 0.5, 30.0, 3.3, 0.45),
+    ParamSpec::new(
+        "bc",
+        "",
+        "load bandwidth of a core over its share of memory bandwidth",
+        0.5,
+        30.0,
+        3.3,
+        0.45,
+    ),
     ParamSpec::new("kf", "inner elements", "pipeline fill and epilogue", 0.3, 4000.0, 100.0, 2.0),
     ParamSpec::new("te", "s", "overhead per wave", 1e-8, 2e-5, 9e-7, 1.8),
     ParamSpec::new("a", "", "share of a partly filled wave that is paid", 0.02, 1.0, 0.6, 0.6),
     ParamSpec::new("ea", "", "share of memory bandwidth of this rank's activations", 0.02, 20.0, 1.0, 1.5),
     ParamSpec::new("eg", "", "share of memory bandwidth of all tokens' activations", 0.02, 20.0, 0.85, 1.05),
     ParamSpec::new("t1", "s", "growth of the launch latency with the rows routed", 1e-8, 1e-3, 6e-6, 1.1),
-    ParamSpec::new("rc", "token-expert pairs", "rows at which half of that growth is reached", 1.0, 1e5, 200.0, 1.5),
+    ParamSpec::new(
+        "rc",
+        "token-expert pairs",
+        "rows at which half of that growth is reached",
+        1.0,
+        1e5,
+        200.0,
+        1.5,
+    ),
 ];
 
 /// Coefficients of one set of measured kernels.

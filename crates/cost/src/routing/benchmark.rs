@@ -180,7 +180,10 @@ mod tests {
         let shard = Distribution::Balanced.load(Case { ranks: 8, ..DECODE });
         assert_eq!((shard.rows, shard.active_experts), (16.0, 16.0));
         let large = Distribution::Balanced.load(Case { tokens: 1024, ranks: 8, ..DECODE });
-        assert_eq!((large.rows, large.active_experts, large.tiles[1], large.tiles[4]), (1024.0, 32.0, 64.0, 32.0));
+        assert_eq!(
+            (large.rows, large.active_experts, large.tiles[1], large.tiles[4]),
+            (1024.0, 32.0, 64.0, 32.0)
+        );
     }
 
     #[test]

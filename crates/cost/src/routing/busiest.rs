@@ -71,8 +71,7 @@ fn greedy(loads: &[f64], ranks: u32) -> f64 {
     let room = loads.len().div_ceil(ranks as usize);
     let mut held = vec![(0.0_f64, 0_usize); ranks as usize];
     for load in loads {
-        let emptiest =
-            held.iter_mut().filter(|rank| rank.1 < room).min_by(|a, b| a.0.total_cmp(&b.0));
+        let emptiest = held.iter_mut().filter(|rank| rank.1 < room).min_by(|a, b| a.0.total_cmp(&b.0));
         if let Some(rank) = emptiest {
             rank.0 += load;
             rank.1 += 1;

@@ -9,7 +9,8 @@ pub fn expected_tiles(mean: f64, variance: f64, block: f64) -> f64 {
     let centre = (mean.max(1.0) - 0.5) / block;
     // Half the support: the standard deviation of the sum of two uniforms of width h is h / sqrt(6).
     let h = ((6.0 * variance.max(0.0)).sqrt() / block).max(1e-3);
-    let difference = twice_integrated(centre + h) - 2.0 * twice_integrated(centre) + twice_integrated(centre - h);
+    let difference =
+        twice_integrated(centre + h) - 2.0 * twice_integrated(centre) + twice_integrated(centre - h);
     (difference / (h * h)).max(1.0)
 }
 
