@@ -1,7 +1,10 @@
 //! Measurement formats, fitting and error statistics.
 //!
 //! - [`fit`]: robust bounded least squares for the coefficients of a form, and residual grids on top of it.
+//! - [`ops`]: operator tables to kernel profiles and back; [`ops_gemm`] holds the families of dense products.
 //! - [`stats`]: splits and error statistics.
 
 pub mod fit;
+pub mod ops;
+pub mod ops_gemm;
 pub mod stats;

@@ -32,10 +32,10 @@ impl Split {
         Self { train: order, test }
     }
 
-    /// Rows for which `trains` holds to fit, the others to test.
-    pub fn by(rows: usize, trains: impl Fn(usize) -> bool) -> Self {
-        let (train, test) = (0..rows).partition(|row| trains(*row));
-        Self { train, test }
+    /// Rows that `trains` says to fit (`true`), to test (`false`) or to leave out.
+    pub fn by(rows: usize, trains: impl Fn(usize) -> Option<bool>) -> Self {
+        let pick = |wanted| (0..rows).filter(|row| trains(*row) == Some(wanted)).collect();
+        Self { train: pick(true), test: pick(false) }
     }
 
     /// The shipped profiles' split: rows whose [`held_out`] key says so are tested.

@@ -5,7 +5,7 @@ use crate::ops::{Machine, OpCost, Precision};
 use hardware::{Chip, Rank};
 use std::fmt;
 use std::sync::Arc;
-use units::{Bytes, Dtype};
+use units::Dtype;
 
 /// Where the coefficients behind a figure come from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,7 +160,7 @@ impl Kernels {
             peak,
             bandwidth: self.rank.bandwidth.value,
             cores: f64::from(self.rank.cores.value),
-            l2: Bytes::new(self.rank.l2.value.get()),
+            l2: self.rank.l2.value,
         })
     }
 

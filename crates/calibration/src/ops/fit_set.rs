@@ -1,0 +1,308 @@
+//! Fitting one set: choice of structure, coefficients, residual grid, errors by split.
+
+use super::calibrate::{CalibrateError, CalibrateOptions, machine};
+use super::family::{Draft, Form, OpFamily, SetKey, Structure};
+use super::relatives::{self, Prior};
+use super::table::OpTable;
+use crate::fit::{Fit, FitOptions, Problem, fit, fit_residual};
+use crate::stats::{ErrorStats, Split, fnv1a};
+use cost::kernels::{Errors, KernelSet, ParamSpec, Residual};
+use cost::ops::Machine;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Different shapes below which a set is not fitted.
+pub const MIN_ROWS: usize = 4;
+/// Different shapes below which a set leans on a relative's coefficients.
+const FEW_ROWS: usize = 64;
+/// Different shapes from which the rows held out, and splits of them, say something.
+const STUDY_ROWS: usize = 100;
+
+/// How one set is fitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetOptions {
+    /// Options of the coefficients' fit.
+    pub fit: FitOptions,
+    /// Whether a residual grid may be added.
+    pub residual: bool,
+}
+
+/// The rows of one set, equal shapes averaged, in the order of their keys.
+pub(super) struct SetData<Shape> {
+    pub(super) key: SetKey,
+    pub(super) keys: Vec<String>,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) seconds: Vec<f64>,
+    pub(super) machine: Machine,
+}
+
+/// A fitted form.
+pub(super) struct Fitted {
+    pub(super) structure: Structure,
+    pub(super) specs: Vec<ParamSpec>,
+    pub(super) fit: Fit,
+    pub(super) residual: Residual,
+}
+
+pub(super) fn calibrate_family<F: OpFamily>(
+    family: &F,
+    tables: &[OpTable],
+    options: &CalibrateOptions<'_>,
+) -> Result<Vec<Draft>, CalibrateError> {
+    let sets = gather(family, tables, options)?;
+    let fitted: Vec<(Fitted, KernelSet)> = sets
+        .par_iter()
+        .map(|data| fit_and_judge(family, data, options))
+        .collect::<Result<_, CalibrateError>>()?;
+    relatives::finish(family, &sets, fitted, options)
+}
+
+/// Groups the rows of all tables into sets large enough to be fitted.
+fn gather<F: OpFamily>(
+    family: &F,
+    tables: &[OpTable],
+    options: &CalibrateOptions<'_>,
+) -> Result<Vec<SetData<F::Shape>>, CalibrateError> {
+    type Shapes<S> = BTreeMap<String, (S, f64, f64)>;
+    let mut groups: BTreeMap<SetKey, Shapes<F::Shape>> = BTreeMap::new();
+    for table in tables.iter().filter(|table| family.accepts(table)) {
+        for record in table.records() {
+            let Some(row) = family.read(&record)? else { continue };
+            if row.time.get() > 0.0 {
+                let shapes = groups.entry(row.key).or_default();
+                let key = family.shape_key(&row.shape);
+                let mean = shapes.entry(key).or_insert((row.shape, 0.0, 0.0));
+                mean.1 += row.time.get();
+                mean.2 += 1.0;
+            }
+        }
+    }
+    let mut sets = Vec::new();
+    for (mut key, rows) in groups.into_iter().filter(|(_, rows)| rows.len() >= MIN_ROWS) {
+        let chip = options.chip(&key.chip)?;
+        let machine = machine(&chip, family.multiplied(&key))?;
+        key.chip = chip.id;
+        let mut data = SetData { key, keys: Vec::new(), shapes: Vec::new(), seconds: Vec::new(), machine };
+        for (shape_key, (shape, total, count)) in rows {
+            data.keys.push(shape_key);
+            data.shapes.push(shape);
+            data.seconds.push(total / count);
+        }
+        sets.push(data);
+    }
+    Ok(sets)
+}
+
+impl<Shape: Clone + Send + Sync> SetData<Shape> {
+    pub(super) fn len(&self) -> usize {
+        self.shapes.len()
+    }
+
+    pub(super) fn few(&self) -> bool {
+        self.len() < FEW_ROWS
+    }
+
+    pub(super) fn studied(&self) -> bool {
+        self.len() >= STUDY_ROWS
+    }
+
+    /// Which rows the shipped coefficients are fitted on; few rows are all fitted.
+    pub(super) fn shipped_split(&self) -> Split {
+        if self.studied() {
+            Split::shipped(self.keys.iter().map(String::as_str))
+        } else {
+            Split { train: (0..self.len()).collect(), test: Vec::new() }
+        }
+    }
+
+    pub(super) fn form<'a, F: OpFamily<Shape = Shape>>(
+        &self,
+        family: &'a F,
+        structure: &Structure,
+    ) -> Result<Form<'a, Shape>, CalibrateError> {
+        Ok(family.compile(&self.key, structure, self.machine)?)
+    }
+
+    fn hash(&self, rows: &[usize]) -> String {
+        let text: String = rows.iter().map(|row| format!("{}:{:e};", self.keys[*row], self.seconds[*row])).collect();
+        format!("fnv1a:{:016x}", fnv1a(text.as_bytes()))
+    }
+
+    /// Predictions with measurements for some of the rows.
+    pub(super) fn pairs<F: OpFamily<Shape = Shape>>(
+        &self,
+        family: &F,
+        fitted: &Fitted,
+        rows: &[usize],
+    ) -> Result<Vec<(f64, f64)>, CalibrateError> {
+        let form = self.form(family, &fitted.structure)?;
+        let pair = |row: &usize| {
+            let shape = &self.shapes[*row];
+            let log = if fitted.residual.is_empty() {
+                0.0
+            } else {
+                fitted.residual.log_correction(&family.feature_values(shape))
+            };
+            (form(&fitted.fit.params, shape) * log.exp(), self.seconds[*row])
+        };
+        Ok(rows.iter().map(pair).collect())
+    }
+}
+
+/// The structure with the least cost in a short fit each, then a full fit, then a residual grid.
+pub(super) fn fit_rows<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    rows: &[usize],
+    prior: &Prior,
+    options: &SetOptions,
+) -> Result<Fitted, CalibrateError> {
+    let shapes: Vec<F::Shape> = rows.iter().map(|row| data.shapes[*row].clone()).collect();
+    let seconds: Vec<f64> = rows.iter().map(|row| data.seconds[*row]).collect();
+    let forms = prior
+        .structures
+        .iter()
+        .map(|structure| data.form(family, structure))
+        .collect::<Result<Vec<_>, _>>()?;
+    let run = |form: &Form<'_, F::Shape>, options: &FitOptions| {
+        let model = |params: &[f64], shape: &F::Shape| form(params, shape);
+        fit(&Problem { specs: &prior.specs, rows: &shapes, seconds: &seconds, model: &model }, options)
+    };
+    let mut search = FitOptions { starts: prior.starts.clone(), ..options.fit.clone() };
+    let mut best = 0;
+    if forms.len() > 1 {
+        let short: Vec<Fit> = forms.par_iter().map(|form| run(form, &search.short())).collect();
+        best = (0..short.len()).min_by(|a, b| short[*a].cost.total_cmp(&short[*b].cost)).unwrap_or(0);
+        search.starts = vec![short[best].params.clone()];
+        search.random_starts = search.random_starts.min(1);
+    }
+    let fit = run(&forms[best], &search);
+    let residual = if options.residual {
+        let features: Vec<Vec<f64>> = shapes.iter().map(|shape| family.feature_values(shape)).collect();
+        let leftover: Vec<f64> = shapes
+            .iter()
+            .zip(&seconds)
+            .map(|(shape, measured)| (measured / forms[best](&fit.params, shape)).ln())
+            .collect();
+        let mut grid = family.grids(&features);
+        grid.seed = options.fit.seed;
+        fit_residual(&features, &leftover, &grid).unwrap_or_default()
+    } else {
+        Residual::default()
+    };
+    let structure = prior.structures.get(best).cloned().unwrap_or_default();
+    Ok(Fitted { structure, specs: prior.specs.clone(), fit, residual })
+}
+
+/// Options for so many rows.
+pub(super) fn set_options<Shape: Clone + Send + Sync>(data: &SetData<Shape>, seed: u64) -> SetOptions {
+    if data.few() {
+        SetOptions { fit: FitOptions { seed, ..FitOptions::few_shot() }, residual: false }
+    } else {
+        SetOptions { fit: FitOptions { seed, ..FitOptions::default() }, residual: true }
+    }
+}
+
+fn fit_and_judge<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    options: &CalibrateOptions<'_>,
+) -> Result<(Fitted, KernelSet), CalibrateError> {
+    let prior = if data.few() {
+        relatives::from_catalog(family, data, options)?.unwrap_or_else(|| Prior::fresh(family, &data.key))
+    } else {
+        Prior::fresh(family, &data.key)
+    };
+    let how = set_options(data, options.seed);
+    let split = data.shipped_split();
+    let fitted = fit_rows(family, data, &split.train, &prior, &how)?;
+    let test = |split: &Split, fitted: &Fitted| -> Result<ErrorStats, CalibrateError> {
+        Ok(ErrorStats::of(&data.pairs(family, fitted, &split.test)?))
+    };
+    let mut errors = Errors::default();
+    let on_fit = ErrorStats::of(&data.pairs(family, &fitted, &split.train)?);
+    errors.fit = Some(on_fit.median_p90());
+    let mut sigma = on_fit.sigma;
+    if split.test.is_empty() {
+        let folds = cross_validated(family, data, &prior, &how)?;
+        errors.held_out = Some(folds.median_p90());
+        sigma = folds.sigma;
+    } else {
+        let held = test(&split, &fitted)?;
+        errors.held_out = Some(held.median_p90());
+        sigma = sigma.max(held.sigma);
+    }
+    if options.study && data.studied() {
+        let random = Split::random(data.len(), 0.3, options.seed);
+        errors.random = Some(test(&random, &fit_rows(family, data, &random.train, &prior, &how)?)?.median_p90());
+        let shapes = Split::by(data.len(), |row| family.trains(&data.shapes[row]));
+        if shapes.train.len() >= STUDY_ROWS && shapes.test.len() >= STUDY_ROWS / 5 {
+            let fixed = Prior { structures: vec![fitted.structure.clone()], ..prior.clone() };
+            errors.family = Some(test(&shapes, &fit_rows(family, data, &shapes.train, &fixed, &how)?)?.median_p90());
+        }
+    }
+    let set = kernel_set(family, data, &split.train, &fitted, errors, sigma);
+    Ok((fitted, set))
+}
+
+/// Errors of five-fold cross-validation, for sets too small to keep rows out of the shipped fit.
+fn cross_validated<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    prior: &Prior,
+    how: &SetOptions,
+) -> Result<ErrorStats, CalibrateError> {
+    const FOLDS: usize = 5;
+    let mut pairs = Vec::new();
+    for fold in 0..FOLDS {
+        let split = Split::by(data.len(), |row| Some(row % FOLDS != fold));
+        let fitted = fit_rows(family, data, &split.train, prior, how)?;
+        pairs.extend(data.pairs(family, &fitted, &split.test)?);
+    }
+    Ok(ErrorStats::of(&pairs))
+}
+
+fn kernel_set<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    train: &[usize],
+    fitted: &Fitted,
+    errors: Errors,
+    sigma: f64,
+) -> KernelSet {
+    let key = &data.key;
+    let named = |values: &[f64]| -> BTreeMap<String, f64> {
+        fitted.specs.iter().zip(values).map(|(spec, value)| (spec.name.to_owned(), *value)).collect()
+    };
+    let quickest = data.seconds.iter().copied().fold(f64::INFINITY, f64::min);
+    KernelSet {
+        family: family.name().to_owned(),
+        stack: key.stack.clone(),
+        version: key.version.clone(),
+        kernel: key.kernel.clone(),
+        precision: key.precision,
+        form: family.form().to_owned(),
+        structure: fitted.structure.clone(),
+        params: named(&fitted.fit.params),
+        spread: named(&fitted.fit.spread),
+        pinned: fitted
+            .specs
+            .iter()
+            .zip(&fitted.fit.pinned)
+            .filter(|(_, pinned)| **pinned)
+            .map(|(spec, _)| spec.name.to_owned())
+            .collect(),
+        rows: u32::try_from(train.len()).unwrap_or(u32::MAX),
+        data: data.hash(train),
+        sigma,
+        transfer_sigma: sigma,
+        host_bound: quickest > family.host_floor().get(),
+        errors,
+        features: if fitted.residual.is_empty() {
+            Vec::new()
+        } else {
+            family.features().iter().map(|name| (*name).to_owned()).collect()
+        },
+        residual: fitted.residual.clone(),
+    }
+}
