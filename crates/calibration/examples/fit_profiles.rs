@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release -p supernode-calibration --example fit_profiles -- OUT_DIR DATE SOURCE TABLE...`
 
-use supernode_calibration::ops::{CalibrateOptions, OpTable, calibrate_ops, families};
 use std::error::Error;
 use std::path::Path;
+use supernode_calibration::ops::{CalibrateOptions, OpTable, calibrate_ops, families};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -14,12 +14,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tables = files.iter().map(OpTable::open).collect::<Result<Vec<_>, _>>()?;
     let catalog = hardware::Catalog::builtin();
     let options = CalibrateOptions { catalog: &catalog, date, source, seed: 1, study: true };
-    println!("chip | set | rows | sigma | transfer | fit | held out | random 30% | size | family | zero-shot");
+    println!(
+        "chip | set | rows | sigma | transfer | fit | held out | random 30% | size | family | zero-shot"
+    );
     for file in calibrate_ops(&tables, &families(), &options)? {
         std::fs::write(Path::new(out).join(format!("{}.toml", file.id)), file.profile.to_toml())?;
         for set in &file.profile.sets {
             let show = |pair: Option<[f64; 2]>| {
-                pair.map_or("-".to_owned(), |[median, p90]| format!("{:.1} / {:.1}", median * 100.0, p90 * 100.0))
+                pair.map_or("-".to_owned(), |[median, p90]| {
+                    format!("{:.1} / {:.1}", median * 100.0, p90 * 100.0)
+                })
             };
             let errors = set.errors;
             println!(

@@ -41,7 +41,9 @@ pub enum CalibrateError {
         source: CatalogError,
     },
     /// A chip that cannot multiply the format of its rows.
-    #[error("rows of chip `{chip}` multiply {dtype}, but its catalog file has no matrix peak for it; add one")]
+    #[error(
+        "rows of chip `{chip}` multiply {dtype}, but its catalog file has no matrix peak for it; add one"
+    )]
     NoPeak {
         /// Catalog key of the chip.
         chip: String,
@@ -108,9 +110,7 @@ pub fn calibrate_ops(
 impl CalibrateOptions<'_> {
     /// The datasheet of a chip named in rows.
     pub(super) fn chip(&self, name: &str) -> Result<Chip, CalibrateError> {
-        self.catalog
-            .chip(name)
-            .map_err(|source| CalibrateError::Chip { chip: name.to_owned(), source })
+        self.catalog.chip(name).map_err(|source| CalibrateError::Chip { chip: name.to_owned(), source })
     }
 
     /// The text of a profile, if the catalog has it.
@@ -122,8 +122,7 @@ impl CalibrateOptions<'_> {
 /// What a form needs to know of one rank of `chip`.
 pub(super) fn machine(chip: &Chip, dtype: Dtype) -> Result<Machine, CalibrateError> {
     let rank = &chip.rank;
-    let peak =
-        rank.peak(dtype).ok_or_else(|| CalibrateError::NoPeak { chip: chip.id.clone(), dtype })?;
+    let peak = rank.peak(dtype).ok_or_else(|| CalibrateError::NoPeak { chip: chip.id.clone(), dtype })?;
     Ok(Machine {
         peak,
         bandwidth: rank.bandwidth.value,

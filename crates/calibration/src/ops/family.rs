@@ -159,7 +159,11 @@ pub trait AnyFamily: Sync {
     ///
     /// # Errors
     /// If a row is malformed, a chip unknown, or a set has nothing to be fitted from.
-    fn calibrate(&self, tables: &[OpTable], options: &CalibrateOptions<'_>) -> Result<Vec<Draft>, CalibrateError>;
+    fn calibrate(
+        &self,
+        tables: &[OpTable],
+        options: &CalibrateOptions<'_>,
+    ) -> Result<Vec<Draft>, CalibrateError>;
 
     /// Predicts every row of a table that belongs to the family.
     ///
@@ -185,7 +189,11 @@ impl<F: OpFamily> AnyFamily for F {
         OpFamily::accepts(self, table)
     }
 
-    fn calibrate(&self, tables: &[OpTable], options: &CalibrateOptions<'_>) -> Result<Vec<Draft>, CalibrateError> {
+    fn calibrate(
+        &self,
+        tables: &[OpTable],
+        options: &CalibrateOptions<'_>,
+    ) -> Result<Vec<Draft>, CalibrateError> {
         fit_set::calibrate_family(self, tables, options)
     }
 

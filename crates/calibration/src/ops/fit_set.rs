@@ -124,7 +124,8 @@ impl<Shape: Clone + Send + Sync> SetData<Shape> {
     }
 
     fn hash(&self, rows: &[usize]) -> String {
-        let text: String = rows.iter().map(|row| format!("{}:{:e};", self.keys[*row], self.seconds[*row])).collect();
+        let text: String =
+            rows.iter().map(|row| format!("{}:{:e};", self.keys[*row], self.seconds[*row])).collect();
         format!("fnv1a:{:016x}", fnv1a(text.as_bytes()))
     }
 
@@ -234,11 +235,13 @@ fn fit_and_judge<F: OpFamily>(
     }
     if options.study && data.studied() {
         let random = Split::random(data.len(), 0.3, options.seed);
-        errors.random = Some(test(&random, &fit_rows(family, data, &random.train, &prior, &how)?)?.median_p90());
+        errors.random =
+            Some(test(&random, &fit_rows(family, data, &random.train, &prior, &how)?)?.median_p90());
         let shapes = Split::by(data.len(), |row| family.trains(&data.shapes[row]));
         if shapes.train.len() >= STUDY_ROWS && shapes.test.len() >= STUDY_ROWS / 5 {
             let fixed = Prior { structures: vec![fitted.structure.clone()], ..prior.clone() };
-            errors.family = Some(test(&shapes, &fit_rows(family, data, &shapes.train, &fixed, &how)?)?.median_p90());
+            errors.family =
+                Some(test(&shapes, &fit_rows(family, data, &shapes.train, &fixed, &how)?)?.median_p90());
         }
     }
     let set = kernel_set(family, data, &split.train, &fitted, errors, sigma);

@@ -32,7 +32,13 @@ impl Prior {
     }
 
     /// Centred on another set's coefficients and bound to its structure.
-    fn at<F: OpFamily>(family: &F, key: &SetKey, values: &BTreeMap<String, f64>, structure: &Structure, sd: [f64; 2]) -> Self {
+    fn at<F: OpFamily>(
+        family: &F,
+        key: &SetKey,
+        values: &BTreeMap<String, f64>,
+        structure: &Structure,
+        sd: [f64; 2],
+    ) -> Self {
         let specs = family
             .params(key)
             .into_iter()
@@ -79,7 +85,9 @@ pub(super) fn finish<F: OpFamily>(
     let pool = Pool { family, data, fitted: &fitted, chips: &chips };
     if chips.len() < 2 {
         let drafts = data.iter().zip(&fitted);
-        return Ok(drafts.map(|(data, (_, set))| Draft { chip: data.key.chip.clone(), set: set.clone() }).collect());
+        return Ok(drafts
+            .map(|(data, (_, set))| Draft { chip: data.key.chip.clone(), set: set.clone() })
+            .collect());
     }
     let judged: Vec<Judged> =
         (0..data.len()).into_par_iter().map(|at| pool.judge(at, options)).collect::<Result<_, _>>()?;
@@ -157,7 +165,8 @@ impl<F: OpFamily> Pool<'_, F> {
             *votes.entry(&set.structure).or_default() += 1;
         }
         let values = columns.into_iter().map(|(name, logs)| (name, median(&logs).exp())).collect();
-        let structure = votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(structure, _)| structure.clone());
+        let structure =
+            votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(structure, _)| structure.clone());
         (values, structure.unwrap_or_default())
     }
 
@@ -190,7 +199,8 @@ impl<F: OpFamily> Pool<'_, F> {
             let (values, structure) = self.middle(&others);
             Some(self.errors_of(at, &self.borrowed(at, &values, &structure))?)
         };
-        let size = if options.study && self.data[at].studied() { Some(self.size_split(at, options)?) } else { None };
+        let size =
+            if options.study && self.data[at].studied() { Some(self.size_split(at, options)?) } else { None };
         Ok(Judged { size, zero_shot, borrower_sigma: self.borrowers(at)? })
     }
 
@@ -223,7 +233,8 @@ impl<F: OpFamily> Pool<'_, F> {
         for i in 0..self.data.len() {
             let other = &self.data[i].key;
             let lists = self.chips.get(&other.chip).is_some_and(|chip| chip.kernels.contains(&own.chip));
-            let alike = other.chip != own.chip && other.precision == own.precision && other.stack == own.stack;
+            let alike =
+                other.chip != own.chip && other.precision == own.precision && other.stack == own.stack;
             if lists && alike && self.usable(i) && self.usable(at) {
                 let mut borrowed = self.borrowed(i, &set.params, &set.structure);
                 borrowed.residual = set.residual.clone();
@@ -244,7 +255,8 @@ impl<F: OpFamily> Pool<'_, F> {
             .map(|(precision, sets)| {
                 let (params, structure) = self.middle(&sets);
                 let seen: Vec<ErrorStats> = sets.iter().filter_map(|at| judged[*at].zero_shot).collect();
-                let column = |pick: fn(&ErrorStats) -> f64| median(&seen.iter().map(pick).collect::<Vec<_>>());
+                let column =
+                    |pick: fn(&ErrorStats) -> f64| median(&seen.iter().map(pick).collect::<Vec<_>>());
                 let sigma = column(|stats| stats.sigma);
                 let set = KernelSet {
                     family: self.family.name().to_owned(),
