@@ -2,6 +2,7 @@
 
 mod deployment;
 mod energy;
+mod ideal;
 mod memory;
 mod operators;
 mod plan;
@@ -12,6 +13,7 @@ mod tally;
 
 pub use deployment::{Deployment, Layout, LayoutError, Speculation};
 pub use energy::EnergyModel;
+pub use ideal::{IdealCollectives, IdealOperators};
 pub use memory::{DoesNotFit, MemoryFit, SMALLEST_CONTEXT};
 pub use operators::{Basis, Collectives, Evidence, Operators};
 pub use shape::{RankLoad, StepPrice, StepPricer, StepShape};
