@@ -20,6 +20,8 @@ pub struct Engine {
     pub device: DeviceOverhead,
     /// Libraries that carry the collectives.
     pub comm: CommBackend,
+    /// Whether a wide expert-parallel instance runs two micro-batches against each other by default.
+    pub micro_batches: bool,
     /// Batching.
     pub scheduler: Scheduler,
     /// Use of device memory.

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
+    /// Fitted on measurements, with the error on rows no fit has seen on record.
+    Measured,
     /// A vendor's own document or repository.
     Official,
     /// A teardown, an analyst, or a vendor's figure quoted by others.
@@ -19,6 +21,7 @@ pub enum Grade {
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Measured => "measured",
             Self::Official => "official",
             Self::Analyst => "analyst",
             Self::Rumour => "rumour",

@@ -46,3 +46,10 @@ pub(crate) const RENT: Limit<DollarsPerHour> =
     Limit { min: DollarsPerHour::new(0.001), max: DollarsPerHour::new(1e4) };
 pub(crate) const OVERSUBSCRIPTION: Limit<f64> = Limit { min: 1.0, max: 100.0 };
 pub(crate) const DIMENSIONS: Limit<u32> = Limit { min: 1, max: 6 };
+pub(crate) const OVERHEAD_TIME: Limit<Seconds> = Limit { min: Seconds::ZERO, max: Seconds::new(1.0) };
+pub(crate) const SHARE: Limit<f64> = Limit { min: 0.0, max: 1.0 };
+pub(crate) const FACTOR: Limit<f64> = Limit { min: 0.1, max: 10.0 };
+pub(crate) const SKEW: Limit<f64> = Limit { min: 0.0, max: 20.0 };
+pub(crate) const TOKENS: Limit<u32> = Limit { min: 1, max: 10_000_000 };
+pub(crate) const BLOCK: Limit<u32> = Limit { min: 1, max: 65_536 };
+pub(crate) const RESERVE: Limit<Bytes> = Limit { min: Bytes::ZERO, max: Bytes::new(1e13) };

@@ -1,6 +1,7 @@
 //! The catalog: TOML compiled into the program, with a user's directory laid over it, parsed only where asked for.
 
 mod chip;
+mod engine;
 mod error;
 mod index;
 mod limits;
@@ -12,6 +13,7 @@ pub use error::{CatalogError, Place};
 pub use index::Document;
 
 use crate::chip::Chip;
+use crate::engine::Engine;
 use crate::system::System;
 use index::Index;
 use std::path::Path;
@@ -80,5 +82,13 @@ impl Catalog {
     /// No system has the name, or its file is malformed.
     pub fn system(&self, name: &str) -> Result<System, CatalogError> {
         system::resolve(self.document("systems", name)?)
+    }
+
+    /// An engine by key or alias.
+    ///
+    /// # Errors
+    /// No engine has the name, or its file is malformed.
+    pub fn engine(&self, name: &str) -> Result<Engine, CatalogError> {
+        engine::resolve(self.document("engines", name)?)
     }
 }

@@ -1,0 +1,132 @@
+//! An engine's file, and the engine it resolves to.
+
+use super::error::CatalogError;
+use super::index::Document;
+use super::limits;
+use super::raw::{self, RawFact, Reader};
+use crate::engine::{CommBackend, DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Scheduler};
+use crate::evidence::Source;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+use units::{Bytes, Seconds};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEngine {
+    name: String,
+    #[serde(default)]
+    aliases: Vec<String>,
+    stacks: Spanned<Vec<String>>,
+    #[serde(default)]
+    micro_batches: bool,
+    host: RawHost,
+    device: RawDevice,
+    comm: RawComm,
+    scheduler: RawScheduler,
+    memory: RawMemory,
+    #[serde(default)]
+    sources: BTreeMap<String, Source>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHost {
+    step: RawFact<Seconds>,
+    sequence: RawFact<Seconds>,
+    hidden: RawFact<f64>,
+    request: RawFact<Seconds>,
+    prompt_token: RawFact<Seconds>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDevice {
+    layer: RawFact<Seconds>,
+    layer_eager: RawFact<Seconds>,
+    decode_slowdown: RawFact<f64>,
+    prefill_slowdown: RawFact<f64>,
+    expert_skew: RawFact<f64>,
+    decode_overlap: RawFact<f64>,
+    prefill_overlap: RawFact<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawComm {
+    all_reduce: Spanned<String>,
+    expert: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScheduler {
+    token_budget: RawFact<u32>,
+    max_sequences: RawFact<u32>,
+    block: RawFact<u32>,
+    chunked_prefill: bool,
+    mixed_steps: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMemory {
+    utilisation: RawFact<f64>,
+    reserve: RawFact<Bytes>,
+}
+
+/// Reads an engine's file.
+pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
+    let mut raw: RawEngine = raw::parse(document)?;
+    let sources = std::mem::take(&mut raw.sources);
+    let reader = Reader { document, sources: &sources };
+    if raw.stacks.get_ref().is_empty() {
+        return Err(reader.invalid(raw.stacks.span(), "names no kernel stack; name at least one".to_owned()));
+    }
+    Ok(Engine {
+        id: document.id.to_owned(),
+        name: raw.name,
+        aliases: raw.aliases,
+        stacks: raw.stacks.into_inner(),
+        micro_batches: raw.micro_batches,
+        host: HostOverhead {
+            step: reader.fact(raw.host.step, limits::OVERHEAD_TIME)?,
+            sequence: reader.fact(raw.host.sequence, limits::OVERHEAD_TIME)?,
+            hidden: reader.fact(raw.host.hidden, limits::SHARE)?,
+            request: reader.fact(raw.host.request, limits::OVERHEAD_TIME)?,
+            prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
+        },
+        device: DeviceOverhead {
+            layer: reader.fact(raw.device.layer, limits::OVERHEAD_TIME)?,
+            layer_eager: reader.fact(raw.device.layer_eager, limits::OVERHEAD_TIME)?,
+            decode_slowdown: reader.fact(raw.device.decode_slowdown, limits::FACTOR)?,
+            prefill_slowdown: reader.fact(raw.device.prefill_slowdown, limits::FACTOR)?,
+            expert_skew: reader.fact(raw.device.expert_skew, limits::SKEW)?,
+            decode_overlap: reader.fact(raw.device.decode_overlap, limits::SHARE)?,
+            prefill_overlap: reader.fact(raw.device.prefill_overlap, limits::SHARE)?,
+        },
+        comm: CommBackend {
+            all_reduce: choice(&reader, raw.comm.all_reduce, &["custom", "nccl", "hccl", "ideal"])?,
+            expert: choice(&reader, raw.comm.expert, &["deepep", "trtllm", "cann", "all-gather", "ideal"])?,
+        },
+        scheduler: Scheduler {
+            token_budget: reader.fact(raw.scheduler.token_budget, limits::TOKENS)?,
+            max_sequences: reader.fact(raw.scheduler.max_sequences, limits::TOKENS)?,
+            block: reader.fact(raw.scheduler.block, limits::BLOCK)?,
+            chunked_prefill: raw.scheduler.chunked_prefill,
+            mixed_steps: raw.scheduler.mixed_steps,
+        },
+        memory: MemoryPolicy {
+            utilisation: reader.fact(raw.memory.utilisation, limits::SHARE)?,
+            reserve: reader.fact(raw.memory.reserve, limits::RESERVE)?,
+        },
+    })
+}
+
+fn choice(reader: &Reader<'_>, raw: Spanned<String>, allowed: &[&str]) -> Result<String, CatalogError> {
+    if allowed.contains(&raw.get_ref().as_str()) {
+        return Ok(raw.into_inner());
+    }
+    let message = format!("`{}` is not known here; use one of {}", raw.get_ref(), allowed.join(", "));
+    Err(reader.invalid(raw.span(), message))
+}
