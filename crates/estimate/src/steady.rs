@@ -138,3 +138,63 @@ fn bisect(falling: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
     }
     f64::midpoint(low, high)
 }
+
+/// One side of a disaggregated deployment.
+pub struct Side<'a> {
+    /// Its step model.
+    pub model: &'a StepModel,
+    /// How many instances it has.
+    pub instances: f64,
+}
+
+/// The steady state of prefill instances that hand over to decode instances after `transfer`.
+pub fn disaggregated(prefill_side: &Side<'_>, decode_side: &Side<'_>, load: &Load, transfer: Seconds) -> Steady {
+    let decode = decode_side.model.deployment();
+    let ranks = f64::from(decode.layout.dp) * decode_side.instances;
+    let gain = decode.speculation.tokens_per_step();
+    let after_first = (load.output_tokens - 1.0).max(1.0);
+    let prompt = load.new_tokens + load.cached_tokens;
+    let context = prompt + load.output_tokens / 2.0;
+    let by_memory = decode_side.model.memory().sequences(prompt + load.output_tokens);
+    let by_engine = f64::from(decode.engine.scheduler.max_sequences.value);
+    let limit = by_memory.min(by_engine).max(1.0) * ranks;
+    let host = &prefill_side.model.deployment().engine.host;
+    let once = (host.request.value + host.prompt_token.value * prompt).get() + transfer.get();
+
+    let servers = f64::from(prefill_side.model.deployment().layout.dp) * prefill_side.instances;
+    let service = prefill(prefill_side.model, load, 0.0, context).alone;
+    let capacity = servers / service;
+
+    let tpot_at = |decoding: f64| {
+        let per_rank = (decoding / ranks).max(1.0_f64.min(decoding));
+        let shape = StepShape::even(RankLoad::decode(per_rank, context), decode.layout.dp);
+        decode_side.model.cost(&shape).time.get() / gain
+    };
+    let ttft_at = |rate: f64| {
+        let busy = (rate / capacity).min(0.999);
+        // Several servers in parallel: the wait of one server shortened by Sakasegawa's exponent.
+        let wait = 0.5 * service * busy.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (servers * (1.0 - busy));
+        once + service + wait
+    };
+    let rate_at = |decoding: f64| (decoding / (after_first * tpot_at(decoding))).min(capacity * 0.999);
+    let surplus = |decoding: f64| load.users - decoding - rate_at(decoding) * ttft_at(rate_at(decoding));
+    let most = limit.min(load.users);
+    let decoding = if surplus(most) >= 0.0 { most } else { bisect(surplus, 0.0, most) };
+    // Where prefill is the bottleneck fewer decode than could.
+    let decoding = if decoding / (after_first * tpot_at(decoding)) > capacity {
+        bisect(|r| capacity - r / (after_first * tpot_at(r)), 0.0, decoding)
+    } else {
+        decoding
+    };
+    let rate = rate_at(decoding);
+    let tpot = tpot_at(decoding);
+    let ttft = ttft_at(rate).max((load.users - decoding) / rate);
+    Steady {
+        ttft: Seconds::new(ttft),
+        tpot: Seconds::new(tpot),
+        rate,
+        decoding,
+        limit,
+        prefill_share: rate / capacity,
+    }
+}

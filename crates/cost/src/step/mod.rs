@@ -3,6 +3,7 @@
 mod deployment;
 mod energy;
 mod ideal;
+mod measured;
 mod memory;
 mod operators;
 mod plan;
@@ -11,9 +12,11 @@ mod step_model;
 mod table;
 mod tally;
 
+pub use crate::ops::Bound;
 pub use deployment::{Deployment, Layout, LayoutError, Speculation};
 pub use energy::EnergyModel;
 pub use ideal::{IdealCollectives, IdealOperators};
+pub use measured::KernelOperators;
 pub use memory::{DoesNotFit, MemoryFit, SMALLEST_CONTEXT};
 pub use operators::{Basis, Collectives, Evidence, Operators};
 pub use shape::{RankLoad, StepPrice, StepPricer, StepShape};

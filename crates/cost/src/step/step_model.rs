@@ -10,7 +10,7 @@ use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::{AttentionDecode, AttentionPrefill, Bound, Gemm, GroupedMoe, Precision};
 use crate::routing;
-use units::{Bytes, Dtype, Joules, Seconds};
+use units::{Bytes, Dtype, Joules, Seconds, Watts};
 
 /// Why a deployment cannot be priced.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -144,6 +144,11 @@ impl StepModel {
     /// How the memory is used.
     pub fn memory(&self) -> &MemoryFit {
         &self.memory
+    }
+
+    /// What the instance draws when nothing runs; `None` where the chip's rating is unknown.
+    pub fn idle_power(&self) -> Option<Watts> {
+        self.energy.map(|energy| (energy.idle + energy.overhead) * f64::from(self.deployment.layout.ranks()))
     }
 
     /// The price with its breakdown, energy and error band.

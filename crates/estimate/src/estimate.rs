@@ -1,0 +1,349 @@
+//! The steady state of a point with everything counted from it.
+
+use crate::economics::{self, Ownership, Site, TokenCost};
+use crate::resolve::{EstimateError, Resolver, Roles};
+use crate::spec::{Mode, Point};
+use crate::steady::{self, Load, Steady};
+use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
+use std::sync::Arc;
+use units::{Bytes, Seconds, TokensPerSecond, Watts};
+
+/// A figure with the standard deviation of ln(true / predicted) behind it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure<T> {
+    /// The figure.
+    pub value: T,
+    /// Spread of its logarithm.
+    pub sigma: f64,
+}
+
+/// Half-width of the 80 % band in standard deviations of a normal distribution.
+pub const BAND_80: f64 = 1.2816;
+
+impl<T: Copy + std::ops::Mul<f64, Output = T>> Figure<T> {
+    /// The 80 % error band.
+    pub fn band(&self) -> (T, T) {
+        let spread = (BAND_80 * self.sigma).exp();
+        (self.value * (1.0 / spread), self.value * spread)
+    }
+}
+
+/// One kind of instance of the deployment.
+#[derive(Clone)]
+pub struct Pool {
+    /// What it does.
+    pub role: Roles,
+    /// How many there are.
+    pub instances: u32,
+    /// Its step model.
+    pub model: Arc<StepModel>,
+    /// The step it spends most of its time on.
+    pub step: StepCost,
+}
+
+impl Pool {
+    /// How the memory of its fullest rank is used.
+    pub fn memory(&self) -> &MemoryFit {
+        self.model.memory()
+    }
+
+    /// The bound under which the step spends most time.
+    pub fn bound(&self) -> Bound {
+        Bound::ALL
+            .into_iter()
+            .max_by(|a, b| self.step.tally.bound_time(*a).get().total_cmp(&self.step.tally.bound_time(*b).get()))
+            .unwrap_or(Bound::Launch)
+    }
+
+    /// The family that takes most time.
+    pub fn largest(&self) -> Family {
+        Family::ALL
+            .into_iter()
+            .max_by(|a, b| self.step.tally.family_time(*a).get().total_cmp(&self.step.tally.family_time(*b).get()))
+            .unwrap_or(Family::Host)
+    }
+}
+
+/// What a deployment does in the steady state.
+#[derive(Clone)]
+pub struct Estimate {
+    /// Packages used.
+    pub chips: u32,
+    /// Kinds of instances.
+    pub pools: Vec<Pool>,
+    /// Mean time to the first token.
+    pub ttft: Option<Figure<Seconds>>,
+    /// Mean time per output token.
+    pub tpot: Option<Figure<Seconds>>,
+    /// Output tokens (prompt tokens for a prefill point) of the whole deployment.
+    pub throughput: Figure<TokensPerSecond>,
+    /// Of all chips and what surrounds them, before the facility's share; `None` where a chip's rating is unknown.
+    pub power: Option<Figure<Watts>>,
+    /// Energy, money and carbon per token.
+    pub cost: Option<TokenCost>,
+    /// Requests in flight.
+    pub concurrency: f64,
+    /// Requests that decode at once.
+    pub decoding: f64,
+}
+
+impl Estimate {
+    /// Throughput per package.
+    pub fn throughput_per_chip(&self) -> Figure<TokensPerSecond> {
+        Figure { value: self.throughput.value / f64::from(self.chips), sigma: self.throughput.sigma }
+    }
+}
+
+/// Requests in flight where the point does not say.
+const DEFAULT_CONCURRENCY: u32 = 64;
+
+/// Estimates a point.
+///
+/// # Errors
+/// What [`Resolver::step_model`] refuses, and flags the mode needs that are missing or out of range.
+pub fn estimate(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+    check(point)?;
+    match point.mode {
+        Mode::Agg => aggregated(resolver, point, site),
+        Mode::Disagg => disaggregated(resolver, point, site),
+        Mode::Prefill => prefill_point(resolver, point, site),
+        Mode::Decode => decode_point(resolver, point, site),
+    }
+}
+
+fn check(point: &Point) -> Result<(), EstimateError> {
+    let range = |flag, value: String, allowed| Err(EstimateError::Range { flag, value, allowed });
+    let share = |value: f64| (0.0..=1.0).contains(&value);
+    for (flag, value) in [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency), ("chips", point.chips)]
+    {
+        if value == Some(0) {
+            return range(flag, "0".to_owned(), "1 and more");
+        }
+    }
+    if let Some(spread) = point.length_spread.filter(|spread| !share(*spread)) {
+        return range("length-spread", spread.to_string(), "0 to 1");
+    }
+    if let Some(accept) = point.spec_accept.filter(|accept| !share(*accept)) {
+        return range("spec-accept", accept.to_string(), "0 to 1");
+    }
+    if !(0.0..1.0).contains(&point.prefix_hit) {
+        return range("prefix-hit", point.prefix_hit.to_string(), "0 to below 1");
+    }
+    if point.spec_tokens > 16 {
+        return range("spec-tokens", point.spec_tokens.to_string(), "0 to 16");
+    }
+    Ok(())
+}
+
+fn needed(value: Option<u32>, flag: &'static str, mode: &'static str, hint: &'static str) -> Result<f64, EstimateError> {
+    value.map(f64::from).ok_or(EstimateError::Missing { flag, mode, hint })
+}
+
+/// Lengths as requests have them on average: (computed prompt, cached prompt, output).
+fn lengths(point: &Point, mode: &'static str) -> Result<(f64, f64, f64), EstimateError> {
+    let isl = needed(point.isl, "isl", mode, "give the prompt length in tokens")?;
+    let osl = needed(point.osl, "osl", mode, "give the output length in tokens")?;
+    let factor = point.length_factor();
+    let prompt = (isl * factor).max(1.0);
+    Ok((prompt * (1.0 - point.prefix_hit), prompt * point.prefix_hit, (osl * factor).max(1.0)))
+}
+
+/// Spread of the steady-state approximation itself, on top of the step's.
+const QUEUE_SIGMA: f64 = 0.25;
+
+fn with_queue(sigma: f64) -> f64 {
+    sigma.hypot(QUEUE_SIGMA)
+}
+
+fn aggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+    let model = resolver.step_model(point, Roles::Both)?;
+    let instances = resolver.instances(point, &model.deployment().layout)?;
+    let (new, cached, output) = lengths(point, "agg")?;
+    let users = f64::from(point.concurrency.unwrap_or(DEFAULT_CONCURRENCY));
+    let load = Load {
+        users: (users / f64::from(instances)).max(1.0),
+        new_tokens: new,
+        cached_tokens: cached,
+        output_tokens: output,
+    };
+    let state = steady::steady(&model, &load);
+    let active = f64::from(instances).min(users);
+    let step = typical_step(&model, &state, &load);
+    let throughput = TokensPerSecond::new(state.rate * output * active);
+    let sigma = step.sigma;
+    let pool = Pool { role: Roles::Both, instances, model, step };
+    let parts = Parts {
+        ttft: Some(Figure { value: state.ttft, sigma: with_queue(sigma) }),
+        tpot: (output > 1.0).then_some(Figure { value: state.tpot, sigma }),
+        throughput: Figure { value: throughput, sigma },
+        concurrency: users,
+        decoding: state.decoding * active,
+        busy: 1.0,
+    };
+    Ok(assemble(resolver, point, site, vec![pool], parts)?)
+}
+
+/// The step an instance spends most of its time on: decoding its steady batch.
+fn typical_step(model: &StepModel, state: &Steady, load: &Load) -> StepCost {
+    let ranks = f64::from(model.deployment().layout.dp);
+    let context = load.new_tokens + load.cached_tokens + load.output_tokens / 2.0;
+    let per_rank = (state.decoding / ranks).max(1.0_f64.min(state.decoding));
+    model.cost(&StepShape {
+        busiest: RankLoad::decode(per_rank, context),
+        total_decode_seqs: state.decoding,
+        total_prefill_tokens: 0.0,
+    })
+}
+
+/// Figures of a mode before power and cost are added.
+struct Parts {
+    ttft: Option<Figure<Seconds>>,
+    tpot: Option<Figure<Seconds>>,
+    throughput: Figure<TokensPerSecond>,
+    concurrency: f64,
+    decoding: f64,
+    /// Share of time the first pool computes (the others always do).
+    busy: f64,
+}
+
+fn assemble(
+    resolver: &Resolver,
+    point: &Point,
+    site: &Site,
+    pools: Vec<Pool>,
+    parts: Parts,
+) -> Result<Estimate, EstimateError> {
+    let system = resolver.system(&point.system)?;
+    let ranks_per_chip = pools.first().map_or(1, |pool| pool.model.deployment().chip.ranks);
+    let ranks: u32 = pools.iter().map(|pool| pool.instances * pool.model.deployment().layout.ranks()).sum();
+    let chips = ranks.div_ceil(ranks_per_chip).max(point.chips.unwrap_or(0));
+    let power = pools
+        .iter()
+        .enumerate()
+        .map(|(index, pool)| {
+            let busy = if index == 0 { parts.busy } else { 1.0 };
+            let drawn = pool.step.energy? / pool.step.time;
+            let idle = pool.model.idle_power()?;
+            Some((drawn * busy + idle * (1.0 - busy)) * f64::from(pool.instances))
+        })
+        .sum::<Option<Watts>>();
+    let ownership = system
+        .hourly
+        .as_ref()
+        .map(|fact| Ownership::Rented(fact.value))
+        .or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)));
+    let cost = power.map(|power| {
+        economics::token_cost(site, ownership, f64::from(chips), power, parts.throughput.value)
+    });
+    Ok(Estimate {
+        chips,
+        ttft: parts.ttft,
+        tpot: parts.tpot,
+        throughput: parts.throughput,
+        power: power.map(|value| Figure { value, sigma: 0.2 }),
+        cost,
+        concurrency: parts.concurrency,
+        decoding: parts.decoding,
+        pools,
+    })
+}
+
+fn decode_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+    let model = resolver.step_model(point, Roles::Both)?;
+    let layout = model.deployment().layout;
+    let instances = resolver.instances(point, &layout)?;
+    let attention_ranks = f64::from(layout.dp * instances);
+    let batch = match (point.batch_per_rank, point.concurrency) {
+        (Some(batch), _) => f64::from(batch),
+        (None, Some(users)) => (f64::from(users) / attention_ranks).max(1.0),
+        (None, None) => needed(None, "batch-per-rank", "decode", "give the sequences per rank, or --concurrency")?,
+    };
+    let context = match (point.kv_len, point.isl) {
+        (Some(length), _) => f64::from(length),
+        (None, Some(isl)) => f64::from(isl) + point.osl.map_or(0.0, f64::from) / 2.0,
+        (None, None) => needed(None, "kv-len", "decode", "give the context length in tokens")?,
+    };
+    let step = model.cost(&StepShape::even(RankLoad::decode(batch, context), layout.dp));
+    let tpot = step.time / model.deployment().speculation.tokens_per_step();
+    let sequences = batch * attention_ranks;
+    let sigma = step.sigma;
+    let parts = Parts {
+        ttft: None,
+        tpot: Some(Figure { value: tpot, sigma }),
+        throughput: Figure { value: TokensPerSecond::new(sequences / tpot.get()), sigma },
+        concurrency: sequences,
+        decoding: sequences,
+        busy: 1.0,
+    };
+    assemble(resolver, point, site, vec![Pool { role: Roles::Decode, instances, model, step }], parts)
+}
+
+fn prefill_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+    let model = resolver.step_model(point, Roles::Both)?;
+    let layout = model.deployment().layout;
+    let instances = resolver.instances(point, &layout)?;
+    let isl = needed(point.isl, "isl", "prefill", "give the prompt length in tokens")?;
+    let budget = point.batch_per_rank.map_or(isl, f64::from);
+    let cached = isl * point.prefix_hit;
+    let sequences = (budget / isl).max(1.0_f64.min(budget / isl));
+    let load = RankLoad::prefill(sequences, isl - cached, cached);
+    let step = model.cost(&StepShape::even(load, layout.dp));
+    let tokens = sequences * isl * f64::from(layout.dp * instances);
+    let sigma = step.sigma;
+    let parts = Parts {
+        ttft: Some(Figure { value: step.time, sigma: with_queue(sigma) }),
+        tpot: None,
+        throughput: Figure { value: TokensPerSecond::new(tokens / step.time.get()), sigma },
+        concurrency: sequences * f64::from(layout.dp * instances),
+        decoding: 0.0,
+        busy: 1.0,
+    };
+    assemble(resolver, point, site, vec![Pool { role: Roles::Prefill, instances, model, step }], parts)
+}
+
+fn disaggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+    let prefill = resolver.step_model(point, Roles::Prefill)?;
+    let decode = resolver.step_model(point, Roles::Decode)?;
+    let prefills = point.prefill.instances.unwrap_or(1).max(1);
+    let decodes = point.decode.instances.unwrap_or(1).max(1);
+    let (new, cached, output) = lengths(point, "disagg")?;
+    let users = f64::from(point.concurrency.unwrap_or(DEFAULT_CONCURRENCY));
+    let state = steady::disaggregated(
+        &steady::Side { model: &prefill, instances: f64::from(prefills) },
+        &steady::Side { model: &decode, instances: f64::from(decodes) },
+        &Load { users, new_tokens: new, cached_tokens: cached, output_tokens: output },
+        hand_off(&prefill, &decode, new + cached),
+    );
+    let prefill_step = prefill.cost(&StepShape::even(RankLoad::prefill(1.0, new, cached), prefill.deployment().layout.dp));
+    let ranks = f64::from(decode.deployment().layout.dp * decodes);
+    let per_rank = (state.decoding / ranks).max(1.0_f64.min(state.decoding));
+    let decode_step = decode.cost(&StepShape::even(
+        RankLoad::decode(per_rank, new + cached + output / 2.0),
+        decode.deployment().layout.dp,
+    ));
+    let sigma = decode_step.sigma;
+    let parts = Parts {
+        ttft: Some(Figure { value: state.ttft, sigma: with_queue(prefill_step.sigma) }),
+        tpot: Some(Figure { value: state.tpot, sigma }),
+        throughput: Figure { value: TokensPerSecond::new(state.rate * output), sigma },
+        concurrency: users,
+        decoding: state.decoding,
+        busy: state.prefill_share,
+    };
+    let pools = vec![
+        Pool { role: Roles::Prefill, instances: prefills, model: prefill, step: prefill_step },
+        Pool { role: Roles::Decode, instances: decodes, model: decode, step: decode_step },
+    ];
+    assemble(resolver, point, site, pools, parts)
+}
+
+/// Time to move the cache of a prompt from a prefill to a decode instance: each rank of the smaller side carries its
+/// share over its port into the outermost domain the two share.
+pub(crate) fn hand_off(prefill: &StepModel, decode: &StepModel, tokens: f64) -> Seconds {
+    let side = prefill.deployment();
+    let carriers = side.layout.tp.min(decode.deployment().layout.tp) * side.layout.pp;
+    let bytes: Bytes = prefill.memory().cache_bytes(tokens) * f64::from(side.layout.tp * side.layout.pp);
+    let span = side.layout.ranks() + decode.deployment().layout.ranks();
+    let domain = side.system.domain_for(span);
+    domain.latency.value + bytes / f64::from(carriers) / domain.bandwidth.value
+}

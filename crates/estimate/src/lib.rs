@@ -1,0 +1,14 @@
+//! The steady state of one deployment: from names and sizes to latency, throughput, memory, power and cost.
+//!
+//! [`Point`] says what is asked in the words of the measurement tables; [`Resolver`] turns it into step models;
+//! [`estimate`] finds the steady state and everything that is counted from it.
+
+pub mod economics;
+mod estimate;
+mod resolve;
+mod spec;
+pub mod steady;
+
+pub use estimate::{Estimate, Figure, Pool, estimate};
+pub use resolve::{EstimateError, Resolver, Roles};
+pub use spec::{Formats, Mode, Point, Sizes, UnknownMode};

@@ -1,0 +1,336 @@
+//! Names and sizes to step models.
+
+use crate::spec::{Mode, Point, Sizes};
+use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel};
+use hardware::catalog::CatalogError;
+use hardware::{Catalog, Chip, Engine, System};
+use model::Model;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Why a point cannot be estimated.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EstimateError {
+    /// A name is not in the catalog, or its file is malformed.
+    #[error(transparent)]
+    Catalog(#[from] Box<CatalogError>),
+    /// The model cannot be read.
+    #[error("{0}")]
+    Model(String),
+    /// Coefficients are missing or malformed.
+    #[error("{0}")]
+    Coefficients(String),
+    /// The deployment is impossible.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The chips do not make whole instances.
+    #[error(
+        "--chips {chips} is {ranks} ranks, which does not hold one instance of {needed} ranks; raise --chips or lower the sizes"
+    )]
+    TooFewChips {
+        /// Packages given.
+        chips: u32,
+        /// Their ranks.
+        ranks: u32,
+        /// Ranks of one instance.
+        needed: u32,
+    },
+    /// Something the mode needs was not given.
+    #[error("--{flag} is needed for --mode {mode}; {hint}")]
+    Missing {
+        /// The flag.
+        flag: &'static str,
+        /// The mode.
+        mode: &'static str,
+        /// What to give.
+        hint: &'static str,
+    },
+    /// A number is out of its range.
+    #[error("--{flag} {value} is out of range; allowed is {allowed}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        allowed: &'static str,
+    },
+}
+
+impl From<CatalogError> for EstimateError {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(Box::new(error))
+    }
+}
+
+impl From<LayoutError> for EstimateError {
+    fn from(error: LayoutError) -> Self {
+        Self::Step(StepError::Layout(error))
+    }
+}
+
+/// Which instance of a deployment a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Roles {
+    /// Prefill and decode.
+    Both,
+    /// Prefill.
+    Prefill,
+    /// Decode.
+    Decode,
+}
+
+/// Looks names up once and keeps what it found; prices of equal deployments are shared.
+pub struct Resolver {
+    catalog: Catalog,
+    engine_override: Option<Arc<Engine>>,
+    models: Mutex<BTreeMap<String, Arc<Model>>>,
+    chips: Mutex<BTreeMap<String, Arc<Chip>>>,
+    systems: Mutex<BTreeMap<String, Arc<System>>>,
+    engines: Mutex<BTreeMap<String, Arc<Engine>>>,
+    kernels: Mutex<BTreeMap<(String, Vec<String>), Arc<cost::kernels::Kernels>>>,
+    steps: Mutex<BTreeMap<String, Arc<StepModel>>>,
+}
+
+/// What `cache` holds under `key`, made on the first call.
+fn kept<K: Ord + Clone, V>(
+    cache: &Mutex<BTreeMap<K, Arc<V>>>,
+    key: &K,
+    make: impl FnOnce() -> Result<V, EstimateError>,
+) -> Result<Arc<V>, EstimateError> {
+    let lock = || cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(found) = lock().get(key) {
+        return Ok(Arc::clone(found));
+    }
+    let made = Arc::new(make()?);
+    lock().insert(key.clone(), Arc::clone(&made));
+    Ok(made)
+}
+
+impl Resolver {
+    /// Over a catalog.
+    pub fn new(catalog: Catalog) -> Self {
+        Self {
+            catalog,
+            engine_override: None,
+            models: Mutex::default(),
+            chips: Mutex::default(),
+            systems: Mutex::default(),
+            engines: Mutex::default(),
+            kernels: Mutex::default(),
+            steps: Mutex::default(),
+        }
+    }
+
+    /// The same lookups with every deployment under this engine, for fitting it.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Engine) -> Self {
+        self.engine_override = Some(Arc::new(engine));
+        self.steps = Mutex::default();
+        self
+    }
+
+    /// The catalog behind it.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// A model by built-in name or path.
+    ///
+    /// # Errors
+    /// Neither a known name nor a readable config.
+    pub fn model(&self, name: &str) -> Result<Arc<Model>, EstimateError> {
+        let key = name.to_owned();
+        kept(&self.models, &key, || model::resolve(name).map_err(|error| EstimateError::Model(error.to_string())))
+    }
+
+    /// A system by key.
+    ///
+    /// # Errors
+    /// No such system.
+    pub fn system(&self, name: &str) -> Result<Arc<System>, EstimateError> {
+        kept(&self.systems, &name.to_owned(), || Ok(self.catalog.system(name)?))
+    }
+
+    /// The chip of a point: the one named, else the system's own.
+    ///
+    /// # Errors
+    /// No such chip or system.
+    pub fn chip(&self, point: &Point) -> Result<Arc<Chip>, EstimateError> {
+        let name = match &point.chip {
+            Some(name) => name.clone(),
+            None => self.system(&point.system)?.chip.clone(),
+        };
+        kept(&self.chips, &name, || Ok(self.catalog.chip(&name)?))
+    }
+
+    /// An engine by key; without one, the usual engine of the chip's vendor.
+    ///
+    /// # Errors
+    /// No such engine.
+    pub fn engine(&self, name: Option<&str>, chip: &Chip) -> Result<Arc<Engine>, EstimateError> {
+        if let Some(engine) = &self.engine_override {
+            return Ok(Arc::clone(engine));
+        }
+        let usual = if chip.vendor == "Huawei" { "vllm-ascend" } else { "vllm" };
+        let name = name.unwrap_or(usual).to_owned();
+        kept(&self.engines, &name, || Ok(self.catalog.engine(&name)?))
+    }
+
+    /// Layout of `sizes` with what is missing derived from the model and the ranks at hand.
+    ///
+    /// # Errors
+    /// Sizes that contradict each other.
+    pub fn layout(&self, sizes: &Sizes, model: &Model, ranks: Option<u32>) -> Result<Layout, EstimateError> {
+        let has_experts = model.layers.iter().any(|group| matches!(group.ffn, model::Ffn::Moe(_)));
+        let pp = sizes.pp.unwrap_or(1).max(1);
+        let dp = sizes.dp.unwrap_or(1).max(1);
+        let tp = sizes.tp.filter(|tp| *tp > 0).unwrap_or_else(|| ranks.map_or(1, |ranks| (ranks / (pp * dp)).max(1)));
+        let all = tp.saturating_mul(dp);
+        let (ep, moe_tp) = if has_experts { expert_sizes(sizes, all, dp) } else { (1, all) };
+        let redundant_experts = sizes.redundant_experts.unwrap_or_else(|| spare_experts(model, ep));
+        let layout = Layout { tp, pp, dp, ep, moe_tp, redundant_experts };
+        layout.check(model)?;
+        Ok(layout)
+    }
+
+    /// The step model of one kind of instance of a point.
+    ///
+    /// # Errors
+    /// Names that are unknown, sizes that contradict each other, weights that do not fit.
+    pub fn step_model(&self, point: &Point, role: Roles) -> Result<Arc<StepModel>, EstimateError> {
+        let sizes = match role {
+            Roles::Both => &point.sizes,
+            Roles::Prefill => &point.prefill,
+            Roles::Decode => &point.decode,
+        };
+        let key = format!(
+            "{}|{:?}|{}|{:?}|{:?}|{sizes:?}|{}|{:?}|{:?}|{:?}|{role:?}|{:?}",
+            point.system,
+            point.chip,
+            point.model,
+            point.engine,
+            point.formats,
+            point.spec_tokens,
+            point.spec_accept,
+            point.expert_skew,
+            point.micro_batches,
+            (sizes.tp.is_none()).then_some(point.chips),
+        );
+        kept(&self.steps, &key, || self.build(point, sizes, role))
+    }
+
+    fn build(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {
+        let system = self.system(&point.system)?;
+        let chip = self.chip(point)?;
+        let engine = self.engine(point.engine.as_deref(), &chip)?;
+        let formats = &point.formats;
+        let model = with_formats(&*self.model(&point.model)?, formats);
+        let ranks = point.chips.map(|chips| chips.saturating_mul(chip.ranks));
+        let layout = self.layout(sizes, &model, ranks)?;
+        let speculation = match role {
+            Roles::Prefill => Speculation::NONE,
+            _ => Speculation { tokens: point.spec_tokens, acceptance: point.spec_accept.unwrap_or(0.0) },
+        };
+        let micro_batches = point.micro_batches.unwrap_or(engine.micro_batches && layout.dp > 1);
+        let deployment = Deployment {
+            model: Arc::new(model),
+            chip: Arc::clone(&chip),
+            system: Arc::clone(&system),
+            engine: Arc::clone(&engine),
+            layout,
+            speculation,
+            expert_skew: point.expert_skew,
+            micro_batches,
+        };
+        self.price(deployment)
+    }
+
+    fn price(&self, deployment: Deployment) -> Result<StepModel, EstimateError> {
+        let (chip, system, engine) = (&deployment.chip, &deployment.system, &deployment.engine);
+        if engine.stacks.iter().any(|stack| stack == "ideal") {
+            let operators = Box::new(cost::step::IdealOperators::new(&chip.rank));
+            let collectives = Box::new(cost::step::IdealCollectives::new(system, chip));
+            return Ok(StepModel::new(deployment, operators, collectives)?);
+        }
+        let key = (chip.id.clone(), engine.stacks.clone());
+        let kernels = kept(&self.kernels, &key, || {
+            let read = |id: &str| self.catalog.text("kernels", id).ok();
+            cost::kernels::Kernels::load(chip, &engine.stacks, read)
+                .map_err(|error| EstimateError::Coefficients(error.to_string()))
+        })?;
+        let operators = cost::step::KernelOperators::new(kernels);
+        let collectives = cost::step::IdealCollectives::new(system, chip);
+        Ok(StepModel::new(deployment, Box::new(operators), Box::new(collectives))?)
+    }
+
+    /// Instances that the chips of `point` make, for a kind that takes `layout`.
+    ///
+    /// # Errors
+    /// Not even one.
+    pub fn instances(&self, point: &Point, layout: &Layout) -> Result<u32, EstimateError> {
+        let chip = self.chip(point)?;
+        let system = self.system(&point.system)?;
+        let needed = layout.ranks();
+        let chips = point.chips.unwrap_or_else(|| match point.mode {
+            Mode::Agg => needed.div_ceil(chip.ranks).min(system.chips.max(1)).max(needed.div_ceil(chip.ranks)),
+            _ => needed.div_ceil(chip.ranks),
+        });
+        let ranks = chips.saturating_mul(chip.ranks);
+        if ranks < needed {
+            return Err(EstimateError::TooFewChips { chips, ranks, needed });
+        }
+        Ok(ranks / needed)
+    }
+}
+
+/// The model in other formats than its checkpoint's.
+fn with_formats(model: &Model, formats: &crate::spec::Formats) -> Model {
+    let mut model = model.clone();
+    let quantization = &mut model.quantization;
+    if let Some(weight) = formats.weight {
+        quantization.weights = same_kind(weight, quantization.weights);
+        quantization.attention = same_kind(weight, quantization.attention);
+        quantization.experts = same_kind(weight, quantization.experts);
+        quantization.activations = quantization.weights;
+    }
+    if let Some(act) = formats.act {
+        quantization.activations = same_kind(act, quantization.activations);
+    }
+    if let Some(moe) = formats.moe {
+        quantization.experts = same_kind(moe, quantization.experts);
+    }
+    if let Some(kv) = formats.kv {
+        quantization.kv = kv;
+    }
+    model
+}
+
+/// `fp8` means the block-scaled kind where that is what the checkpoint has.
+fn same_kind(wanted: units::Dtype, checkpoint: units::Dtype) -> units::Dtype {
+    use units::Dtype::{Fp8, Fp8Block};
+    if wanted == Fp8 && checkpoint == Fp8Block { Fp8Block } else { wanted }
+}
+
+/// Expert sizes as given, or as the engines choose them: experts whole on ranks where attention is data-parallel, cut
+/// where it is tensor-parallel. A 1 beside data-parallel attention means that the source did not record it.
+fn expert_sizes(sizes: &Sizes, all: u32, dp: u32) -> (u32, u32) {
+    let given = |size: Option<u32>| size.filter(|size| *size > 0);
+    match (given(sizes.ep), given(sizes.moe_tp)) {
+        (Some(ep), Some(moe_tp)) if ep.saturating_mul(moe_tp) == all => (ep, moe_tp),
+        (Some(ep), None) if ep > 1 && all % ep == 0 => (ep, all / ep),
+        (Some(1) | None, None) if dp == 1 => (1, all),
+        (None | Some(1), Some(moe_tp)) if moe_tp > 1 && all % moe_tp == 0 => (all / moe_tp, moe_tp),
+        (Some(1) | None, Some(1) | None) => (all, 1),
+        (ep, moe_tp) => (ep.unwrap_or(1), moe_tp.unwrap_or(1)),
+    }
+}
+
+/// Replicas that fill up the expert-parallel ranks.
+fn spare_experts(model: &Model, ep: u32) -> u32 {
+    let experts = model.layers.iter().find_map(|group| match &group.ffn {
+        model::Ffn::Moe(moe) => Some(moe.experts),
+        _ => None,
+    });
+    experts.map_or(0, |experts| experts.div_ceil(ep) * ep - experts)
+}

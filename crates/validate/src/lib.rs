@@ -1,0 +1,1 @@
+//! Holding predictions to measurements.
