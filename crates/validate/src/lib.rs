@@ -1,1 +1,9 @@
-//! Holding predictions to measurements.
+//! Predictions held to measurements: read a table, predict each row, say how far off.
+
+mod serving;
+mod summary;
+mod table;
+
+pub use serving::{Fidelity, Measured, Outcome, Prediction, ServingRow, predict, read_serving};
+pub use summary::{Band, Group, Metric, PairOrder, Summary, summarise};
+pub use table::{Table, TableError};

@@ -1,0 +1,215 @@
+//! Serving rows: what was run, what was measured, what is predicted.
+
+use crate::table::{Row, Table, TableError};
+use estimate::economics::Site;
+use estimate::{EstimateError, Formats, Mode, Point, Resolver, Sizes};
+use rayon::prelude::*;
+use units::{Dtype, Seconds, TokensPerSecond};
+
+/// One operating point of one deployment as a source measured it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServingRow {
+    /// Unique id.
+    pub id: String,
+    /// Line in the file.
+    pub line: u64,
+    /// What was run.
+    pub point: Point,
+    /// What was measured.
+    pub measured: Measured,
+    /// `mean`, `median` ...; empty where the source does not say.
+    pub statistic: String,
+    /// `high`, `medium` or `low`.
+    pub quality: String,
+}
+
+/// Measured (or predicted) latencies and rate.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Measured {
+    /// Time to the first token.
+    pub ttft: Option<Seconds>,
+    /// Time per output token.
+    pub tpot: Option<Seconds>,
+    /// Output tokens (prompt tokens for a prefill point) per second and package.
+    pub throughput: Option<TokensPerSecond>,
+}
+
+/// How closed loops are predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fidelity {
+    /// By the steady-state approximation.
+    Steady,
+    /// Request by request.
+    Simulate,
+}
+
+/// A row with its prediction.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The row.
+    pub row: ServingRow,
+    /// What is predicted, or why nothing can be.
+    pub prediction: Result<Prediction, String>,
+}
+
+/// What is predicted for a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// Of the figures that were measured.
+    pub figures: Measured,
+    /// Spread of ln(true / predicted) of TPOT and throughput.
+    pub sigma: f64,
+    /// Spread of ln(true / predicted) of TTFT.
+    pub ttft_sigma: f64,
+}
+
+/// Reads a table of serving rows.
+///
+/// # Errors
+/// A column of the format is missing or a cell is not what it should be.
+pub fn read_serving(table: &Table) -> Result<Vec<ServingRow>, TableError> {
+    for column in ["id", "system", "model", "mode"] {
+        if !table.has(column) {
+            return Err(TableError::Kind {
+                path: table.path().to_owned(),
+                reason: format!("a serving table needs the column `{column}`"),
+            });
+        }
+    }
+    table.rows().map(row).collect()
+}
+
+fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
+    let seconds = |column| Ok(row.positive(column)?.map(Seconds::from_ms));
+    let name = |column: &str| row.text(column).map(str::to_owned);
+    let format = |column| row.parse::<Dtype>(column, "a number format");
+    let point = Point {
+        system: name("system").unwrap_or_default(),
+        chip: None,
+        chips: row.count("chips")?,
+        model: name("model").unwrap_or_default(),
+        engine: name("engine"),
+        formats: Formats {
+            weight: format("weight_dtype")?,
+            act: format("act_dtype")?,
+            kv: format("kv_dtype")?,
+            moe: format("moe_dtype")?,
+        },
+        mode: row.parse("mode", "agg, disagg, prefill or decode")?.unwrap_or_default(),
+        isl: row.count("isl")?,
+        osl: row.count("osl")?,
+        length_spread: row.share("length_spread")?,
+        concurrency: row.count("concurrency")?,
+        sizes: Sizes {
+            instances: None,
+            tp: row.count("tp")?,
+            pp: row.count("pp")?,
+            dp: row.count("dp")?,
+            ep: row.count("ep")?,
+            moe_tp: row.count("moe_tp")?,
+            redundant_experts: None,
+        },
+        prefill: side(&row, "prefill")?,
+        decode: side(&row, "decode")?,
+        batch_per_rank: row.count("batch_per_rank")?,
+        kv_len: row.count("kv_len")?,
+        spec_tokens: row.count("spec_tokens")?.unwrap_or(0),
+        spec_accept: row.share("spec_accept")?,
+        prefix_hit: row.share("prefix_hit")?.unwrap_or(0.0),
+        expert_skew: None,
+        micro_batches: None,
+    };
+    Ok(ServingRow {
+        id: name("id").unwrap_or_default(),
+        line: row.line(),
+        point,
+        measured: Measured {
+            ttft: seconds("ttft_ms")?,
+            tpot: seconds("tpot_ms")?,
+            throughput: row.positive("tokens_per_s_per_chip")?.map(TokensPerSecond::new),
+        },
+        statistic: name("statistic").unwrap_or_default(),
+        quality: name("quality").unwrap_or_default(),
+    })
+}
+
+fn side(row: &Row<'_>, kind: &str) -> Result<Sizes, TableError> {
+    let size = |name: &str| row.count(&format!("{kind}_{name}"));
+    Ok(Sizes {
+        instances: size("instances")?,
+        tp: size("tp")?,
+        pp: None,
+        dp: size("dp")?,
+        ep: size("ep")?,
+        moe_tp: None,
+        redundant_experts: None,
+    })
+}
+
+impl ServingRow {
+    /// Throughput per package: as measured, else as the closed loop implies it from the latencies.
+    pub fn throughput(&self) -> Option<TokensPerSecond> {
+        self.measured.throughput.or_else(|| implied(&self.point, self.measured.ttft?, self.measured.tpot?))
+    }
+
+    /// Load region of the row: users per chip.
+    pub fn load_region(&self) -> &'static str {
+        match (self.point.concurrency, self.point.chips) {
+            (Some(users), Some(chips)) => match f64::from(users) / f64::from(chips.max(1)) {
+                ratio if ratio <= 2.0 => "light (up to 2 users per chip)",
+                ratio if ratio <= 16.0 => "middle (2 to 16)",
+                _ => "heavy (above 16)",
+            },
+            _ => "unknown",
+        }
+    }
+}
+
+/// `concurrency * osl / (TTFT + (osl - 1) TPOT) / chips`, nominal lengths, as the tables count it.
+fn implied(point: &Point, ttft: Seconds, tpot: Seconds) -> Option<TokensPerSecond> {
+    let (users, osl, chips) = (point.concurrency?, point.osl?, point.chips?);
+    let osl = f64::from(osl);
+    let cycle = ttft + tpot * (osl - 1.0);
+    Some(TokensPerSecond::new(f64::from(users) * osl / cycle.get() / f64::from(chips)))
+}
+
+/// Predicts every row, on all cores.
+pub fn predict(resolver: &Resolver, rows: &[ServingRow], site: &Site, fidelity: Fidelity) -> Vec<Outcome> {
+    rows.par_iter()
+        .map(|row| Outcome {
+            row: row.clone(),
+            prediction: predict_row(resolver, row, site, fidelity).map_err(|error| error.to_string()),
+        })
+        .collect()
+}
+
+fn predict_row(
+    resolver: &Resolver,
+    row: &ServingRow,
+    site: &Site,
+    _fidelity: Fidelity,
+) -> Result<Prediction, EstimateError> {
+    let point = complete(row);
+    let estimate = estimate::estimate(resolver, &point, site)?;
+    let ttft = estimate.ttft.map(|figure| figure.value);
+    let tpot = estimate.tpot.map(|figure| figure.value);
+    let throughput = match (point.mode, row.measured.throughput, ttft, tpot) {
+        (Mode::Agg | Mode::Disagg, None, Some(ttft), Some(tpot)) => implied(&row.point, ttft, tpot),
+        _ => Some(estimate.throughput_per_chip().value),
+    };
+    Ok(Prediction {
+        figures: Measured { ttft, tpot, throughput },
+        sigma: estimate.throughput.sigma,
+        ttft_sigma: estimate.ttft.map_or(0.0, |figure| figure.sigma),
+    })
+}
+
+/// The point with what the source leaves out filled in by what it implies.
+fn complete(row: &ServingRow) -> Point {
+    let mut point = row.point.clone();
+    if point.mode == Mode::Disagg && point.concurrency.is_none() {
+        // Users that keep the measured latencies going are not known: take one batch per decode rank.
+        point.concurrency = Some(64);
+    }
+    point
+}
