@@ -1,7 +1,8 @@
 //! Watts, money and carbon of a deployment that runs all the time.
 
 use units::{
-    Dollars, DollarsPerHour, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules, TokensPerSecond, Watts,
+    Dollars, DollarsPerHour, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules,
+    TokensPerSecond, Watts,
 };
 
 /// What a site pays and emits.

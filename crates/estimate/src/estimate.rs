@@ -51,7 +51,9 @@ impl Pool {
     pub fn bound(&self) -> Bound {
         Bound::ALL
             .into_iter()
-            .max_by(|a, b| self.step.tally.bound_time(*a).get().total_cmp(&self.step.tally.bound_time(*b).get()))
+            .max_by(|a, b| {
+                self.step.tally.bound_time(*a).get().total_cmp(&self.step.tally.bound_time(*b).get())
+            })
             .unwrap_or(Bound::Launch)
     }
 
@@ -59,7 +61,9 @@ impl Pool {
     pub fn largest(&self) -> Family {
         Family::ALL
             .into_iter()
-            .max_by(|a, b| self.step.tally.family_time(*a).get().total_cmp(&self.step.tally.family_time(*b).get()))
+            .max_by(|a, b| {
+                self.step.tally.family_time(*a).get().total_cmp(&self.step.tally.family_time(*b).get())
+            })
             .unwrap_or(Family::Host)
     }
 }
@@ -114,7 +118,8 @@ pub fn estimate(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estim
 fn check(point: &Point) -> Result<(), EstimateError> {
     let range = |flag, value: String, allowed| Err(EstimateError::Range { flag, value, allowed });
     let share = |value: f64| (0.0..=1.0).contains(&value);
-    for (flag, value) in [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency), ("chips", point.chips)]
+    for (flag, value) in
+        [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency), ("chips", point.chips)]
     {
         if value == Some(0) {
             return range(flag, "0".to_owned(), "1 and more");
@@ -135,7 +140,12 @@ fn check(point: &Point) -> Result<(), EstimateError> {
     Ok(())
 }
 
-fn needed(value: Option<u32>, flag: &'static str, mode: &'static str, hint: &'static str) -> Result<f64, EstimateError> {
+fn needed(
+    value: Option<u32>,
+    flag: &'static str,
+    mode: &'static str,
+    hint: &'static str,
+) -> Result<f64, EstimateError> {
     value.map(f64::from).ok_or(EstimateError::Missing { flag, mode, hint })
 }
 
@@ -232,9 +242,8 @@ fn assemble(
         .as_ref()
         .map(|fact| Ownership::Rented(fact.value))
         .or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)));
-    let cost = power.map(|power| {
-        economics::token_cost(site, ownership, f64::from(chips), power, parts.throughput.value)
-    });
+    let cost = power
+        .map(|power| economics::token_cost(site, ownership, f64::from(chips), power, parts.throughput.value));
     Ok(Estimate {
         chips,
         ttft: parts.ttft,
@@ -256,7 +265,9 @@ fn decode_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estim
     let batch = match (point.batch_per_rank, point.concurrency) {
         (Some(batch), _) => f64::from(batch),
         (None, Some(users)) => (f64::from(users) / attention_ranks).max(1.0),
-        (None, None) => needed(None, "batch-per-rank", "decode", "give the sequences per rank, or --concurrency")?,
+        (None, None) => {
+            needed(None, "batch-per-rank", "decode", "give the sequences per rank, or --concurrency")?
+        }
     };
     let context = match (point.kv_len, point.isl) {
         (Some(length), _) => f64::from(length),
@@ -314,7 +325,8 @@ fn disaggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Esti
         &Load { users, new_tokens: new, cached_tokens: cached, output_tokens: output },
         hand_off(&prefill, &decode, new + cached),
     );
-    let prefill_step = prefill.cost(&StepShape::even(RankLoad::prefill(1.0, new, cached), prefill.deployment().layout.dp));
+    let prefill_step =
+        prefill.cost(&StepShape::even(RankLoad::prefill(1.0, new, cached), prefill.deployment().layout.dp));
     let ranks = f64::from(decode.deployment().layout.dp * decodes);
     let per_rank = (state.decoding / ranks).max(1.0_f64.min(state.decoding));
     let decode_step = decode.cost(&StepShape::even(

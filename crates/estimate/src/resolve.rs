@@ -141,7 +141,9 @@ impl Resolver {
     /// Neither a known name nor a readable config.
     pub fn model(&self, name: &str) -> Result<Arc<Model>, EstimateError> {
         let key = name.to_owned();
-        kept(&self.models, &key, || model::resolve(name).map_err(|error| EstimateError::Model(error.to_string())))
+        kept(&self.models, &key, || {
+            model::resolve(name).map_err(|error| EstimateError::Model(error.to_string()))
+        })
     }
 
     /// A system by key.
@@ -185,7 +187,10 @@ impl Resolver {
         let has_experts = model.layers.iter().any(|group| matches!(group.ffn, model::Ffn::Moe(_)));
         let pp = sizes.pp.unwrap_or(1).max(1);
         let dp = sizes.dp.unwrap_or(1).max(1);
-        let tp = sizes.tp.filter(|tp| *tp > 0).unwrap_or_else(|| ranks.map_or(1, |ranks| (ranks / (pp * dp)).max(1)));
+        let tp = sizes
+            .tp
+            .filter(|tp| *tp > 0)
+            .unwrap_or_else(|| ranks.map_or(1, |ranks| (ranks / (pp * dp)).max(1)));
         let all = tp.saturating_mul(dp);
         let (ep, moe_tp) = if has_experts { expert_sizes(sizes, all, dp) } else { (1, all) };
         let redundant_experts = sizes.redundant_experts.unwrap_or_else(|| spare_experts(model, ep));
@@ -273,7 +278,9 @@ impl Resolver {
         let system = self.system(&point.system)?;
         let needed = layout.ranks();
         let chips = point.chips.unwrap_or_else(|| match point.mode {
-            Mode::Agg => needed.div_ceil(chip.ranks).min(system.chips.max(1)).max(needed.div_ceil(chip.ranks)),
+            Mode::Agg => {
+                needed.div_ceil(chip.ranks).min(system.chips.max(1)).max(needed.div_ceil(chip.ranks))
+            }
             _ => needed.div_ceil(chip.ranks),
         });
         let ranks = chips.saturating_mul(chip.ranks);

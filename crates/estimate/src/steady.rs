@@ -58,7 +58,8 @@ fn prefill(model: &StepModel, load: &Load, decoding_per_rank: f64, context: f64)
     let scheduler = &deployment.engine.scheduler;
     let ranks = deployment.layout.dp;
     let budget = f64::from(scheduler.token_budget.value);
-    let (count, size) = if scheduler.chunked_prefill { chunks(load.new_tokens, budget) } else { (1.0, load.new_tokens) };
+    let (count, size) =
+        if scheduler.chunked_prefill { chunks(load.new_tokens, budget) } else { (1.0, load.new_tokens) };
     let decode = RankLoad::decode(decoding_per_rank, context);
     let base = model.cost(&StepShape::even(decode, ranks)).time.get();
     let mut alone = 0.0;
@@ -131,7 +132,11 @@ pub fn steady(model: &StepModel, load: &Load) -> Steady {
 fn bisect(falling: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
     for _ in 0..40 {
         let middle = f64::midpoint(low, high);
-        if falling(middle) > 0.0 { low = middle } else { high = middle }
+        if falling(middle) > 0.0 {
+            low = middle
+        } else {
+            high = middle
+        }
         if high - low < 1e-3 * high {
             break;
         }
@@ -148,7 +153,12 @@ pub struct Side<'a> {
 }
 
 /// The steady state of prefill instances that hand over to decode instances after `transfer`.
-pub fn disaggregated(prefill_side: &Side<'_>, decode_side: &Side<'_>, load: &Load, transfer: Seconds) -> Steady {
+pub fn disaggregated(
+    prefill_side: &Side<'_>,
+    decode_side: &Side<'_>,
+    load: &Load,
+    transfer: Seconds,
+) -> Steady {
     let decode = decode_side.model.deployment();
     let ranks = f64::from(decode.layout.dp) * decode_side.instances;
     let gain = decode.speculation.tokens_per_step();

@@ -143,7 +143,8 @@ pub fn summarise(outcomes: &[Outcome]) -> Summary {
             *failures.entry(reason.clone()).or_default() += 1;
         }
     }
-    let predicted = |outcomes: &[&Outcome]| outcomes.iter().filter(|outcome| outcome.prediction.is_ok()).count();
+    let predicted =
+        |outcomes: &[&Outcome]| outcomes.iter().filter(|outcome| outcome.prediction.is_ok()).count();
     Summary {
         rows: outcomes.len(),
         predicted: outcomes.iter().filter(|outcome| outcome.prediction.is_ok()).count(),
@@ -174,7 +175,11 @@ fn band(outcomes: &[Outcome]) -> Option<Band> {
             rows.push((predicted, measured, sigma));
         }
     }
-    (!rows.is_empty()).then(|| Band { level: 0.8, inside: stats::share_inside(&rows, stats::Z80), n: rows.len() })
+    (!rows.is_empty()).then(|| Band {
+        level: 0.8,
+        inside: stats::share_inside(&rows, stats::Z80),
+        n: rows.len(),
+    })
 }
 
 /// Two layouts closer than this are not an order.

@@ -28,7 +28,9 @@ pub enum TableError {
         reason: String,
     },
     /// The header is of no known kind.
-    #[error("{path}: the header is of no known kind of measurement ({reason}); see the column lists in docs/validate.md")]
+    #[error(
+        "{path}: the header is of no known kind of measurement ({reason}); see the column lists in docs/validate.md"
+    )]
     Kind {
         /// The file.
         path: String,
@@ -66,7 +68,8 @@ impl Table {
     /// It cannot be read, or a line does not have the header's width.
     pub fn open(path: &Path) -> Result<Self, TableError> {
         let shown = path.display().to_string();
-        let failed = |error: std::io::Error| TableError::Read { path: shown.clone(), reason: error.to_string() };
+        let failed =
+            |error: std::io::Error| TableError::Read { path: shown.clone(), reason: error.to_string() };
         let file = BufReader::new(File::open(path).map_err(failed)?);
         if path.extension().is_some_and(|extension| extension == "gz") {
             Self::read(flate2::bufread::MultiGzDecoder::new(file), &shown)
@@ -86,7 +89,8 @@ impl Table {
             TableError::Line { path: path.to_owned(), line, reason: error.to_string() }
         };
         let header = reader.headers().map_err(wrong)?.clone();
-        let columns = header.iter().enumerate().map(|(index, name)| (name.trim().to_owned(), index)).collect();
+        let columns =
+            header.iter().enumerate().map(|(index, name)| (name.trim().to_owned(), index)).collect();
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(wrong)?;
@@ -155,7 +159,11 @@ impl<'a> Row<'a> {
         if number >= 0.0 && number <= f64::from(u32::MAX) && number.fract() == 0.0 {
             return Ok(Some(number as u32));
         }
-        Err(self.wrong(column, self.text(column).unwrap_or_default(), "is not a whole number from 0 to 4294967295"))
+        Err(self.wrong(
+            column,
+            self.text(column).unwrap_or_default(),
+            "is not a whole number from 0 to 4294967295",
+        ))
     }
 
     /// A positive finite number.
