@@ -1,1 +1,47 @@
-//! The control plane of inference: router, scheduler, KV cache, pools.
+//! The control plane of inference as a state machine without input or output.
+//!
+//! [`Cluster::handle`] is told what happened and when, and answers with what to do: start a run of steps, move KV, hand
+//! out tokens, turn a request away, set a timer. It never reads a clock, and nothing here knows whether time is virtual.
+//! Whoever drives it decides how long things take.
+//!
+//! ```text
+//!  Event::Arrived ──► admission ──► router ──► queue ──► scheduler ──► Action::Start(run)
+//!                                                 ▲          │ kv, prefix, tiers
+//!  Event::StepFinished ──► tokens, ends ──────────┴── preempt, hand off
+//! ```
+//!
+//! A *run* is any number of steps with an unchanged batch, so that the cost of the control plane grows with what
+//! changes and not with the tokens produced.
+
+pub mod action;
+pub mod admission;
+mod cluster;
+pub mod elasticity;
+pub mod engine;
+pub mod failover;
+mod instance;
+mod inspect;
+mod kv;
+pub mod memory_pool;
+pub mod pools;
+mod prefix;
+mod queue;
+mod request;
+mod router;
+mod scheduler;
+mod speculative;
+mod time;
+
+pub use action::{Action, Ended, Endpoint, Event, InstanceState, LoadTime, Run, Timer, TransferId};
+pub use admission::{Admission, Tenant};
+pub use cluster::Cluster;
+pub use elasticity::{Scaling, ScalingRule};
+pub use engine::{Batching, EngineLimits, LimitsError, Order, Preemption, Speculation};
+pub use failover::Recovery;
+pub use inspect::{InstanceView, PoolView};
+pub use memory_pool::TierSpec;
+pub use pools::{ClusterConfig, ConfigError, DeploymentConfig, PoolConfig, Role};
+pub use request::{InstanceId, Reason, Request, RequestId};
+pub use router::RouterPolicy;
+pub use speculative::TokenClock;
+pub use time::Nanos;

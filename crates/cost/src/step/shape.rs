@@ -87,3 +87,15 @@ pub trait StepPricer {
     /// Price one step.
     fn price(&self, shape: &StepShape) -> StepPrice;
 }
+
+impl<P: StepPricer + ?Sized> StepPricer for &P {
+    fn price(&self, shape: &StepShape) -> StepPrice {
+        (**self).price(shape)
+    }
+}
+
+impl<P: StepPricer + ?Sized> StepPricer for std::sync::Arc<P> {
+    fn price(&self, shape: &StepShape) -> StepPrice {
+        (**self).price(shape)
+    }
+}
