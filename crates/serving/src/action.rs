@@ -43,6 +43,8 @@ pub enum Event {
         instance: InstanceId,
         /// Ranks that are gone; all of them if the count is the instance's.
         ranks: u32,
+        /// Whether [`Event::InstanceRepaired`] will follow.
+        repairable: bool,
     },
     /// The hardware under an instance works again.
     InstanceRepaired(InstanceId),

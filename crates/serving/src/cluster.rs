@@ -118,7 +118,9 @@ impl<P: StepPricer> Cluster<P> {
             Event::Cancelled(id) => self.cancel(id),
             Event::StepFinished { instance, steps, ended } => self.step_finished(instance, steps, &ended),
             Event::TransferFinished(transfer) => self.transfer_finished(transfer),
-            Event::InstanceFailed { instance, ranks } => self.instance_failed(instance, ranks),
+            Event::InstanceFailed { instance, ranks, repairable } => {
+                self.instance_failed(instance, ranks, repairable);
+            }
             Event::InstanceRepaired(instance) => self.instance_repaired(instance),
             Event::Timer(Timer::Loaded(instance)) => self.instance_loaded(instance),
             Event::Timer(Timer::Scale(pool)) => self.scale(pool),
@@ -164,7 +166,6 @@ impl<P: StepPricer> Cluster<P> {
         }
         let entry = self.deployments[request.deployment as usize].entry;
         let live = Live {
-            arrived: self.now,
             phase: Phase::Queued,
             place: Place { instance: 0, rank: 0 },
             hold: Hold::NONE,

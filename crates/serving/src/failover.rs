@@ -27,7 +27,7 @@ impl Default for Recovery {
 }
 
 impl<P: StepPricer> Cluster<P> {
-    pub(crate) fn instance_failed(&mut self, id: InstanceId, dead_ranks: u32) {
+    pub(crate) fn instance_failed(&mut self, id: InstanceId, dead_ranks: u32, repairable: bool) {
         let Some(instance) = self.instances.get(id.0 as usize) else { return };
         if matches!(instance.state, InstanceState::Removed | InstanceState::Failed) {
             return;
@@ -36,7 +36,7 @@ impl<P: StepPricer> Cluster<P> {
         let recovery = self.deployment_of(id.0).recovery;
         match recovery.shrink.filter(|_| dead_ranks < ranks && instance.state == InstanceState::Active) {
             Some(pause) => self.shrink(id, ranks - dead_ranks, pause),
-            None => self.take_down(id),
+            None => self.take_down(id, repairable),
         }
     }
 
@@ -67,9 +67,9 @@ impl<P: StepPricer> Cluster<P> {
     }
 
     /// The whole instance is gone until it is repaired; a spare stands in if there is one.
-    fn take_down(&mut self, id: InstanceId) {
+    fn take_down(&mut self, id: InstanceId, repairable: bool) {
         self.abort_run(id);
-        self.set_state(id, InstanceState::Failed);
+        self.set_state(id, if repairable { InstanceState::Failed } else { InstanceState::Removed });
         let pool = self.instances[id.0 as usize].pool;
         let deployment = self.pools[pool as usize].deployment as usize;
         if self.deployments[deployment].recovery.spares > 0 {
@@ -81,6 +81,9 @@ impl<P: StepPricer> Cluster<P> {
         let ranks = instance.limits.ranks as usize;
         instance.reset_ranks(ranks);
         self.deployments[deployment].tiers.forget(id);
+        if !repairable {
+            self.pools[pool as usize].members.retain(|member| *member != id.0);
+        }
         self.reroute_lost();
     }
 

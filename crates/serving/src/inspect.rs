@@ -99,6 +99,16 @@ impl<P: StepPricer> Cluster<P> {
         }
     }
 
+    /// Requests in an instance's queue.
+    pub fn waiting(&self, id: InstanceId) -> u32 {
+        self.instances[id.0 as usize].waiting.len() as u32
+    }
+
+    /// The pool an instance is in.
+    pub fn pool_of(&self, id: InstanceId) -> u32 {
+        self.instances[id.0 as usize].pool
+    }
+
     /// The settings an instance runs with.
     pub fn limits(&self, id: InstanceId) -> &EngineLimits {
         &self.instances[id.0 as usize].limits

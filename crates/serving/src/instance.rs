@@ -144,6 +144,7 @@ impl Instance {
     pub fn become_member(&mut self, pool: u32, limits: Arc<EngineLimits>) {
         self.pool = pool;
         self.waiting = WaitQueue::new(limits.order);
+        self.clock = TokenClock::new(limits.speculation);
         self.limits = limits;
         let count = self.limits.ranks as usize;
         self.reset_ranks(count);

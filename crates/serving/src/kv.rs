@@ -141,7 +141,8 @@ impl RankKv {
 
     /// A sequence with room for `context` tokens joins the batch.
     pub fn enter(&mut self, context: u32, clock: u64) {
-        self.phases[self.phase(context, clock)] += 1;
+        let phase = self.phase(context, clock);
+        self.phases[phase] += 1;
         self.seqs += 1;
     }
 

@@ -119,7 +119,6 @@ pub(crate) struct Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub request: Request,
-    pub arrived: Nanos,
     pub phase: Phase,
     /// Where it is queued, computed or decoded.
     pub place: Place,

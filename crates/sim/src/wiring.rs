@@ -1,0 +1,115 @@
+//! How instances and tiers are wired: the links a transfer goes over.
+
+use crate::network::{LinkId, Network};
+use serving::{Endpoint, InstanceId, Nanos};
+use std::collections::BTreeMap;
+use units::{BytesPerSecond, Seconds};
+
+/// The ports of the instances of one pool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PortConfig {
+    /// Out of, and into, one instance over the fabric.
+    pub fabric: BytesPerSecond,
+    /// Between one instance and its host's memory.
+    pub host: BytesPerSecond,
+    /// Time to the first byte of a transfer over the fabric.
+    pub latency: Seconds,
+}
+
+impl Default for PortConfig {
+    /// A node with eight 400 Gbit/s ports, half of them usable at once, and eight PCIe 5 links.
+    fn default() -> Self {
+        Self { fabric: BytesPerSecond::new(200e9), host: BytesPerSecond::new(400e9), latency: Seconds::from_us(20.0) }
+    }
+}
+
+/// A tier as the network sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TierPort {
+    /// What one reader gets at most.
+    pub reader: BytesPerSecond,
+    /// What all readers together get at most.
+    pub total: BytesPerSecond,
+    /// Time to the first byte.
+    pub latency: Seconds,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    out: LinkId,
+    into: LinkId,
+    host: LinkId,
+    pool: u32,
+}
+
+/// The wiring of a cluster, made as its instances appear.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wiring {
+    pools: Vec<PortConfig>,
+    tiers: Vec<Vec<TierPort>>,
+    ports: BTreeMap<InstanceId, Ports>,
+    tier_links: BTreeMap<(u32, u32, Option<InstanceId>), LinkId>,
+    pub network: Network,
+}
+
+/// A way from one endpoint to another.
+pub(crate) struct Way {
+    pub links: [Option<LinkId>; 3],
+    pub cap: Option<BytesPerSecond>,
+    pub latency: Seconds,
+}
+
+impl Wiring {
+    /// `pools` has an entry per pool, `tiers` one per deployment.
+    pub fn new(pools: Vec<PortConfig>, tiers: Vec<Vec<TierPort>>) -> Self {
+        Self { pools, tiers, ..Self::default() }
+    }
+
+    fn config(&self, pool: u32) -> PortConfig {
+        self.pools.get(pool as usize).copied().unwrap_or_default()
+    }
+
+    fn ports(&mut self, instance: InstanceId, pool: u32) -> Ports {
+        let config = self.config(pool);
+        let network = &mut self.network;
+        *self.ports.entry(instance).or_insert_with(|| Ports {
+            out: network.add(config.fabric),
+            into: network.add(config.fabric),
+            host: network.add(config.host),
+            pool,
+        })
+    }
+
+    /// The way to an instance of `pool` in `deployment`.
+    pub fn way(&mut self, from: Endpoint, to: InstanceId, pool: u32, deployment: u32, from_pool: u32) -> Way {
+        let here = self.ports(to, pool);
+        let latency = self.config(pool).latency;
+        match from {
+            Endpoint::Instance(instance) => {
+                let there = self.ports(instance, from_pool);
+                Way { links: [Some(there.out), Some(here.into), None], cap: None, latency }
+            }
+            Endpoint::Host(_) => Way { links: [Some(here.host), None, None], cap: None, latency },
+            Endpoint::Tier(tier, owner) => {
+                let known = self.tiers.get(deployment as usize).and_then(|tiers| tiers.get(tier as usize)).copied();
+                let Some(port) = known else {
+                    return Way { links: [Some(here.into), None, None], cap: None, latency };
+                };
+                let network = &mut self.network;
+                let key = (deployment, tier, owner);
+                let link = *self.tier_links.entry(key).or_insert_with(|| network.add(port.total));
+                let last = if owner.is_some() { here.host } else { here.into };
+                Way { links: [Some(link), Some(last), None], cap: Some(port.reader), latency: port.latency }
+            }
+        }
+    }
+
+    /// Scales the fabric ports of an instance, as when links or switches fail or come back.
+    pub fn scale(&mut self, instance: InstanceId, pool: u32, share: f64, now: Nanos) {
+        let ports = self.ports(instance, pool);
+        let config = self.config(ports.pool);
+        for link in [ports.out, ports.into] {
+            self.network.set_capacity(link, config.fabric * share, now);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A closed loop: so many users, each sending the next request when the last one ends.
+
+use crate::error::WorkloadError;
+use crate::lengths::Lengths;
+use crate::random::{Stream, stream};
+use crate::source::{Arrival, Source};
+use std::collections::VecDeque;
+use units::Seconds;
+
+/// A benchmark client with a fixed number of requests in flight. All users start at once; the first requests warm the
+/// system up and are not measured.
+#[derive(Debug, Clone)]
+pub struct ClosedLoop {
+    /// Requests to send, warm-up included.
+    requests: u64,
+    warm_up: u64,
+    sent: u64,
+    input: Lengths,
+    output: Lengths,
+    lengths: Stream,
+    due: VecDeque<Seconds>,
+}
+
+impl ClosedLoop {
+    /// `users` users who send `warm_up` and then `measured` requests between them.
+    pub fn new(users: u32, warm_up: u64, measured: u64, input: Lengths, output: Lengths, seed: u64) -> Self {
+        Self {
+            requests: warm_up + measured,
+            warm_up,
+            sent: 0,
+            input,
+            output,
+            lengths: stream(seed, "closed-loop lengths"),
+            due: std::iter::repeat_n(Seconds::ZERO, users as usize).collect(),
+        }
+    }
+}
+
+impl Source for ClosedLoop {
+    fn peek(&mut self) -> Result<Option<Seconds>, WorkloadError> {
+        Ok(if self.sent < self.requests { self.due.front().copied() } else { None })
+    }
+
+    fn pop(&mut self) -> Result<Option<Arrival>, WorkloadError> {
+        let Some(at) = self.peek()? else { return Ok(None) };
+        self.due.pop_front();
+        let ticket = self.sent;
+        self.sent += 1;
+        Ok(Some(Arrival {
+            at,
+            input: self.input.draw(&mut self.lengths),
+            output: self.output.draw(&mut self.lengths),
+            ticket,
+            measured: ticket >= self.warm_up,
+            ..Arrival::default()
+        }))
+    }
+
+    fn ended(&mut self, _ticket: u64, at: Seconds) {
+        self.due.push_back(at);
+    }
+}
