@@ -35,7 +35,8 @@ struct Bucket {
 
 impl RateLimits {
     pub fn new(tenants: &BTreeMap<u32, Tenant>) -> Self {
-        let limited = tenants.iter().filter_map(|(tenant, terms)| terms.rate.map(|rate| (*tenant, rate.get())));
+        let limited =
+            tenants.iter().filter_map(|(tenant, terms)| terms.rate.map(|rate| (*tenant, rate.get())));
         let bucket = |rate: f64| Bucket { rate, tokens: rate.max(1.0), filled: Nanos::ZERO };
         Self { buckets: limited.map(|(tenant, rate)| (tenant, bucket(rate))).collect() }
     }

@@ -142,7 +142,9 @@ impl<P: StepPricer> Cluster<P> {
 
     /// Calls `act` with an instance and its surroundings.
     pub(crate) fn with<R>(
-        &mut self, index: u32, act: impl FnOnce(&mut Instance, &mut Surroundings, &dyn StepPricer) -> R,
+        &mut self,
+        index: u32,
+        act: impl FnOnce(&mut Instance, &mut Surroundings, &dyn StepPricer) -> R,
     ) -> R {
         let instance = &mut self.instances[index as usize];
         let pool = &self.pools[instance.pool as usize];
@@ -206,7 +208,8 @@ impl<P: StepPricer> Cluster<P> {
         }
         let limit = deployment.admission.queue_limit?;
         let members = &self.pools[deployment.entry as usize].members;
-        let waiting: usize = members.iter().map(|member| self.instances[*member as usize].waiting.len()).sum();
+        let waiting: usize =
+            members.iter().map(|member| self.instances[*member as usize].waiting.len()).sum();
         (waiting >= limit as usize).then_some(Reason::QueueFull)
     }
 
@@ -217,8 +220,14 @@ impl<P: StepPricer> Cluster<P> {
         let chosen = pools.router.choose(request, &pools.members, &self.instances);
         let coming = || {
             let state = |member: &&u32| self.instances[**member as usize].state;
-            let hope = |member: &&u32| matches!(state(member), InstanceState::Loading | InstanceState::Failed);
-            pools.members.iter().filter(hope).min_by_key(|member| self.instances[**member as usize].tokens).copied()
+            let hope =
+                |member: &&u32| matches!(state(member), InstanceState::Loading | InstanceState::Failed);
+            pools
+                .members
+                .iter()
+                .filter(hope)
+                .min_by_key(|member| self.instances[**member as usize].tokens)
+                .copied()
         };
         let Some(index) = chosen.or_else(coming) else {
             self.give_up(id, Reason::NoInstance);
@@ -299,7 +308,8 @@ impl<P: StepPricer> Cluster<P> {
                 instance.finish(end, around);
             }
         });
-        let decode = self.deployment_of(index).decode.filter(|pool| *pool != self.instances[index as usize].pool);
+        let decode =
+            self.deployment_of(index).decode.filter(|pool| *pool != self.instances[index as usize].pool);
         let completed = std::mem::take(&mut self.instances[index as usize].completed);
         for request in &completed {
             if !self.live.contains(*request) {

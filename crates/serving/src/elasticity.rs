@@ -51,8 +51,11 @@ impl<P: StepPricer> Cluster<P> {
 
     /// The autoscaler's look at a pool.
     pub(crate) fn scale(&mut self, pool: u32) {
-        let Some(scaling) = self.pools.get(pool as usize).and_then(|pool| pool.scaling.clone()) else { return };
-        let (active, coming) = (self.count(pool, InstanceState::Active), self.count(pool, InstanceState::Loading));
+        let Some(scaling) = self.pools.get(pool as usize).and_then(|pool| pool.scaling.clone()) else {
+            return;
+        };
+        let (active, coming) =
+            (self.count(pool, InstanceState::Active), self.count(pool, InstanceState::Loading));
         let here = active + coming;
         let wanted = match &scaling.rule {
             ScalingRule::Reactive { up, down } => {
@@ -92,14 +95,17 @@ impl<P: StepPricer> Cluster<P> {
 
     /// Requests that wait and requests at all in a pool.
     fn pressure(&self, pool: u32) -> (f64, f64) {
-        let members = self.pools[pool as usize].members.iter().map(|member| &self.instances[*member as usize]);
+        let members =
+            self.pools[pool as usize].members.iter().map(|member| &self.instances[*member as usize]);
         members.fold((0.0, 0.0), |(waiting, all), instance| {
             (waiting + instance.waiting.len() as f64, all + f64::from(instance.requests))
         })
     }
 
     fn balance(&mut self, prefill: u32, up: f64, min: u32, max: u32) {
-        let Some(decode) = self.deployments[self.pools[prefill as usize].deployment as usize].decode else { return };
+        let Some(decode) = self.deployments[self.pools[prefill as usize].deployment as usize].decode else {
+            return;
+        };
         if self.pools[prefill as usize].role != Role::Prefill {
             return;
         }
@@ -127,7 +133,8 @@ impl<P: StepPricer> Cluster<P> {
     }
 
     pub(crate) fn instance_loaded(&mut self, id: InstanceId) {
-        if self.instances.get(id.0 as usize).is_some_and(|instance| instance.state == InstanceState::Loading) {
+        if self.instances.get(id.0 as usize).is_some_and(|instance| instance.state == InstanceState::Loading)
+        {
             self.set_state(id, InstanceState::Active);
             self.dirty.insert(id.0);
         }

@@ -126,7 +126,11 @@ impl<P: StepPricer> Cluster<P> {
         self.dirty.insert(index);
         let clock = self.instances[index as usize].clock.tokens();
         let live = self.live.at_mut(id);
-        let grown = if phase == Phase::Decoding { (live.request.prompt + live.generated).saturating_sub(live.target + 1) } else { 0 };
+        let grown = if phase == Phase::Decoding {
+            (live.request.prompt + live.generated).saturating_sub(live.target + 1)
+        } else {
+            0
+        };
         let source = live.source.take();
         live.hold = Hold::NONE;
         live.target = live.request.prompt + live.generated;

@@ -315,7 +315,8 @@ impl Instance {
         }
         let fits = |rank: &Rank| {
             let cached = rank.kv.cached().min(rank.kv.blocks_for(live.target));
-            rank.admitted < limits.max_seqs && rank.kv.available() + cached >= rank.kv.blocks_for(live.target + 1)
+            rank.admitted < limits.max_seqs
+                && rank.kv.available() + cached >= rank.kv.blocks_for(live.target + 1)
         };
         if self.ranks.iter().any(fits) {
             self.interrupt(around);
@@ -355,7 +356,8 @@ impl Instance {
 
     /// Starts a run.
     pub fn start(&mut self, run: Run, around: &mut Surroundings) {
-        self.run = Some(Current { max_steps: run.max_steps, decodes: run.decode_seqs > 0, interrupted: false });
+        self.run =
+            Some(Current { max_steps: run.max_steps, decodes: run.decode_seqs > 0, interrupted: false });
         around.actions.push(Action::Start { instance: self.id, run });
     }
 }

@@ -120,9 +120,7 @@ impl WaitQueue {
         let waiting = self.lanes.iter().filter(|(_, lane)| !lane.waiting.is_empty());
         match self.order {
             Order::Fcfs | Order::Priority => waiting.map(|(key, _)| *key).next(),
-            Order::FairShare => {
-                waiting.min_by(|a, b| a.1.served.total_cmp(&b.1.served)).map(|(key, _)| *key)
-            }
+            Order::FairShare => waiting.min_by(|a, b| a.1.served.total_cmp(&b.1.served)).map(|(key, _)| *key),
         }
     }
 

@@ -130,7 +130,11 @@ impl Instance {
 
     /// Fills the step with chunks of prompts: of those under way, then of those waiting. Says whether there are any.
     fn select(
-        &mut self, around: &mut Surroundings, pricer: &dyn StepPricer, with_decodes: bool, budget: u32,
+        &mut self,
+        around: &mut Surroundings,
+        pricer: &dyn StepPricer,
+        with_decodes: bool,
+        budget: u32,
     ) -> bool {
         let own = if with_decodes { self.limits.tokens_per_decode() } else { 0 };
         for (left, rank) in self.budget.iter_mut().zip(&self.ranks) {
@@ -173,11 +177,18 @@ impl Instance {
 
     /// Takes the head of the queue off it if there is room; false if it has to wait.
     fn admit(
-        &mut self, id: RequestId, budget: u32, around: &mut Surroundings, pricer: &dyn StepPricer,
+        &mut self,
+        id: RequestId,
+        budget: u32,
+        around: &mut Surroundings,
+        pricer: &dyn StepPricer,
     ) -> bool {
         let live = around.live.at(id);
         let computes = live.phase == Phase::Queued;
-        if computes && live.generated == 0 && live.request.deadline.is_some_and(|deadline| deadline < around.now) {
+        if computes
+            && live.generated == 0
+            && live.request.deadline.is_some_and(|deadline| deadline < around.now)
+        {
             self.waiting.pop();
             self.reject(id, Reason::DeadlinePassed, around);
             return true;
@@ -250,12 +261,15 @@ impl Instance {
             if computes && !self.limits.chunked && crowded {
                 continue;
             }
-            let own = rank.kv.blocks_for(live.target + 1).saturating_sub(rank.kv.blocks_for(cached * hash_tokens));
+            let own =
+                rank.kv.blocks_for(live.target + 1).saturating_sub(rank.kv.blocks_for(cached * hash_tokens));
             if rank.kv.available() < own {
                 continue;
             }
             let load = rank.context + rank.pending;
-            if best.is_none_or(|(_, most, least)| (cached, std::cmp::Reverse(load)) > (most, std::cmp::Reverse(least))) {
+            if best.is_none_or(|(_, most, least)| {
+                (cached, std::cmp::Reverse(load)) > (most, std::cmp::Reverse(least))
+            }) {
                 best = Some((index, cached, load));
             }
         }
@@ -280,7 +294,8 @@ impl Instance {
         let tokens = missing * hash_tokens;
         let (time, bytes) = around.tiers.fetch(found.tier, missing);
         let load = RankLoad::prefill(1.0, f64::from(tokens), f64::from(live.prefilled));
-        let alone = StepShape { busiest: load, total_prefill_tokens: load.prefill_tokens, ..StepShape::default() };
+        let alone =
+            StepShape { busiest: load, total_prefill_tokens: load.prefill_tokens, ..StepShape::default() };
         if time >= pricer.price(&alone).time {
             return 0;
         }

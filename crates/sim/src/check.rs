@@ -62,13 +62,20 @@ impl Checker {
     /// # Errors
     /// A broken law.
     pub fn after<P: StepPricer>(
-        &mut self, now: Nanos, actions: &[Action], cluster: &Cluster<P>,
+        &mut self,
+        now: Nanos,
+        actions: &[Action],
+        cluster: &Cluster<P>,
     ) -> Result<(), SimError> {
         for action in actions {
             self.action(now, action)?;
         }
         if cluster.in_flight() != self.live.len() {
-            let what = format!("{} requests in flight where {} have not ended", cluster.in_flight(), self.live.len());
+            let what = format!(
+                "{} requests in flight where {} have not ended",
+                cluster.in_flight(),
+                self.live.len()
+            );
             return self.broken(1, what);
         }
         self.blocks(cluster)?;
@@ -151,10 +158,12 @@ impl Checker {
                 continue;
             }
             if view.decoding > 0 || view.prefilling > 0 {
-                return self.broken(5, format!("{:?} is idle with {} sequences to run", view.id, view.decoding));
+                return self
+                    .broken(5, format!("{:?} is idle with {} sequences to run", view.id, view.decoding));
             }
             if view.waiting > 0 && view.admitted == 0 {
-                return self.broken(5, format!("{:?} is idle and empty with {} waiting", view.id, view.waiting));
+                return self
+                    .broken(5, format!("{:?} is idle and empty with {} waiting", view.id, view.waiting));
             }
         }
         Ok(())

@@ -5,7 +5,8 @@ use crate::record::{Observer, Outcome, Record};
 use crate::wiring::PortConfig;
 use cost::step::StepPricer;
 use serving::{
-    Admission, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role, RouterPolicy,
+    Admission, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
+    RouterPolicy,
 };
 use units::{PerSecond, Seconds, TokensPerSecond};
 use workload::Lengths;
@@ -77,7 +78,9 @@ pub struct PoolSetting<P> {
 /// # Errors
 /// Engine settings that cannot work.
 pub fn closed_loop<P: StepPricer>(
-    pricer: &P, limits: &EngineLimits, client: &ClosedLoop,
+    pricer: &P,
+    limits: &EngineLimits,
+    client: &ClosedLoop,
 ) -> Result<ClosedLoopResult, SimError> {
     let pool = pool("aggregated", Role::Aggregated, limits.clone(), 1);
     run(vec![pool], vec![pricer], Vec::new(), FirstToken::Prefill, client)
@@ -88,7 +91,10 @@ pub fn closed_loop<P: StepPricer>(
 /// # Errors
 /// Engine settings that cannot work.
 pub fn closed_loop_disaggregated<P: StepPricer>(
-    prefill: &PoolSetting<P>, decode: &PoolSetting<P>, first_token: FirstToken, client: &ClosedLoop,
+    prefill: &PoolSetting<P>,
+    decode: &PoolSetting<P>,
+    first_token: FirstToken,
+    client: &ClosedLoop,
 ) -> Result<ClosedLoopResult, SimError> {
     let pools = vec![
         pool("prefill", Role::Prefill, prefill.limits.clone(), prefill.instances),
@@ -111,7 +117,11 @@ fn pool(name: &str, role: Role, limits: EngineLimits, instances: u32) -> PoolCon
 }
 
 fn run<P: StepPricer>(
-    pools: Vec<PoolConfig>, pricers: Vec<&P>, ports: Vec<PortConfig>, first_token: FirstToken, client: &ClosedLoop,
+    pools: Vec<PoolConfig>,
+    pricers: Vec<&P>,
+    ports: Vec<PortConfig>,
+    first_token: FirstToken,
+    client: &ClosedLoop,
 ) -> Result<ClosedLoopResult, SimError> {
     let deployment = DeploymentConfig {
         name: "benchmark".to_owned(),

@@ -9,8 +9,8 @@ use crate::span::Span;
 use crate::wiring::{PortConfig, TierPort, Wiring};
 use cost::step::StepPricer;
 use serving::{
-    Action, Cluster, ClusterConfig, ConfigError, Ended, Endpoint, Event, InstanceId, InstanceState, Nanos, RequestId,
-    Run, Timer, TransferId,
+    Action, Cluster, ClusterConfig, ConfigError, Ended, Endpoint, Event, InstanceId, InstanceState, Nanos,
+    RequestId, Run, Timer, TransferId,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -148,7 +148,11 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     /// # Errors
     /// A cluster that cannot run.
     pub fn new(
-        config: ClusterConfig, pricers: Vec<P>, source: S, observer: O, options: Options,
+        config: ClusterConfig,
+        pricers: Vec<P>,
+        source: S,
+        observer: O,
+        options: Options,
     ) -> Result<Self, ConfigError> {
         let wiring = Wiring::new(options.ports.clone(), options.tiers.clone());
         let checker = options.checks.then(Checker::default);
@@ -255,7 +259,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
 
     fn happen(&mut self, what: What) -> Result<(), SimError> {
         match what {
-            What::Step(instance, epoch) if self.engines[instance.0 as usize].epoch == epoch => self.step_over(instance),
+            What::Step(instance, epoch) if self.engines[instance.0 as usize].epoch == epoch => {
+                self.step_over(instance)
+            }
             What::Arrivals(epoch) if self.network_epoch == epoch => self.transfers_over(),
             What::Step(..) | What::Arrivals(..) => Ok(()),
             What::Timer(0, instance) => self.tell(Event::Timer(Timer::Loaded(InstanceId(instance)))),
@@ -318,7 +324,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
                 flight.cached += cached;
                 flight.fetched += fetched;
             }
-            Action::LastChunk { request, instance } => self.engines[instance.0 as usize].last_chunks.push(request),
+            Action::LastChunk { request, instance } => {
+                self.engines[instance.0 as usize].last_chunks.push(request)
+            }
             Action::Joined { request, instance, clock } => self.joined(request, instance, clock),
             Action::Left { request, clock, lost, .. } => {
                 let flight = self.flights.at_mut(request);
@@ -374,7 +382,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
 
     fn end(&mut self, request: RequestId, outcome: Outcome) {
         let flight = self.flights.at_mut(request);
-        if let (Some(joined), Some(instance), true) = (flight.joined, flight.instance, outcome != Outcome::Completed) {
+        if let (Some(joined), Some(instance), true) =
+            (flight.joined, flight.instance, outcome != Outcome::Completed)
+        {
             flight.emitted += (self.cluster.clock(instance).tokens() - joined) as u32;
         }
         let record = self.flights.end(request, self.now, outcome);
@@ -482,7 +492,8 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     fn report(&mut self, instance: InstanceId, active: &Active, energy: Joules) {
         let engine = &mut self.engines[instance.0 as usize];
         let decodes = active.run.decode_seqs > 0;
-        let stall = engine.last_decode.filter(|_| decodes).map_or(Seconds::ZERO, |last| active.start.since(last));
+        let stall =
+            engine.last_decode.filter(|_| decodes).map_or(Seconds::ZERO, |last| active.start.since(last));
         if decodes {
             engine.last_decode = Some(self.now);
         }
@@ -513,7 +524,8 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     fn transfer(&mut self, id: TransferId, request: RequestId, from: Endpoint, to: Endpoint, bytes: Bytes) {
         let Endpoint::Instance(to) = to else { return };
         let pool = self.cluster.pool_of(to);
-        let from_pool = if let Endpoint::Instance(instance) = from { self.cluster.pool_of(instance) } else { pool };
+        let from_pool =
+            if let Endpoint::Instance(instance) = from { self.cluster.pool_of(instance) } else { pool };
         let deployment = self.flights.at(request).arrival.deployment;
         let way = self.wiring.way(from, to, pool, deployment, from_pool);
         self.wiring.network.start(id, way.links, way.cap, bytes, way.latency, self.now);
@@ -541,7 +553,10 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
                     bytes: transfer.bytes,
                     tier,
                 });
-                debug_assert!(self.flights.at(transfer.request).live, "a transfer belongs to a request in flight");
+                debug_assert!(
+                    self.flights.at(transfer.request).live,
+                    "a transfer belongs to a request in flight"
+                );
             }
             self.tell(Event::TransferFinished(id))?;
         }

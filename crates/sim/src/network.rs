@@ -50,7 +50,12 @@ impl Network {
 
     /// Starts a transfer; it takes `latency` before its first byte.
     pub fn start(
-        &mut self, id: TransferId, path: [Option<LinkId>; 3], cap: Option<BytesPerSecond>, bytes: Bytes, latency: Seconds,
+        &mut self,
+        id: TransferId,
+        path: [Option<LinkId>; 3],
+        cap: Option<BytesPerSecond>,
+        bytes: Bytes,
+        latency: Seconds,
         now: Nanos,
     ) {
         self.progress(now);

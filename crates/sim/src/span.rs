@@ -67,10 +67,15 @@ impl Span {
         if steps < 3 || growth * f64::from(steps) < STRAIGHT_GROWTH {
             let line = |first: f64, last: f64| Parabola { a: first, b: (last - first) / end, c: 0.0 };
             let (time, energy) = (|p: StepPrice| p.time.get(), |p: StepPrice| p.energy.get());
-            return Self { steps, time: line(time(first), time(last)), energy: line(energy(first), energy(last)) };
+            return Self {
+                steps,
+                time: line(time(first), time(last)),
+                energy: line(energy(first), energy(last)),
+            };
         }
         let halfway = at(middle);
-        let fit = |of: fn(StepPrice) -> f64| Parabola::through(of(first), (middle, of(halfway)), (end, of(last)));
+        let fit =
+            |of: fn(StepPrice) -> f64| Parabola::through(of(first), (middle, of(halfway)), (end, of(last)));
         Self { steps, time: fit(|price| price.time.get()), energy: fit(|price| price.energy.get()) }
     }
 
@@ -121,7 +126,13 @@ mod tests {
         let pricer = Roofline::default();
         for (seqs, context, most) in [(1.0, 100.0, 500), (32.0, 1000.0, 200), (64.0, 4000.0, 3)] {
             let shape = StepShape::even(RankLoad::decode(seqs, context), 1);
-            let run = Run { shape, context_per_step: seqs, max_steps: most, decode_seqs: seqs as u32, prefill_tokens: 0 };
+            let run = Run {
+                shape,
+                context_per_step: seqs,
+                max_steps: most,
+                decode_seqs: seqs as u32,
+                prefill_tokens: 0,
+            };
             let span = Span::price(&pricer, &run, most);
             let exact: f64 =
                 (0..span.steps).map(|step| pricer.price(&later(&run, f64::from(step))).time.get()).sum();

@@ -19,7 +19,11 @@ pub struct PortConfig {
 impl Default for PortConfig {
     /// A node with eight 400 Gbit/s ports, half of them usable at once, and eight PCIe 5 links.
     fn default() -> Self {
-        Self { fabric: BytesPerSecond::new(200e9), host: BytesPerSecond::new(400e9), latency: Seconds::from_us(20.0) }
+        Self {
+            fabric: BytesPerSecond::new(200e9),
+            host: BytesPerSecond::new(400e9),
+            latency: Seconds::from_us(20.0),
+        }
     }
 }
 
@@ -91,7 +95,8 @@ impl Wiring {
             }
             Endpoint::Host(_) => Way { links: [Some(here.host), None, None], cap: None, latency },
             Endpoint::Tier(tier, owner) => {
-                let known = self.tiers.get(deployment as usize).and_then(|tiers| tiers.get(tier as usize)).copied();
+                let known =
+                    self.tiers.get(deployment as usize).and_then(|tiers| tiers.get(tier as usize)).copied();
                 let Some(port) = known else {
                     return Way { links: [Some(here.into), None, None], cap: None, latency };
                 };

@@ -3,8 +3,8 @@
 use serving::{Batching, EngineLimits, Speculation};
 use sim::testing::Roofline;
 use sim::{ClosedLoop, FirstToken, PoolSetting, PortConfig, closed_loop, closed_loop_disaggregated};
-use supernode_sim as sim;
 use std::time::Instant;
+use supernode_sim as sim;
 
 fn limits() -> EngineLimits {
     EngineLimits { kv_blocks: 40_000, max_seqs: 1024, ..EngineLimits::default() }
@@ -18,7 +18,8 @@ fn one_user_gets_the_bare_latencies() {
     let prompt = pricer.price(&StepShape::even(RankLoad::prefill(1.0, 1024.0, 0.0), 1)).time;
     assert!((result.median_ttft / prompt - 1.0).abs() < 1e-6);
     let steps = (1..128).map(|token| f64::from(1024 + token));
-    let decode: f64 = steps.map(|c| pricer.price(&StepShape::even(RankLoad::decode(1.0, c), 1)).time.get()).sum();
+    let decode: f64 =
+        steps.map(|c| pricer.price(&StepShape::even(RankLoad::decode(1.0, c), 1)).time.get()).sum();
     assert!((result.mean_tpot.get() / (decode / 127.0) - 1.0).abs() < 1e-6);
     assert_eq!((result.completed, result.failed), (10, 0));
 }
@@ -28,11 +29,14 @@ fn littles_law_holds_and_more_users_wait_longer() {
     let pricer = Roofline::default();
     let mut before = None;
     for users in [4, 32, 256] {
-        let result = closed_loop(&pricer, &limits(), &ClosedLoop::inference_x(users, 1024, 256, 0.8)).unwrap();
+        let result =
+            closed_loop(&pricer, &limits(), &ClosedLoop::inference_x(users, 1024, 256, 0.8)).unwrap();
         let in_flight = result.request_throughput.get() * result.mean_e2e.get();
         assert!((in_flight / f64::from(users) - 1.0).abs() < 0.12, "{users} users, {in_flight} in flight");
         if let Some((ttft, tpot, throughput)) = before {
-            assert!(result.mean_ttft > ttft && result.mean_tpot > tpot && result.output_throughput > throughput);
+            assert!(
+                result.mean_ttft > ttft && result.mean_tpot > tpot && result.output_throughput > throughput
+            );
         }
         before = Some((result.mean_ttft, result.mean_tpot, result.output_throughput));
     }

@@ -54,7 +54,9 @@ impl Lengths {
 
 /// A text that is no distribution of lengths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a length; write tokens (`1024`), a range (`512-1024`) or `lognormal(median, sigma, max)`")]
+#[error(
+    "`{0}` is not a length; write tokens (`1024`), a range (`512-1024`) or `lognormal(median, sigma, max)`"
+)]
 pub struct LengthError(String);
 
 impl FromStr for Lengths {
@@ -62,14 +64,16 @@ impl FromStr for Lengths {
 
     fn from_str(text: &str) -> Result<Self, LengthError> {
         let wrong = || LengthError(text.to_owned());
-        let whole = |part: &str| part.trim().parse::<u32>().ok().filter(|length| *length > 0).ok_or_else(wrong);
+        let whole =
+            |part: &str| part.trim().parse::<u32>().ok().filter(|length| *length > 0).ok_or_else(wrong);
         let trimmed = text.trim();
         if let Some(inner) = trimmed.strip_prefix("lognormal(").and_then(|rest| rest.strip_suffix(')')) {
             let parts: Vec<&str> = inner.split(',').collect();
             let [median, sigma, max] = parts[..] else { return Err(wrong()) };
             let median: f64 = median.trim().parse().map_err(|_| wrong())?;
             let sigma: f64 = sigma.trim().parse().map_err(|_| wrong())?;
-            let sane = median.is_finite() && median >= 1.0 && sigma.is_finite() && (0.0..=10.0).contains(&sigma);
+            let sane =
+                median.is_finite() && median >= 1.0 && sigma.is_finite() && (0.0..=10.0).contains(&sigma);
             return if sane { Ok(Self::LogNormal { median, sigma, max: whole(max)? }) } else { Err(wrong()) };
         }
         match trimmed.split_once('-') {
@@ -132,7 +136,9 @@ mod tests {
 
     #[test]
     fn what_is_no_length_is_refused() {
-        for text in ["", "0", "-5", "9-3", "lognormal(0, 1, 5)", "lognormal(5, 1)", "12k", "1.5", "99999999999"] {
+        for text in
+            ["", "0", "-5", "9-3", "lognormal(0, 1, 5)", "lognormal(5, 1)", "12k", "1.5", "99999999999"]
+        {
             assert!(text.parse::<Lengths>().is_err(), "{text}");
         }
     }
