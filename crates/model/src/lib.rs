@@ -5,6 +5,7 @@
 
 pub mod arch;
 mod builtin;
+pub mod counts;
 pub mod import;
 mod names;
 
