@@ -6,12 +6,16 @@
 pub mod arch;
 mod builtin;
 pub mod counts;
+mod dtypes;
 pub mod import;
 mod names;
+mod show;
 
 pub use arch::{
     Attention, Compressed, Decay, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization,
     SparseIndexer, StateSpace,
 };
 pub use builtin::{builtin, builtin_ids, describe, resolve};
+pub use dtypes::Dtypes;
 pub use import::ImportError;
+pub use show::{Row, rows, show};

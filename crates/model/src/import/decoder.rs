@@ -17,12 +17,16 @@ pub(crate) struct Frame {
 
 impl Frame {
     pub(crate) fn read(keys: &Keys) -> Read<Self> {
-        let layers = keys.count("num_hidden_layers|n_layer|num_layers|n_layers")?;
+        const LAYERS: &str = "num_hidden_layers|n_layer|num_layers|n_layers";
+        let layers = match keys.opt_count(LAYERS)? {
+            Some(layers) => layers,
+            None => listed_layers(keys).ok_or_else(|| keys.missing(LAYERS))?,
+        };
         if layers > LAYER_LIMIT {
             let reason = format!(
                 "{layers} layers are more than any model has (limit {LAYER_LIMIT}); correct the value"
             );
-            return Err(keys.inconsistent("num_hidden_layers|n_layer|num_layers|n_layers", reason));
+            return Err(keys.inconsistent(LAYERS, reason));
         }
         Ok(Self {
             hidden: keys.count("hidden_size|n_embd|d_model")?,
@@ -31,6 +35,40 @@ impl Frame {
             max_context: keys.count("max_position_embeddings|n_positions|max_sequence_length|seq_length")?,
         })
     }
+}
+
+/// The number of layers where a list of their kinds says it alone.
+fn listed_layers(keys: &Keys) -> Option<u32> {
+    let kinds = keys.list("layers_block_type").ok()??;
+    u32::try_from(kinds.len()).ok().filter(|layers| *layers > 0)
+}
+
+/// What the checkpoint calls the modules of a layer, so that lists of exceptions can be understood.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub attention: &'static str,
+    pub linear: &'static str,
+    pub linear_input: &'static str,
+    pub linear_output: &'static str,
+    pub dense: &'static str,
+    pub experts: &'static str,
+    pub shared: &'static str,
+    pub up: &'static str,
+    pub expert_up: &'static str,
+}
+
+impl Layout {
+    pub(crate) const COMMON: Self = Self {
+        attention: "self_attn",
+        linear: "linear_attn",
+        linear_input: "in_proj_qkv",
+        linear_output: "out_proj",
+        dense: "mlp",
+        experts: "mlp.experts.0",
+        shared: "mlp.shared_experts",
+        up: "up_proj",
+        expert_up: "up_proj",
+    };
 }
 
 /// A decoder as a reader builds it: one entry per layer.
@@ -46,6 +84,7 @@ pub(crate) struct Decoder {
     pub lookup_parameters: u64,
     pub residual_streams: u32,
     pub ignored: Vec<String>,
+    pub layout: Layout,
 }
 
 impl Decoder {
@@ -62,6 +101,7 @@ impl Decoder {
             lookup_parameters: 0,
             residual_streams: 1,
             ignored: Vec::new(),
+            layout: Layout::COMMON,
         }
     }
 

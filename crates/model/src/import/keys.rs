@@ -159,8 +159,9 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
-    pub(crate) fn origin(&self) -> &'a str {
-        self.origin
+    /// All key names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.map.keys().map(String::as_str)
     }
 
     pub(crate) fn missing(&self, names: &str) -> ImportError {

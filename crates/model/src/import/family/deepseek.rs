@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::common::{
-    expect_gated_activation, expert_groups, experts, intermediate, mixed, mla, sparse_layers,
+    expect_gated_activation, expert_groups, experts, intermediate, layer_types, mixed, mla, sparse_layers,
 };
 use crate::arch::{Attention, Ffn, LayerGroup, SparseIndexer};
 use crate::import::decoder::{Decoder, Frame, gated};
@@ -19,6 +19,9 @@ pub(crate) const FAMILIES: &[Family] = &[
 
 fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
     expect_gated_activation(keys)?;
+    keys.ignore("moe_router_dtype");
+    // All layers of this kind are sparse in the same way.
+    layer_types(keys, frame, &["deepseek_sparse_attention"])?;
     keys.expect_flag("attention_bias", false, "biases on latent attention are not described; give false")?;
     let mut attention = mla(keys)?;
     attention.indexer = indexer(keys)?;
@@ -44,7 +47,7 @@ fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
 fn indexer(keys: &Keys) -> Read<Option<SparseIndexer>> {
     let Some(topk) = keys.opt_count("index_topk")? else { return Ok(None) };
     keys.ignore(
-        "indexer_rope_interleave|index_share_for_mtp_iteration|index_topk_freq|index_skip_topk_offset",
+        "indexer_rope_interleave|index_share_for_mtp_iteration|index_topk_freq|index_skip_topk_offset|index_topk_pattern",
     );
     Ok(Some(SparseIndexer {
         heads: keys.count("index_n_heads")?,

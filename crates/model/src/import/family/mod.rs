@@ -2,7 +2,14 @@
 
 mod common;
 mod deepseek;
+mod deepseek_v4;
 mod dense;
+mod gemma;
+mod gpt;
+mod kimi;
+mod llama4;
+mod moe;
+mod nemotron;
 mod qwen;
 
 use super::decoder::{Decoder, Frame};
@@ -17,24 +24,53 @@ pub(crate) struct Family {
     pub read: fn(&Keys, Frame) -> Read<Decoder>,
 }
 
-const FAMILIES: &[&[Family]] = &[dense::FAMILIES, deepseek::FAMILIES, qwen::FAMILIES];
+impl Family {
+    /// Values of keys that published files of the family leave out, as the reference implementation has them.
+    pub(crate) fn defaults(&self) -> &'static [(&'static str, u32)] {
+        match self.name {
+            "gemma3_text" => gemma::GEMMA3_DEFAULTS,
+            "bloom" => &[("seq_length", 2048)],
+            _ => &[],
+        }
+    }
+}
 
-/// The family of a decoder.
+const FAMILIES: &[&[Family]] = &[
+    dense::FAMILIES,
+    gemma::FAMILIES,
+    gpt::FAMILIES,
+    moe::FAMILIES,
+    qwen::FAMILIES,
+    llama4::FAMILIES,
+    deepseek::FAMILIES,
+    deepseek_v4::FAMILIES,
+    kimi::FAMILIES,
+    nemotron::FAMILIES,
+];
+
+/// The family of a decoder by its own `model_type`, or else by that of the model around it.
 ///
 /// # Errors
 /// `model_type` is missing or names no architecture that is understood.
-pub(crate) fn find(keys: &Keys, outer_type: Option<&str>) -> Result<&'static Family, ImportError> {
-    let own_type = keys.text("model_type")?;
-    let Some(model_type) = own_type.or(outer_type) else { return Err(keys.missing("model_type")) };
+pub(crate) fn find(
+    origin: &str,
+    own: Option<&str>,
+    outer: Option<&str>,
+) -> Result<&'static Family, ImportError> {
+    let Some(model_type) = own.or(outer) else {
+        return Err(ImportError::Missing {
+            origin: origin.to_owned(),
+            key: "model_type".to_owned(),
+            remedy: "give the name of the architecture, for example `llama`".to_owned(),
+        });
+    };
     let known = || FAMILIES.iter().flat_map(|families| families.iter());
     let by_name = |name: &str| known().find(|family| family.name == name);
-    by_name(model_type).or_else(|| outer_type.and_then(by_name)).ok_or_else(|| {
-        ImportError::UnknownArchitecture {
-            origin: keys.origin().to_owned(),
-            model_type: model_type.to_owned(),
-            nearest: crate::names::nearest(model_type, known().map(|family| family.name))
-                .unwrap_or_default()
-                .to_owned(),
-        }
+    by_name(model_type).or_else(|| outer.and_then(by_name)).ok_or_else(|| ImportError::UnknownArchitecture {
+        origin: origin.to_owned(),
+        model_type: model_type.to_owned(),
+        nearest: crate::names::nearest(model_type, known().map(|family| family.name))
+            .unwrap_or_default()
+            .to_owned(),
     })
 }

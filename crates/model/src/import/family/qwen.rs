@@ -18,8 +18,13 @@ fn qwen3_moe(keys: &Keys, frame: Frame) -> Read<Decoder> {
     expect_gated_activation(keys)?;
     keys.expect_flag("use_sliding_window", false, "windows in this family are not described; give false")?;
     keys.ignore("sliding_window|max_window_layers");
+    keys.expect_flag("use_qk_norm", true, "queries and keys are normalised in this family; give true")?;
     let bias = keys.flag("attention_bias", false)?;
     let attention = MultiHead { qk_norm: true, qkv_bias: bias, out_bias: bias, ..heads(keys, frame)? };
+    if keys.whole("shared_expert_intermediate_size")? > 0 {
+        let expected = "this family has no shared experts; only 0 is understood";
+        return Err(keys.unknown_value("shared_expert_intermediate_size", expected));
+    }
     let moe = experts(keys)?;
     let layers = ffns(keys, frame, &Ffn::Moe(moe))?
         .into_iter()
@@ -38,7 +43,7 @@ fn hybrid(keys: &Keys, frame: Frame) -> Read<Decoder> {
         false,
         "own embeddings of prediction modules are not described",
     )?;
-    keys.ignore("mamba_ssm_dtype|max_window_layers");
+    keys.ignore("max_window_layers");
     let bias = keys.flag("attention_bias", false)?;
     let full =
         MultiHead { qk_norm: true, output_gate: true, qkv_bias: bias, out_bias: bias, ..heads(keys, frame)? };
@@ -55,6 +60,7 @@ fn hybrid(keys: &Keys, frame: Frame) -> Read<Decoder> {
     });
     let layers = attentions.zip(ffns).map(|(attention, ffn)| layer(attention, ffn)).collect();
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers);
+    decoder.layout.shared = "mlp.shared_expert";
     let modules = keys.whole("mtp_num_hidden_layers")?;
     if modules > 0 {
         decoder.mtp = Some((modules, layer(Attention::MultiHead(full), main)));
