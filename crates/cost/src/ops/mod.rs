@@ -1,8 +1,12 @@
 //! Operator shapes, and the machine they run on.
 
+pub mod attention;
+pub mod attention_decode;
+pub mod attention_prefill;
 pub mod common;
 pub mod elementwise;
 pub mod gemm;
+pub mod mla;
 pub mod moe;
 
 use units::{Bytes, BytesPerSecond, Dtype, Flop, FlopPerSecond, Seconds};
