@@ -2,10 +2,12 @@
 
 pub mod attention;
 pub mod attention_decode;
+pub mod attention_indexer;
 pub mod attention_prefill;
 pub mod common;
 pub mod elementwise;
 pub mod gemm;
+pub mod linear_attention;
 pub mod mla;
 pub mod moe;
 
