@@ -8,15 +8,27 @@
 //! Files are named `<chip>.<group>.toml` (`h100.gemm.toml`, `h100.attention.toml`, `h100.moe.toml`); one group may
 //! hold several families (`gemm` and `quantize` live in `gemm`).
 
+mod attention;
+mod decode_table;
 mod gemm;
+mod linear;
 mod moe;
 mod param;
 mod profile;
 mod residual;
 mod select;
 
+pub use attention::{
+    ATTENTION_DECODE, ATTENTION_PREFILL, DECODE_FEATURES, MLA_DECODE, MLA_PREFILL, PREFILL_FEATURES,
+    PricedDecode, PricedPrefill, attention_alike, decode_features, prefill_features, prefill_structure,
+};
+pub use decode_table::DecodeTable;
 pub use gemm::{
     GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, alike, gemm_kernel, quantize_bytes,
+};
+pub use linear::{
+    CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, PricedLinear, SCAN_DECODE, SCAN_PREFILL,
+    linear_features,
 };
 pub use moe::{MOE, MOE_FEATURES, PricedMoe, moe_alike, moe_features, moe_structure};
 pub use param::{Param, ParamSpec};

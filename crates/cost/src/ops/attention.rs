@@ -74,6 +74,17 @@ impl AttentionDecode {
     pub fn rows(&self) -> f64 {
         self.queries * self.heads / self.kv_heads
     }
+
+    /// Operations of scores and values.
+    pub fn flop(&self) -> f64 {
+        2.0 * self.batch * self.queries * self.heads * self.mean_keys() * (self.qk_dim + self.v_dim)
+    }
+
+    /// Bytes of queries, outputs and the cache that is read, `cache_bytes` per cached element.
+    pub fn bytes(&self, cache_bytes: f64) -> f64 {
+        let queries = 2.0 * self.batch * self.queries * self.heads * (self.qk_dim + self.v_dim);
+        queries + self.batch * self.live() * self.kv_heads * self.kv_dim * cache_bytes
+    }
 }
 
 #[cfg(test)]
@@ -90,9 +101,14 @@ mod tests {
                 })
                 .sum()
         };
-        for (new, past, window) in
-            [(1, 0, None), (7, 5, None), (9, 0, Some(4)), (3, 20, Some(8)), (5, 2, Some(100)), (6, 3, Some(5))]
-        {
+        for (new, past, window) in [
+            (1, 0, None),
+            (7, 5, None),
+            (9, 0, Some(4)),
+            (3, 20, Some(8)),
+            (5, 2, Some(100)),
+            (6, 3, Some(5)),
+        ] {
             let formula = pairs(f64::from(new), f64::from(past), window.map(f64::from));
             assert_eq!(formula, counted(new, past, window), "{new} {past} {window:?}");
         }

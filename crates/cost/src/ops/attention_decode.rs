@@ -20,10 +20,26 @@ use units::{Bytes, Flop, Seconds};
 /// bandwidth is what large tables show, and small ones cannot.
 pub const PARAMS: [ParamSpec; 10] = [
     ParamSpec::new("t0", "s", "launch latency", 1e-7, 1e-3, 8.5e-6, 0.5),
-    ParamSpec::new("eb", "", "share of peak memory bandwidth that long contexts reach", 0.1, 0.97, 0.88, 0.06),
+    ParamSpec::new(
+        "eb",
+        "",
+        "share of peak memory bandwidth that long contexts reach",
+        0.1,
+        0.97,
+        0.88,
+        0.06,
+    ),
     ParamSpec::new("ec", "", "sustained share of peak arithmetic", 0.02, 1.5, 0.4, 0.2),
     ParamSpec::new("p", "", "sharpness of load-memory overlap", 0.7, 20.0, 2.0, 0.4),
-    ParamSpec::new("bc", "", "load bandwidth of a core over its share of memory bandwidth", 0.3, 50.0, 2.0, 0.5),
+    ParamSpec::new(
+        "bc",
+        "",
+        "load bandwidth of a core over its share of memory bandwidth",
+        0.3,
+        50.0,
+        2.0,
+        0.5,
+    ),
     ParamSpec::new("te", "s", "overhead per wave", 1e-9, 1e-4, 1.1e-6, 1.1),
     ParamSpec::new("ts", "s", "latency of combining a split context", 1e-8, 1e-3, 2.1e-6, 0.8),
     ParamSpec::new("r2", "", "cache bandwidth over memory bandwidth", 1.0, 20.0, 1.9, 0.7),
@@ -106,11 +122,10 @@ impl DecodeKernel {
             if blocks > 1.0 { DECODE_ROWS } else { rows.max(1.0).log2().ceil().exp2().max(LEAST_ROWS) };
         let units = op.batch * op.kv_heads * blocks;
         let cached = op.batch * op.live() * op.kv_heads * op.kv_dim * self.cache_bytes;
-        let queries = 2.0 * op.batch * op.queries * op.heads * (op.qk_dim + op.v_dim);
         let rotation = if warmth == Warmth::Cold { f64::INFINITY } else { 1.0 };
         let hit = c.cache.hit(Bytes::new(cached), rotation, machine);
         let bandwidth = c.em * machine.bandwidth.get();
-        let memory = (queries + cached) * ((1.0 - hit) + hit / c.cache.speedup) / bandwidth;
+        let memory = op.bytes(self.cache_bytes) * ((1.0 - hit) + hit / c.cache.speedup) / bandwidth;
 
         let keys = op.mean_keys();
         let core = c.ec * machine.peak.get() / machine.cores;
@@ -150,10 +165,8 @@ impl DecodeKernel {
         OpCost {
             time: Seconds::new(c.t0 + body),
             bound,
-            flop: Flop::new(
-                2.0 * op.batch * op.queries * op.heads * keys * (op.qk_dim + op.v_dim),
-            ),
-            bytes: Bytes::new(queries + cached),
+            flop: Flop::new(op.flop()),
+            bytes: Bytes::new(op.bytes(self.cache_bytes)),
         }
     }
 }

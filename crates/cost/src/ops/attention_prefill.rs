@@ -21,7 +21,15 @@ pub const PARAMS: [ParamSpec; 10] = [
     ParamSpec::new("eh", "", "extra arithmetic rate of short kernels", 1e-3, 2.5, 0.08, 1.0),
     ParamSpec::new("F0", "ms at peak", "work at which half of it is gone", 1e-3, 1e3, 20.0, 2.0),
     ParamSpec::new("a", "", "share of a partly filled wave that is paid", 0.02, 1.0, 0.8, 0.6),
-    ParamSpec::new("lp", "", "time of the longest block over its share of a core's arithmetic", 0.3, 6.0, 1.2, 0.3),
+    ParamSpec::new(
+        "lp",
+        "",
+        "time of the longest block over its share of a core's arithmetic",
+        0.3,
+        6.0,
+        1.2,
+        0.3,
+    ),
 ];
 
 /// Share of peak memory bandwidth at which queries, cache and outputs can at best be streamed.

@@ -55,7 +55,10 @@ impl Latent {
     }
 }
 
-const fn adjusted<const N: usize>(mut specs: [ParamSpec; N], changes: &[(usize, f64, f64)]) -> [ParamSpec; N] {
+const fn adjusted<const N: usize>(
+    mut specs: [ParamSpec; N],
+    changes: &[(usize, f64, f64)],
+) -> [ParamSpec; N] {
     let mut i = 0;
     while i < changes.len() {
         let (at, prior, sd) = changes[i];
@@ -68,7 +71,15 @@ const fn adjusted<const N: usize>(mut specs: [ParamSpec; N], changes: &[(usize, 
 /// Coefficients of the prefill form with the medians and spreads of latent kernels.
 pub const PREFILL: [ParamSpec; 10] = adjusted(
     PREFILL_PARAMS,
-    &[(0, 1.3e-5, 0.5), (1, 0.62, 0.4), (2, 0.5, 0.8), (3, 60.0, 0.3), (4, 60.0, 2.0), (5, 8e-7, 1.5), (7, 9.0, 2.0)],
+    &[
+        (0, 1.3e-5, 0.5),
+        (1, 0.62, 0.4),
+        (2, 0.5, 0.8),
+        (3, 60.0, 0.3),
+        (4, 60.0, 2.0),
+        (5, 8e-7, 1.5),
+        (7, 9.0, 2.0),
+    ],
 );
 
 /// Coefficients of the decode form with the medians and spreads of latent kernels, which do enough arithmetic per
