@@ -1,0 +1,239 @@
+//! Framework profiles: what a training framework does around the kernels.
+
+use crate::error::JobError;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// How the attention core is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttentionKernel {
+    /// One fused kernel that never writes the scores (FlashAttention and its like).
+    Fused,
+    /// Batched matrix products with softmax and dropout kernels between them; scores go through memory.
+    Unfused,
+}
+
+/// What "selective" recomputation means to a framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selective {
+    /// The attention core (Megatron).
+    Attention,
+    /// Every second matrix product and everything elementwise (torchtitan's per-operator checkpointing).
+    HalfTheProducts,
+}
+
+/// A coefficient fitted on measured steps: its meaning and the range that makes sense.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spec {
+    /// Name in the profile.
+    pub name: &'static str,
+    /// Unit; empty for a ratio.
+    pub unit: &'static str,
+    /// What it is.
+    pub meaning: &'static str,
+    /// Smallest value that makes sense.
+    pub low: f64,
+    /// Largest.
+    pub high: f64,
+    /// What to assume without data.
+    pub usual: f64,
+    /// Width of that belief, as a standard deviation of the logarithm.
+    pub spread: f64,
+}
+
+macro_rules! coefficients {
+    ($($(#[$doc:meta])* $field:ident: $unit:literal, $meaning:literal, $low:literal .. $high:literal, $usual:literal ~ $spread:literal;)+) => {
+        /// Fitted behaviour of a framework release; times are in seconds, all else are ratios.
+        #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Coefficients {
+            $(#[doc = $meaning] pub(crate) $field: f64,)+
+        }
+
+        impl Coefficients {
+            /// Every coefficient with its meaning and range, in a fixed order.
+            pub const SPECS: &'static [Spec] = &[$(Spec {
+                name: stringify!($field), unit: $unit, meaning: $meaning, low: $low, high: $high, usual: $usual, spread: $spread,
+            },)+];
+
+            /// The value of the coefficient called `name`.
+            pub fn get(&self, name: &str) -> Option<f64> {
+                match name { $(stringify!($field) => Some(self.$field),)+ _ => None }
+            }
+
+            /// Sets the coefficient called `name`; another name is ignored.
+            pub fn set(&mut self, name: &str, value: f64) {
+                match name { $(stringify!($field) => self.$field = value,)+ _ => {} }
+            }
+        }
+
+        impl Default for Coefficients {
+            fn default() -> Self {
+                Self { $($field: $usual,)+ }
+            }
+        }
+    };
+}
+
+coefficients! {
+    matrix: "", "rate of matrix kernels inside a step over the same kernel alone: power limit, clock, cold caches", 0.3 .. 1.5, 0.9 ~ 0.2;
+    fp8: "", "further rate of 8-bit and 4-bit matrix kernels: scaling, transposes, parts kept in 16 bits", 0.3 .. 1.5, 0.85 ~ 0.2;
+    attention: "", "rate of the attention core inside a step over the same kernel alone", 0.2 .. 2.0, 0.9 ~ 0.3;
+    passes: "", "elementwise memory traffic over that of perfectly fused kernels", 0.5 .. 8.0, 1.6 ~ 0.4;
+    hidden_tp: "", "share of tensor-parallel communication that compute may hide", 0.0 .. 1.0, 0.1 ~ 0.5;
+    hidden_dp: "", "share of gradient and weight exchange that compute may hide", 0.0 .. 1.0, 0.7 ~ 0.5;
+    hidden_ep: "", "share of expert dispatch and combine that compute may hide", 0.0 .. 1.0, 0.2 ~ 0.5;
+    hidden_cp: "", "share of context-parallel communication that compute may hide", 0.0 .. 1.0, 0.6 ~ 0.5;
+    hidden_pp: "", "share of pipeline sends that compute may hide", 0.0 .. 1.0, 0.5 ~ 0.5;
+    network: "", "rate of collectives in a busy cluster over an idle one", 0.1 .. 1.2, 0.75 ~ 0.3;
+    routing: "", "memory traffic of routing, permuting and weighting a token-expert pair, in hidden vectors", 1.0 .. 60.0, 8.0 ~ 0.6;
+    host_layer: "s", "host time to launch one pass of one layer; what the device may not run ahead of", 0.0 .. 0.01, 0.0006 ~ 0.8;
+    host_moe: "s", "further host and synchronisation time of one pass of one expert layer", 0.0 .. 0.02, 0.0004 ~ 0.8;
+    host_micro: "s", "fixed time of one micro-batch on one pipeline stage, not overlapped", 0.0 .. 0.2, 0.001 ~ 1.0;
+    host_step: "s", "fixed time of a step: data, logging, gradient norm, launching the optimizer", 0.0 .. 2.0, 0.03 ~ 1.0;
+}
+
+/// One release of a framework, ready to price with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Catalog key of the framework.
+    pub framework: String,
+    /// Release within it.
+    pub release: String,
+    /// Attention core.
+    pub attention: AttentionKernel,
+    /// Meaning of selective recomputation.
+    pub selective: Selective,
+    /// Bytes of one gradient element as data-parallel ranks exchange it.
+    pub gradient_bytes: f64,
+    /// Bytes of one gradient element as micro-batches add it up.
+    pub accumulator_bytes: f64,
+    /// Whether full sharding gathers and reduces for every micro-batch instead of once per step.
+    pub reshard_every_micro: bool,
+    /// Share of device memory that context, communicator and allocator keep to themselves.
+    pub reserve: f64,
+    /// Fitted behaviour.
+    pub coefficients: Coefficients,
+    /// Rate of matrix kernels by chip family, where it was fitted for that family.
+    pub matrix_by_family: BTreeMap<String, f64>,
+}
+
+impl Profile {
+    /// The coefficients for chips of `family`.
+    pub fn for_family(&self, family: &str) -> Coefficients {
+        let mut coefficients = self.coefficients;
+        if let Some(matrix) = self.matrix_by_family.get(family) {
+            coefficients.matrix = *matrix;
+        }
+        coefficients
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFramework {
+    #[allow(dead_code, reason = "shown by the catalog, not used for prices")]
+    name: String,
+    #[serde(default)]
+    aliases: Vec<String>,
+    release: Vec<RawRelease>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRelease {
+    id: String,
+    /// First month it describes, `YYYY-MM`; releases are listed oldest first.
+    from: String,
+    attention: AttentionKernel,
+    selective: Selective,
+    gradient_bytes: f64,
+    accumulator_bytes: f64,
+    reshard_every_micro: bool,
+    reserve: f64,
+    #[allow(dead_code, reason = "shown by the catalog, not used for prices")]
+    provenance: String,
+    #[serde(default)]
+    coefficients: Coefficients,
+    #[serde(default)]
+    matrix_by_family: BTreeMap<String, f64>,
+}
+
+/// A framework with its releases, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Framework {
+    /// Catalog key.
+    pub id: String,
+    /// Other names.
+    pub aliases: Vec<String>,
+    /// First month and profile of each release.
+    releases: Vec<(String, Profile)>,
+}
+
+impl Framework {
+    /// Reads a profile file of the catalog.
+    ///
+    /// # Errors
+    /// The text is no TOML of the expected shape, has no release, or has a coefficient outside its range.
+    pub fn parse(id: &str, text: &str) -> Result<Self, JobError> {
+        let bad = |why: String| JobError::Framework { id: id.to_owned(), why };
+        let raw: RawFramework = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+        if raw.release.is_empty() {
+            return Err(bad("it has no [[release]]".to_owned()));
+        }
+        let mut releases = Vec::new();
+        for release in raw.release {
+            check_ranges(&release.coefficients).map_err(&bad)?;
+            let profile = Profile {
+                framework: id.to_owned(),
+                release: release.id,
+                attention: release.attention,
+                selective: release.selective,
+                gradient_bytes: release.gradient_bytes,
+                accumulator_bytes: release.accumulator_bytes,
+                reshard_every_micro: release.reshard_every_micro,
+                reserve: release.reserve,
+                coefficients: release.coefficients,
+                matrix_by_family: release.matrix_by_family,
+            };
+            releases.push((release.from, profile));
+        }
+        Ok(Self { id: id.to_owned(), aliases: raw.aliases, releases })
+    }
+
+    /// The newest release.
+    pub fn newest(&self) -> &Profile {
+        &self.releases[self.releases.len() - 1].1
+    }
+
+    /// The release in use at `month` (`YYYY-MM`): the last one that had begun, or the first.
+    pub fn at(&self, month: &str) -> &Profile {
+        let begun = self.releases.iter().rev().find(|(from, _)| from.as_str() <= month);
+        &begun.unwrap_or(&self.releases[0]).1
+    }
+
+    /// The release called `id`.
+    pub fn release(&self, id: &str) -> Option<&Profile> {
+        self.releases.iter().map(|(_, profile)| profile).find(|profile| profile.release == id)
+    }
+
+    /// All releases, oldest first.
+    pub fn releases(&self) -> impl Iterator<Item = &Profile> {
+        self.releases.iter().map(|(_, profile)| profile)
+    }
+}
+
+fn check_ranges(coefficients: &Coefficients) -> Result<(), String> {
+    for spec in Coefficients::SPECS {
+        let value = coefficients.get(spec.name).unwrap_or(spec.usual);
+        if !(spec.low..=spec.high).contains(&value) {
+            return Err(format!(
+                "coefficient `{}` is {value}, outside {} to {} {}",
+                spec.name, spec.low, spec.high, spec.unit
+            ));
+        }
+    }
+    Ok(())
+}
