@@ -3,8 +3,10 @@
 //! - [`fit`]: robust bounded least squares for the coefficients of a form, and residual grids on top of it.
 //! - [`ops`]: operator tables to kernel profiles and back; [`ops_gemm`] holds the families of dense products.
 //! - [`stats`]: splits and error statistics.
+//! - [`training`]: published training runs against predictions.
 
 pub mod fit;
 pub mod ops;
 pub mod ops_gemm;
 pub mod stats;
+pub mod training;

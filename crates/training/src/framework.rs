@@ -1,11 +1,11 @@
 //! Framework profiles: what a training framework does around the kernels.
 
 use crate::error::JobError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How the attention core is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionKernel {
     /// One fused kernel that never writes the scores (FlashAttention and its like).
@@ -15,7 +15,7 @@ pub enum AttentionKernel {
 }
 
 /// What "selective" recomputation means to a framework.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selective {
     /// The attention core (Megatron).
@@ -46,7 +46,7 @@ pub struct Spec {
 macro_rules! coefficients {
     ($($(#[$doc:meta])* $field:ident: $unit:literal, $meaning:literal, $low:literal .. $high:literal, $usual:literal ~ $spread:literal;)+) => {
         /// Fitted behaviour of a framework release; times are in seconds, all else are ratios.
-        #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct Coefficients {
             $(#[doc = $meaning] pub(crate) $field: f64,)+
@@ -96,12 +96,17 @@ coefficients! {
 }
 
 /// One release of a framework, ready to price with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Catalog key of the framework.
+    #[serde(skip)]
     pub framework: String,
     /// Release within it.
+    #[serde(rename = "id")]
     pub release: String,
+    /// First month it describes, `YYYY-MM`.
+    pub from: String,
     /// Attention core.
     pub attention: AttentionKernel,
     /// Meaning of selective recomputation.
@@ -114,9 +119,13 @@ pub struct Profile {
     pub reshard_every_micro: bool,
     /// Share of device memory that context, communicator and allocator keep to themselves.
     pub reserve: f64,
+    /// What the coefficients were fitted on, in words.
+    pub provenance: String,
     /// Fitted behaviour.
+    #[serde(default)]
     pub coefficients: Coefficients,
     /// Rate of matrix kernels by chip family, where it was fitted for that family.
+    #[serde(default)]
     pub matrix_by_family: BTreeMap<String, f64>,
 }
 
@@ -131,45 +140,21 @@ impl Profile {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFramework {
-    #[allow(dead_code, reason = "shown by the catalog, not used for prices")]
-    name: String,
-    #[serde(default)]
-    aliases: Vec<String>,
-    release: Vec<RawRelease>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRelease {
-    id: String,
-    /// First month it describes, `YYYY-MM`; releases are listed oldest first.
-    from: String,
-    attention: AttentionKernel,
-    selective: Selective,
-    gradient_bytes: f64,
-    accumulator_bytes: f64,
-    reshard_every_micro: bool,
-    reserve: f64,
-    #[allow(dead_code, reason = "shown by the catalog, not used for prices")]
-    provenance: String,
-    #[serde(default)]
-    coefficients: Coefficients,
-    #[serde(default)]
-    matrix_by_family: BTreeMap<String, f64>,
-}
-
 /// A framework with its releases, oldest first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Framework {
     /// Catalog key.
+    #[serde(skip)]
     pub id: String,
+    /// Its name.
+    pub name: String,
     /// Other names.
+    #[serde(default)]
     pub aliases: Vec<String>,
-    /// First month and profile of each release.
-    releases: Vec<(String, Profile)>,
+    /// Releases, oldest first; at least one.
+    #[serde(rename = "release")]
+    releases: Vec<Profile>,
 }
 
 impl Framework {
@@ -179,49 +164,56 @@ impl Framework {
     /// The text is no TOML of the expected shape, has no release, or has a coefficient outside its range.
     pub fn parse(id: &str, text: &str) -> Result<Self, JobError> {
         let bad = |why: String| JobError::Framework { id: id.to_owned(), why };
-        let raw: RawFramework = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
-        if raw.release.is_empty() {
+        let mut framework: Self = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+        if framework.releases.is_empty() {
             return Err(bad("it has no [[release]]".to_owned()));
         }
-        let mut releases = Vec::new();
-        for release in raw.release {
+        id.clone_into(&mut framework.id);
+        for release in &mut framework.releases {
+            id.clone_into(&mut release.framework);
             check_ranges(&release.coefficients).map_err(&bad)?;
-            let profile = Profile {
-                framework: id.to_owned(),
-                release: release.id,
-                attention: release.attention,
-                selective: release.selective,
-                gradient_bytes: release.gradient_bytes,
-                accumulator_bytes: release.accumulator_bytes,
-                reshard_every_micro: release.reshard_every_micro,
-                reserve: release.reserve,
-                coefficients: release.coefficients,
-                matrix_by_family: release.matrix_by_family,
-            };
-            releases.push((release.from, profile));
         }
-        Ok(Self { id: id.to_owned(), aliases: raw.aliases, releases })
+        Ok(framework)
+    }
+
+    /// The same framework with `profile` in place of the release of its name.
+    #[must_use]
+    pub fn with_release(mut self, profile: Profile) -> Self {
+        for release in &mut self.releases {
+            if release.release == profile.release {
+                *release = profile.clone();
+            }
+        }
+        self
+    }
+
+    /// As a file of the catalog.
+    ///
+    /// # Errors
+    /// Nothing that [`Framework::parse`] accepts fails.
+    pub fn to_toml(&self) -> Result<String, JobError> {
+        toml::to_string(self).map_err(|error| JobError::Framework { id: self.id.clone(), why: error.to_string() })
     }
 
     /// The newest release.
     pub fn newest(&self) -> &Profile {
-        &self.releases[self.releases.len() - 1].1
+        &self.releases[self.releases.len() - 1]
     }
 
     /// The release in use at `month` (`YYYY-MM`): the last one that had begun, or the first.
     pub fn at(&self, month: &str) -> &Profile {
-        let begun = self.releases.iter().rev().find(|(from, _)| from.as_str() <= month);
-        &begun.unwrap_or(&self.releases[0]).1
+        let begun = self.releases.iter().rev().find(|release| release.from.as_str() <= month);
+        begun.unwrap_or(&self.releases[0])
     }
 
     /// The release called `id`.
     pub fn release(&self, id: &str) -> Option<&Profile> {
-        self.releases.iter().map(|(_, profile)| profile).find(|profile| profile.release == id)
+        self.releases.iter().find(|release| release.release == id)
     }
 
     /// All releases, oldest first.
     pub fn releases(&self) -> impl Iterator<Item = &Profile> {
-        self.releases.iter().map(|(_, profile)| profile)
+        self.releases.iter()
     }
 }
 

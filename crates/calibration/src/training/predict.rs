@@ -1,0 +1,248 @@
+//! A published run, predicted as laid out.
+
+use super::row::TrainingRow;
+use cost::kernels::{Kernels, KernelsError};
+use hardware::{Catalog, CatalogError, Chip, System};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use training::measured::Measured;
+use training::schedule::Schedule;
+use training::shape::{ExpertSizes, Shape};
+use training::{
+    Batch, ContextMethod, Framework, Job, JobError, Layout, Machine, Offload, Profile, Recompute, Step, Zero,
+    check_memory,
+};
+use units::{BytesPerSecond, Dtype};
+
+/// Why a row has no prediction.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// The catalog lacks something the row names.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A kernel has no price.
+    #[error(transparent)]
+    Kernels(#[from] KernelsError),
+    /// The layout contradicts itself.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A size the row must state.
+    #[error("row {id} does not state {what}")]
+    Missing {
+        /// Row.
+        id: String,
+        /// Column.
+        what: &'static str,
+    },
+    /// A precision nobody knows.
+    #[error("row {id}: {source}")]
+    Precision {
+        /// Row.
+        id: String,
+        /// What is wrong.
+        source: units::UnknownDtype,
+    },
+}
+
+/// What was assumed where a row does not say: of the layouts that fit, the fastest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    /// The job.
+    pub job: Job,
+    /// Its price.
+    pub step: Step,
+    /// Why it would not fit in memory, if it would not.
+    pub misfit: Option<JobError>,
+}
+
+/// A chip with the prices of its kernels and links.
+pub type Priced = Arc<(Chip, Measured)>;
+
+/// Predicts rows; systems, kernels and profiles are read once.
+pub struct Predictor {
+    catalog: Catalog,
+    frameworks: BTreeMap<String, Framework>,
+    machines: Mutex<BTreeMap<(String, u64), Priced>>,
+}
+
+impl Predictor {
+    /// With the frameworks of `catalog`.
+    ///
+    /// # Errors
+    /// A framework profile cannot be read.
+    pub fn new(catalog: Catalog) -> Result<Self, RowError> {
+        let mut frameworks = BTreeMap::new();
+        for id in catalog.ids("frameworks") {
+            let framework = Framework::parse(&id, catalog.text("frameworks", &id)?)?;
+            frameworks.insert(id, framework);
+        }
+        Ok(Self { catalog, frameworks, machines: Mutex::default() })
+    }
+
+    /// The framework release a row ran on: by its date if it tells, else the newest.
+    ///
+    /// # Errors
+    /// The framework is not in the catalog.
+    pub fn profile(&self, row: &TrainingRow) -> Result<&Profile, RowError> {
+        let id = self.catalog.document("frameworks", &row.framework)?.id.to_owned();
+        let framework = self.frameworks.get(&id).ok_or_else(|| RowError::Missing {
+            id: row.id.clone(),
+            what: "a framework of the catalog",
+        })?;
+        Ok(row.month.as_deref().map_or(framework.newest(), |month| framework.at(month)))
+    }
+
+    /// The chip of a row and its prices.
+    ///
+    /// # Errors
+    /// The system is not in the catalog, or its chip has no prices.
+    pub fn machine(&self, row: &TrainingRow) -> Result<Priced, RowError> {
+        let nic = row.nic_gbps.map(|gbps| BytesPerSecond::new(gbps * 1e9 / 8.0));
+        let key = (row.system.clone(), nic.map_or(0, |nic| nic.get().to_bits()));
+        let known = self.machines.lock().map_or(None, |machines| machines.get(&key).cloned());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let system: System = self.catalog.system(&row.system)?;
+        let chip = self.catalog.chip(&system.chip)?;
+        let kernels = Kernels::load(&chip, &[], |id| self.catalog.text("kernels", id).ok())?;
+        // The network is stated per chip; a chip of two ranks has it twice.
+        let per_rank = nic.map(|nic| nic / f64::from(chip.ranks.max(1)));
+        let priced = Arc::new((chip.clone(), Measured::new(&chip, &system, &kernels, per_rank)?));
+        if let Ok(mut machines) = self.machines.lock() {
+            machines.insert(key, priced.clone());
+        }
+        Ok(priced)
+    }
+
+    /// Predicts a row under its framework release.
+    ///
+    /// # Errors
+    /// The row names something unknown or contradicts itself.
+    pub fn predict(&self, row: &TrainingRow) -> Result<Chosen, RowError> {
+        self.predict_as(row, self.profile(row)?)
+    }
+
+    /// Predicts a row under a given profile.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn predict_as(&self, row: &TrainingRow, profile: &Profile) -> Result<Chosen, RowError> {
+        let machine = self.machine(row)?;
+        let mut best: Option<Chosen> = None;
+        let mut error = None;
+        for job in candidates(row, &machine.0, profile)? {
+            match price(job, &machine, profile) {
+                Ok(chosen) => {
+                    let better = best.as_ref().is_none_or(|best| {
+                        (chosen.misfit.is_some(), chosen.step.time.get())
+                            < (best.misfit.is_some(), best.step.time.get())
+                    });
+                    if better {
+                        best = Some(chosen);
+                    }
+                }
+                Err(found) => error = Some(found),
+            }
+        }
+        best.ok_or_else(|| {
+            error.map_or_else(
+                || RowError::Missing { id: row.id.clone(), what: "a layout that divides its batch" },
+                RowError::from,
+            )
+        })
+    }
+
+    /// The frameworks of the catalog.
+    pub fn frameworks(&self) -> impl Iterator<Item = &Framework> {
+        self.frameworks.values()
+    }
+}
+
+fn price(job: Job, machine: &Priced, profile: &Profile) -> Result<Chosen, JobError> {
+    let step = training::price(&job, &Machine { chip: &machine.0, pricer: &machine.1, profile })?;
+    let misfit = check_memory(&job, &step, &machine.0).err();
+    Ok(Chosen { job, step, misfit })
+}
+
+/// The jobs a row may mean: one if it states everything, else one for each value of what it leaves open.
+fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<Job>, RowError> {
+    let missing = |what| RowError::Missing { id: row.id.clone(), what };
+    let (tp, pp) = (row.tp.ok_or(missing("tp"))?, row.pp.ok_or(missing("pp"))?);
+    let cp = row.cp.unwrap_or(1);
+    let ranks = row.chips * chip.ranks.max(1);
+    let dp = row.dp.unwrap_or(ranks / (tp * pp * cp).max(1)).max(1);
+    let ep = row.ep.unwrap_or(1);
+    let layout = Layout { tp, cp, pp, dp, ep, etp: row.etp.unwrap_or(1) };
+    let precision: Dtype =
+        row.precision.parse().map_err(|source| RowError::Precision { id: row.id.clone(), source })?;
+    let per_rank = row.global_batch / dp;
+    let micros: Vec<u32> = match row.micro_batch {
+        Some(micro) => vec![micro],
+        None => (0..6).map(|power| 1 << power).filter(|micro| per_rank % micro == 0).collect(),
+    };
+    let recomputes = match row.recompute.as_str() {
+        "none" => vec![Recompute::None],
+        "selective" => vec![Recompute::Selective],
+        "full" => vec![Recompute::Full],
+        _ => vec![Recompute::None, Recompute::Selective, Recompute::Full],
+    };
+    let zero = match (row.zero, row.distributed_optimizer) {
+        (Some(stage), _) => Zero::from_stage(stage)?,
+        (None, Some(false)) => Zero::None,
+        _ => Zero::Optimizer,
+    };
+    let fused = profile.attention == training::framework::AttentionKernel::Fused;
+    let job = Job {
+        model: model_of(row),
+        layout,
+        batch: Batch { global: row.global_batch, micro: 1, seq: row.seq },
+        schedule: Schedule::parse("1f1b", row.vpp.unwrap_or(1))?,
+        precision,
+        zero,
+        recompute: Recompute::None,
+        sequence_parallel: tp > 1 && row.sequence_parallel.unwrap_or(fused),
+        context: ContextMethod::Ring,
+        offload: Offload::default(),
+        mtp: !row.model.contains("w/o MTP"),
+        edge_layers: (None, None),
+    };
+    let mut jobs = Vec::new();
+    for micro in micros {
+        for recompute in &recomputes {
+            let batch = Batch { micro, ..job.batch };
+            jobs.push(Job { batch, recompute: *recompute, ..job.clone() });
+        }
+    }
+    Ok(jobs)
+}
+
+/// The model of a row: a built-in one of that name if the sizes agree, else one of the sizes stated.
+fn model_of(row: &TrainingRow) -> model::Model {
+    let name = row.model.split(" (").next().unwrap_or(&row.model);
+    if let Ok(model) = model::builtin(name) {
+        let layers: u32 = model.layers.iter().map(|group| group.count).sum();
+        if layers == row.layers && model.hidden == row.hidden {
+            return model;
+        }
+    }
+    let gated = row.gated.unwrap_or(false);
+    let moe_ffn = row.moe_ffn.or(row.ffn).unwrap_or(4 * row.hidden);
+    let shape = Shape {
+        name: row.model.clone(),
+        ffn: row.ffn.unwrap_or(4 * row.hidden),
+        kv_heads: row.kv_heads.unwrap_or(row.heads),
+        head_dim: row.head_dim.unwrap_or(row.hidden / row.heads.max(1)),
+        gated,
+        experts: row.experts.map(|experts| ExpertSizes {
+            experts,
+            topk: row.topk.unwrap_or(2),
+            intermediate: moe_ffn,
+            shared_intermediate: row.shared_experts.unwrap_or(0) * moe_ffn,
+            first_dense: row.first_dense.unwrap_or(0),
+        }),
+        // GPT-2's vocabulary padded as Megatron pads it, where a row leaves it out.
+        ..Shape::gpt(row.layers, row.hidden, row.heads, row.vocab.unwrap_or(51_200))
+    };
+    shape.model()
+}
