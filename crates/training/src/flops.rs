@@ -8,14 +8,12 @@ use units::Flop;
 
 /// Forward work of one token in one layer: products and attention core apart, whatever the layout.
 fn layer_forward(job: &Job, group: &LayerGroup, full_square: bool) -> (f64, f64) {
-    let whole = Job {
-        layout: Layout { tp: 1, cp: 1, pp: 1, dp: 1, ep: 1, etp: 1 },
-        ..job.clone()
-    };
+    let whole = Job { layout: Layout { tp: 1, cp: 1, pp: 1, dp: 1, ep: 1, etp: 1 }, ..job.clone() };
     let shape = LayerShape::new(&whole, group);
     let dense: f64 = shape.products.iter().map(|product| 2.0 * product.weights()).sum();
     let experts = shape.experts.as_ref().map_or(0.0, |experts| {
-        2.0 * experts.topk * (experts.up.weights() + experts.down.weights()) + 2.0 * experts.total * shape.hidden
+        2.0 * experts.topk * (experts.up.weights() + experts.down.weights())
+            + 2.0 * experts.total * shape.hidden
     });
     let seq = f64::from(job.batch.seq);
     let core = shape.core.as_ref().map_or(0.0, |core| {

@@ -117,6 +117,9 @@ pub struct Profile {
     pub accumulator_bytes: f64,
     /// Whether full sharding gathers and reduces for every micro-batch instead of once per step.
     pub reshard_every_micro: bool,
+    /// Whether a step of one micro-batch reduces each gradient to its shard as it is produced and keeps no whole copy.
+    #[serde(default)]
+    pub reduces_early: bool,
     /// Share of device memory that context, communicator and allocator keep to themselves.
     pub reserve: f64,
     /// What the coefficients were fitted on, in words.
@@ -192,7 +195,8 @@ impl Framework {
     /// # Errors
     /// Nothing that [`Framework::parse`] accepts fails.
     pub fn to_toml(&self) -> Result<String, JobError> {
-        toml::to_string(self).map_err(|error| JobError::Framework { id: self.id.clone(), why: error.to_string() })
+        toml::to_string(self)
+            .map_err(|error| JobError::Framework { id: self.id.clone(), why: error.to_string() })
     }
 
     /// The newest release.

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::schedule::Schedule;
+use crate::stages::EDGES;
 use model::{Attention, Ffn, LayerGroup, Model};
 use units::Dtype;
 
@@ -61,11 +62,9 @@ impl Zero {
             1 => Ok(Self::Optimizer),
             2 => Ok(Self::Gradients),
             3 => Ok(Self::Weights),
-            _ => Err(JobError::UnknownName {
-                flag: "--zero",
-                given: stage.to_string(),
-                allowed: "0, 1, 2, 3",
-            }),
+            _ => {
+                Err(JobError::UnknownName { flag: "--zero", given: stage.to_string(), allowed: "0, 1, 2, 3" })
+            }
         }
     }
 
@@ -225,10 +224,16 @@ impl Job {
                 return Err(JobError::Zero { flag });
             }
         }
-        self.multiple("--global-batch", self.batch.global, "dp x micro-batch", dp * self.batch.micro, "--global-batch, --micro-batch or --dp")?;
+        self.multiple(
+            "--global-batch",
+            self.batch.global,
+            "dp x micro-batch",
+            dp * self.batch.micro,
+            "--global-batch, --micro-batch or --dp",
+        )?;
         self.multiple("--seq", self.batch.seq, "cp", cp, "--seq or --cp")?;
         let stages = self.schedule.virtual_stages(pp);
-        if stages > self.layers() {
+        if stages > self.layers() + EDGES {
             return Err(JobError::Stages { stages, layers: self.layers() });
         }
         self.schedule.check(pp, self.micros())?;
@@ -275,6 +280,10 @@ impl Job {
         by: u32,
         flags: &'static str,
     ) -> Result<(), JobError> {
-        if value % by.max(1) == 0 { Ok(()) } else { Err(JobError::NotMultiple { what, value, by_what, by, flags }) }
+        if value % by.max(1) == 0 {
+            Ok(())
+        } else {
+            Err(JobError::NotMultiple { what, value, by_what, by, flags })
+        }
     }
 }

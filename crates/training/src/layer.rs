@@ -114,7 +114,9 @@ impl<'a> Context<'a> {
             passes.forward.add(Part::Experts, forward);
             passes.backward_input.add(Part::Experts, self.product(padded, k, n, dtype).max(weights));
             // One product per expert, inner length its own rows.
-            passes.backward_weight.add(Part::Experts, self.product(n * experts.local, k, padded / experts.local, dtype));
+            passes
+                .backward_weight
+                .add(Part::Experts, self.product(n * experts.local, k, padded / experts.local, dtype));
             let accumulate = 2.0 * self.profile.accumulator_bytes * experts.local * product.weights();
             passes.backward_weight.add(Part::Elementwise, self.pricer.stream(Bytes::new(accumulate)));
             if self.low_precision() {
@@ -241,7 +243,8 @@ impl<'a> Context<'a> {
         let kv = 2.0 * tokens * core.kv_heads * (core.qk_dim + core.v_dim);
         let time = match self.job.context {
             ContextMethod::Ring => {
-                self.pricer.send(Bytes::new(kv), layout.tp) * f64::from(layout.cp - 1) / self.coefficients.network
+                self.pricer.send(Bytes::new(kv), layout.tp) * f64::from(layout.cp - 1)
+                    / self.coefficients.network
             }
             ContextMethod::Ulysses => {
                 let query = 2.0 * tokens * core.heads * (core.qk_dim + core.v_dim);

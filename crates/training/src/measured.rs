@@ -30,10 +30,16 @@ impl Measured {
         nic: Option<BytesPerSecond>,
     ) -> Result<Self, KernelsError> {
         let mut gemms = BTreeMap::new();
-        for dtype in [Dtype::Bf16, Dtype::Fp16, Dtype::Fp8, Dtype::Fp8Block, Dtype::Mxfp8, Dtype::Nvfp4, Dtype::Hif8] {
+        for dtype in
+            [Dtype::Bf16, Dtype::Fp16, Dtype::Fp8, Dtype::Fp8Block, Dtype::Mxfp8, Dtype::Nvfp4, Dtype::Hif8]
+        {
             if chip.rank.compute_dtype(dtype).is_some() {
-                let kernel = kernels.gemm_kernel(Precision { weight: dtype, activation: dtype })?;
-                gemms.insert(dtype, kernel.without_quantise());
+                match kernels.gemm_kernel(Precision { weight: dtype, activation: dtype }) {
+                    Ok(kernel) => drop(gemms.insert(dtype, kernel.without_quantise())),
+                    // Nothing measured on the chip, its relatives or in general: the data sheet has to do.
+                    Err(KernelsError::Missing { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(Self {
@@ -48,8 +54,7 @@ impl Measured {
 
 impl Pricer for Measured {
     fn gemm(&self, op: Gemm, dtype: Dtype) -> Seconds {
-        let kernel = self.gemms.get(&dtype).or_else(|| self.gemms.get(&Dtype::Bf16));
-        kernel.map_or_else(|| self.roofline.gemm(op, dtype), |kernel| kernel.price(op).time)
+        self.gemms.get(&dtype).map_or_else(|| self.roofline.gemm(op, dtype), |kernel| kernel.price(op).time)
     }
 
     fn attention(&self, op: AttentionPrefill) -> Seconds {

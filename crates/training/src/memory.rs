@@ -126,7 +126,12 @@ pub fn vocabulary_weights(job: &Job) -> f64 {
 }
 
 /// Memory of one rank with `contents`; `capacity` is what the device has.
-pub fn rank_memory(job: &Job, profile: &Profile, contents: &RankContents<'_>, capacity: Bytes) -> (Memory, Weights) {
+pub fn rank_memory(
+    job: &Job,
+    profile: &Profile,
+    contents: &RankContents<'_>,
+    capacity: Bytes,
+) -> (Memory, Weights) {
     let mut weights = Weights::default();
     let (mut kept, mut largest, mut layer_weights, mut count) = (0.0, 0.0f64, 0.0f64, 0.0);
     let mut again_left = match job.recompute {
@@ -151,8 +156,8 @@ pub fn rank_memory(job: &Job, profile: &Profile, contents: &RankContents<'_>, ca
     let mut buffers = if recomputes { largest } else { 0.0 };
     if contents.last {
         let logits = job.micro_tokens() * f64::from(job.model.vocab) / f64::from(job.layout.tp);
-        // Logits in 16 bits, widened and turned into their gradient in place.
-        buffers += 6.0 * logits;
+        // Logits in 16 bits, widened and turned into their gradient in place; no layer is computed again meanwhile.
+        buffers = buffers.max(6.0 * logits);
     }
     let mut activations = kept * contents.in_flight;
     if job.offload.activations && count > 2.0 {
@@ -178,10 +183,12 @@ fn states(job: &Job, profile: &Profile, weights: Weights, layer_weights: f64, bu
         // The layer in use and the one being fetched.
         buffers += 2.0 * 2.0 * layer_weights;
     }
+    let early = profile.reduces_early && job.zero >= Zero::Optimizer && job.micros() == 1;
+    let gradients = if early { sharded } else { at(Zero::Gradients) };
     let optimizer = if job.offload.optimizer { 0.0 } else { 12.0 * at(Zero::Optimizer) };
     Memory {
         weights: Bytes::new(weight_bytes),
-        gradients: Bytes::new(profile.accumulator_bytes * at(Zero::Gradients)),
+        gradients: Bytes::new(profile.accumulator_bytes * gradients),
         optimizer: Bytes::new(optimizer),
         buffers: Bytes::new(buffers),
         ..Memory::default()
@@ -198,8 +205,11 @@ pub fn check(job: &Job, stages: &[Memory], capacity: Bytes) -> Result<(), JobErr
         return Ok(());
     };
     let terms = &memory.terms()[..5];
-    let (term, size) =
-        terms.iter().copied().max_by(|a, b| a.1.get().total_cmp(&b.1.get())).unwrap_or(("weights", Bytes::ZERO));
+    let (term, size) = terms
+        .iter()
+        .copied()
+        .max_by(|a, b| a.1.get().total_cmp(&b.1.get()))
+        .unwrap_or(("weights", Bytes::ZERO));
     Err(JobError::Memory {
         stage: stage as u32,
         needed: memory.total() - memory.reserve,
@@ -218,8 +228,12 @@ fn knob(job: &Job, term: &str) -> &'static str {
         "activations" if job.batch.micro > 1 => "make micro-batches smaller (--micro-batch)",
         "activations" => "cut sequences (--cp) or layers (--tp with sequence parallelism)",
         "optimizer" if job.zero < Zero::Optimizer => "shard the optimizer (--zero 1)",
-        "gradients" if job.zero < Zero::Gradients => "shard gradients (--zero 2) or cut the model finer (--pp, --tp)",
-        "weights" if job.zero < Zero::Weights => "cut the model finer (--tp, --pp, --ep) or shard weights (--zero 3)",
+        "gradients" if job.zero < Zero::Gradients => {
+            "shard gradients (--zero 2) or cut the model finer (--pp, --tp)"
+        }
+        "weights" if job.zero < Zero::Weights => {
+            "cut the model finer (--tp, --pp, --ep) or shard weights (--zero 3)"
+        }
         "buffers" => "make micro-batches smaller (--micro-batch) or cut the vocabulary (--tp)",
         _ => "use more chips or cut the model finer (--tp, --pp, --ep)",
     }

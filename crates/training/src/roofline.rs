@@ -62,7 +62,8 @@ impl Pricer for Roofline {
     }
 
     fn vector(&self, flop: Flop) -> Seconds {
-        let vector = self.chip.rank.vector.as_ref().map_or(self.peak(Dtype::Bf16) / 16.0, |fact| fact.value.get());
+        let vector =
+            self.chip.rank.vector.as_ref().map_or(self.peak(Dtype::Bf16) / 16.0, |fact| fact.value.get());
         Seconds::new(flop.get() / (vector * VECTOR_SHARE))
     }
 

@@ -98,12 +98,16 @@ impl Shape {
             let value = match value.trim() {
                 "true" => 1,
                 "false" => 0,
-                number => number.parse::<u32>().map_err(|_| bad(key, &format!("`{number}` is not a whole number")))?,
+                number => number
+                    .parse::<u32>()
+                    .map_err(|_| bad(key, &format!("`{number}` is not a whole number")))?,
             };
             values.insert(key.to_owned(), value);
         }
         let get = |key: &str| values.get(key).copied();
-        let need = |key: &str| get(key).filter(|value| *value > 0).ok_or_else(|| bad(key, "--shape needs it, above zero"));
+        let need = |key: &str| {
+            get(key).filter(|value| *value > 0).ok_or_else(|| bad(key, "--shape needs it, above zero"))
+        };
         let (layers, hidden, heads) = (need("layers")?, need("hidden")?, need("heads")?);
         let mut shape = Self::gpt(layers, hidden, heads, get("vocab").unwrap_or(51_200));
         shape.gated = get("gated") == Some(1);
@@ -188,8 +192,25 @@ impl Shape {
 }
 
 const KEYS: [&str; 19] = [
-    "layers", "hidden", "heads", "ffn", "kv-heads", "head-dim", "vocab", "gated", "experts", "topk", "moe-ffn",
-    "shared-ffn", "first-dense", "q-lora", "kv-lora", "nope", "rope", "v-dim", "mtp",
+    "layers",
+    "hidden",
+    "heads",
+    "ffn",
+    "kv-heads",
+    "head-dim",
+    "vocab",
+    "gated",
+    "experts",
+    "topk",
+    "moe-ffn",
+    "shared-ffn",
+    "first-dense",
+    "q-lora",
+    "kv-lora",
+    "nope",
+    "rope",
+    "v-dim",
+    "mtp",
 ];
 
 fn bad(key: &str, why: &str) -> JobError {

@@ -190,7 +190,9 @@ impl LayerShape {
 
     /// Weights of the routed experts held.
     pub fn expert_weights(&self) -> f64 {
-        self.experts.as_ref().map_or(0.0, |experts| experts.local * (experts.up.weights() + experts.down.weights()))
+        self.experts
+            .as_ref()
+            .map_or(0.0, |experts| experts.local * (experts.up.weights() + experts.down.weights()))
     }
 
     /// Bytes kept per token from forward to backward when nothing is computed again (after arXiv 2205.05198 section 4, with

@@ -198,7 +198,8 @@ impl<'a> Plan<'a> {
             passes.forward.add(Part::Pipeline, exposed);
             passes.backward_input.add(Part::Pipeline, exposed);
         }
-        let fixed = Seconds::new(self.context.coefficients.host_micro / f64::from(job.schedule.chunks()) / 2.0);
+        let fixed =
+            Seconds::new(self.context.coefficients.host_micro / f64::from(job.schedule.chunks()) / 2.0);
         passes.forward.add(Part::Host, fixed);
         passes.backward_input.add(Part::Host, fixed);
         passes
@@ -208,16 +209,15 @@ impl<'a> Plan<'a> {
         let job = self.job;
         let stages: Vec<PassTimes> = (0..self.contents.len()).map(|stage| self.stage(stage)).collect();
         let stage_times: Vec<StageTimes> = stages.iter().map(stage_times).collect();
-        let hidden_send = if job.layout.pp > 1 { self.send * self.context.coefficients.hidden_pp } else { Seconds::ZERO };
+        let hidden_send =
+            if job.layout.pp > 1 { self.send * self.context.coefficients.hidden_pp } else { Seconds::ZERO };
         let (_, finish) =
             schedule::makespan(job.schedule, job.layout.pp, job.micros(), &stage_times, hidden_send);
         let ranks: Vec<RankStep> =
             (0..job.layout.pp).map(|rank| self.rank(rank, &stages, finish[rank as usize], chip)).collect();
         let tail = self.tail(&ranks);
-        let last = ranks
-            .iter()
-            .map(|rank| rank.finish + rank.exposed_gradients)
-            .fold(Seconds::ZERO, Seconds::max);
+        let last =
+            ranks.iter().map(|rank| rank.finish + rank.exposed_gradients).fold(Seconds::ZERO, Seconds::max);
         let time = last + tail.iter().map(|(_, time)| *time).sum::<Seconds>();
         let packages = f64::from(job.layout.ranks()) / f64::from(chip.ranks.max(1));
         let (model_flop, hardware_flop) = flops::of_step(job, self.context.profile);
@@ -239,7 +239,9 @@ impl<'a> Plan<'a> {
     /// Virtual stages of pipeline rank `rank`.
     fn stages_of(&self, rank: u32) -> Vec<usize> {
         let job = self.job;
-        (0..job.schedule.chunks()).map(|chunk| job.schedule.stage_of(rank, chunk, job.layout.pp) as usize).collect()
+        (0..job.schedule.chunks())
+            .map(|chunk| job.schedule.stage_of(rank, chunk, job.layout.pp) as usize)
+            .collect()
     }
 
     fn rank(&self, rank: u32, stages: &[PassTimes], finish: Seconds, chip: &Chip) -> RankStep {
@@ -265,7 +267,8 @@ impl<'a> Plan<'a> {
             first: own.contains(&0),
             last: own.contains(&(self.contents.len() - 1)),
         };
-        let (memory, weights) = memory::rank_memory(job, self.context.profile, &contents, chip.rank.memory.value);
+        let (memory, weights) =
+            memory::rank_memory(job, self.context.profile, &contents, chip.rank.memory.value);
         let exposed_gradients = self.exposed_gradients(&weights, &micro);
         RankStep { layers: counts.iter().sum(), micro, finish, exposed_gradients, memory, weights }
     }
@@ -384,7 +387,8 @@ fn breakdown(
         return Vec::new();
     };
     let times: Times = rank.micro.total() * micros;
-    let mut parts: Vec<(&'static str, Seconds)> = times.iter().map(|(part, time)| (part.name(), time)).collect();
+    let mut parts: Vec<(&'static str, Seconds)> =
+        times.iter().map(|(part, time)| (part.name(), time)).collect();
     parts.push(("gradient exchange (exposed)", rank.exposed_gradients));
     parts.push(("pipeline bubble", last - times.total() - rank.exposed_gradients));
     parts.extend_from_slice(tail);

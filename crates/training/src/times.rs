@@ -76,7 +76,10 @@ impl Times {
 
     /// Time the device computes: what communication can hide behind.
     pub fn compute(&self) -> Seconds {
-        [Part::Gemm, Part::Attention, Part::Experts, Part::Elementwise].into_iter().map(|part| self[part]).sum()
+        [Part::Gemm, Part::Attention, Part::Experts, Part::Elementwise]
+            .into_iter()
+            .map(|part| self[part])
+            .sum()
     }
 
     /// Each part with its time.

@@ -3,9 +3,14 @@
 /// The month (`YYYY-MM`) that a source's words tell: an arXiv number, a release numbered by year and month, an MLPerf round
 /// (in June and November of its year), or a plain date.
 pub(super) fn month_of(text: &str) -> Option<String> {
-    let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || "(),;_/".contains(c)).filter(|word| !word.is_empty()).collect();
-    words.windows(2).find_map(|pair| after(pair[0], pair[1])).or_else(|| words.iter().find_map(|word| plain(word)))
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || "(),;_/".contains(c))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words
+        .windows(2)
+        .find_map(|pair| after(pair[0], pair[1]))
+        .or_else(|| words.iter().find_map(|word| plain(word)))
 }
 
 /// A number that the word before it explains.
@@ -15,7 +20,9 @@ fn after(before: &str, word: &str) -> Option<String> {
             let (year, month) = (word.get(0..2)?, word.get(2..4)?);
             month_text(year.parse().ok()?, month.parse().ok()?)
         }
-        "release" | "NeMo" | "performance-summary.md" | "performance-summary-archive.md" => year_dot_month(word),
+        "release" | "NeMo" | "performance-summary.md" | "performance-summary-archive.md" => {
+            year_dot_month(word)
+        }
         "Training" => {
             let (major, minor) = word.strip_prefix('v')?.split_once('.')?;
             let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);

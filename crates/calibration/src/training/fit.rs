@@ -1,11 +1,11 @@
 //! Fitting framework profiles on published steps.
 
 use super::predict::{Predictor, Priced, RowError};
-use super::row::TrainingRow;
+use super::row::{TrainingRow, held_out_rows};
 use crate::fit::{FitOptions, Problem, fit};
 use crate::stats::ErrorStats;
 use cost::kernels::ParamSpec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use training::framework::Coefficients;
 use training::{Job, Machine, Profile};
 
@@ -39,17 +39,22 @@ pub fn fit_releases(predictor: &Predictor, rows: &[TrainingRow]) -> Result<Vec<F
         let profile = predictor.profile(row)?;
         by_release.entry((profile.framework.clone(), profile.release.clone())).or_default().push(row);
     }
-    by_release.into_values().map(|rows| fit_release(predictor, &rows)).collect()
+    let held_out = held_out_rows(rows);
+    by_release.into_values().map(|rows| fit_release(predictor, &rows, &held_out)).collect()
 }
 
-fn fit_release(predictor: &Predictor, rows: &[&TrainingRow]) -> Result<FittedRelease, RowError> {
+fn fit_release(
+    predictor: &Predictor,
+    rows: &[&TrainingRow],
+    held_out: &BTreeSet<String>,
+) -> Result<FittedRelease, RowError> {
     let start = predictor.profile(rows[0])?.clone();
     let mut profile = start.clone();
     // What a row leaves open depends on the coefficients, and they on it; twice is enough to settle.
     for _ in 0..2 {
         let cases: Vec<Case<'_>> = rows
             .iter()
-            .filter(|row| !row.held_out())
+            .filter(|row| !held_out.contains(&row.id))
             .filter_map(|row| {
                 let chosen = predictor.predict_as(row, &profile).ok()?;
                 Some(Case { row, job: chosen.job, machine: predictor.machine(row).ok()? })
@@ -59,10 +64,10 @@ fn fit_release(predictor: &Predictor, rows: &[&TrainingRow]) -> Result<FittedRel
             profile = fit_cases(&start, &cases);
         }
     }
-    let errors = |held_out: bool| {
+    let errors = |out: bool| {
         let pairs: Vec<(f64, f64)> = rows
             .iter()
-            .filter(|row| row.held_out() == held_out)
+            .filter(|row| held_out.contains(&row.id) == out)
             .filter_map(|row| {
                 let step = predictor.predict_as(row, &profile).ok()?.step;
                 Some((step.time.get(), row.measured()?))
@@ -70,8 +75,15 @@ fn fit_release(predictor: &Predictor, rows: &[&TrainingRow]) -> Result<FittedRel
             .collect();
         ErrorStats::of(&pairs)
     };
-    let fitted = errors(false);
-    Ok(FittedRelease { rows: fitted.n, fitted, held_out: errors(true), profile })
+    let (fitted, tested) = (errors(false), errors(true));
+    profile.provenance = format!(
+        "fitted on {} published steps (median error {:.1} %); {} steps of other sources held out (median {:.1} %)",
+        fitted.n,
+        100.0 * fitted.median_ape,
+        tested.n,
+        100.0 * tested.median_ape,
+    );
+    Ok(FittedRelease { rows: fitted.n, fitted, held_out: tested, profile })
 }
 
 /// The coefficients as the fitter wants them: the shared ones, then the matrix rate of each chip family.

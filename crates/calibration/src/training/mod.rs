@@ -7,4 +7,4 @@ mod row;
 
 pub use fit::{FittedRelease, fit_releases};
 pub use predict::{Chosen, Predictor, Priced, RowError};
-pub use row::{TrainingDataError, TrainingRow, read};
+pub use row::{TrainingDataError, TrainingRow, held_out_rows, read};

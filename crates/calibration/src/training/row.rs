@@ -2,6 +2,7 @@
 
 use super::date;
 use crate::stats::fnv1a;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 /// A table that cannot be read.
@@ -145,12 +146,29 @@ impl TrainingRow {
         }
         words.join(" ")
     }
+}
 
-    /// Whether the group is kept out of the fit: two in five are, by a hash of its name.
-    pub fn held_out(&self) -> bool {
-        let hash = fnv1a(self.group().as_bytes());
-        (hash ^ (hash >> 32)) % 5 < 2
+/// Ids of the rows that are kept out of the fit.
+///
+/// Whole groups are: those of each framework are put in the order of a hash of their name, and the second and fourth of every
+/// five are held out, so that each framework with more than one group has some.
+pub fn held_out_rows(rows: &[TrainingRow]) -> BTreeSet<String> {
+    let mut groups: BTreeMap<&str, BTreeSet<(u64, String)>> = BTreeMap::new();
+    for row in rows {
+        let group = row.group();
+        groups.entry(&row.framework).or_default().insert((fnv1a(group.as_bytes()), group));
     }
+    let out: BTreeSet<(&str, &String)> = groups
+        .iter()
+        .flat_map(|(framework, groups)| {
+            let picked = groups.iter().enumerate().filter(|(order, _)| order % 5 == 1 || order % 5 == 3);
+            picked.map(|(_, (_, group))| (*framework, group))
+        })
+        .collect();
+    rows.iter()
+        .filter(|row| out.contains(&(row.framework.as_str(), &row.group())))
+        .map(|row| row.id.clone())
+        .collect()
 }
 
 /// Reads a table of training runs.
