@@ -94,19 +94,23 @@ fn split(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim())
 }
 
-/// Prints `value` (in the base unit) with the largest unit of `display` that keeps it at or above 1, four
+/// A unit a quantity may be printed in.
+pub(crate) struct Shown {
+    pub(crate) unit: &'static str,
+    /// How many base units it is.
+    pub(crate) factor: f64,
+    /// The smallest value, in base units, that is printed in it.
+    pub(crate) from: f64,
+}
+
+/// Prints `value` (in the base unit) with the first unit of `display` that it is large enough for (else the last), four
 /// significant digits, no trailing zeros.
-pub(crate) fn format(value: f64, display: &[(&'static str, f64)]) -> String {
+pub(crate) fn format(value: f64, display: &[Shown]) -> String {
     let magnitude = value.abs();
-    let (name, factor) = display
-        .iter()
-        .copied()
-        .find(|(_, factor)| magnitude >= *factor * 0.99995)
-        .or(display.last().copied())
-        .unwrap_or(("", 1.0));
-    let scaled = value / factor;
-    let number = significant(scaled, 4);
-    if name.is_empty() { number } else { format!("{number} {name}") }
+    let fitting = display.iter().find(|shown| magnitude >= shown.from * 0.99995).or(display.last());
+    let (unit, factor) = fitting.map_or(("", 1.0), |shown| (shown.unit, shown.factor));
+    let number = significant(value / factor, 4);
+    if unit.is_empty() { number } else { format!("{number} {unit}") }
 }
 
 fn significant(value: f64, digits: i32) -> String {

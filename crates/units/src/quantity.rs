@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident, $base:ident, $label:literal, $example:literal,
-     parse [$(($unit:literal, $factor:expr)),+ $(,)?], show [$(($shown:literal, $shown_factor:expr)),+ $(,)?]) => {
+     parse [$(($unit:literal, $factor:expr)),+ $(,)?], show [$(($shown:literal, $shown_factor:expr $(, from $from:expr)?)),+ $(,)?]) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
         pub struct $name(f64);
@@ -50,7 +50,11 @@ macro_rules! quantity {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&parse::format(self.0, &[$(($shown, $shown_factor)),+]))
+                f.pad(&parse::format(self.0, &[$(parse::Shown {
+                    unit: $shown,
+                    factor: $shown_factor,
+                    from: [$($from,)? $shown_factor][0],
+                }),+]))
             }
         }
 
@@ -189,7 +193,7 @@ quantity!(
     /// A duration.
     Seconds, s, "seconds", "50 ms",
     parse [("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("min", 60.0), ("h", 3600.0), ("d", 86400.0)],
-    show [("d", 86400.0 * 3.0), ("h", 3600.0 * 3.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)]
+    show [("d", 86400.0, from 3.0 * 86400.0), ("h", 3600.0, from 3.0 * 3600.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)]
 );
 quantity!(
     /// An amount of data; prefixes are decimal, `GiB` and its like binary.
@@ -248,7 +252,7 @@ quantity!(
     /// Money, US dollars of the date its source states.
     Dollars, USD, "US dollars", "3.0 MUSD",
     parse [("USD", 1.0), ("kUSD", 1e3), ("MUSD", 1e6), ("GUSD", 1e9)],
-    show [("GUSD", 1e9), ("MUSD", 1e6), ("kUSD", 1e4), ("USD", 1.0)]
+    show [("GUSD", 1e9), ("MUSD", 1e6), ("kUSD", 1e3, from 1e4), ("USD", 1.0)]
 );
 quantity!(
     /// Money per time, as chips are rented.
@@ -260,7 +264,7 @@ quantity!(
     /// Money per energy.
     DollarsPerKilowattHour, USD_per_kWh, "US dollars per kilowatt hour", "0.08 USD/kWh",
     parse [("USD/kWh", 1.0), ("USD/MWh", 1e-3)],
-    show [("USD/kWh", 1e-3)]
+    show [("USD/kWh", 1.0)]
 );
 quantity!(
     /// Mass of CO2-equivalent emissions.
@@ -277,14 +281,14 @@ quantity!(
 quantity!(
     /// A rate of tokens.
     TokensPerSecond, tokens_per_s, "tokens per second", "2000 tokens/s",
-    parse [("tokens/s", 1.0), ("tok/s", 1.0), ("ktokens/s", 1e3)],
-    show [("Mtokens/s", 1e6), ("ktokens/s", 1e5), ("tokens/s", 1.0)]
+    parse [("tokens/s", 1.0), ("tok/s", 1.0), ("ktokens/s", 1e3), ("Mtokens/s", 1e6)],
+    show [("Mtokens/s", 1e6), ("ktokens/s", 1e3, from 1e5), ("tokens/s", 1.0)]
 );
 quantity!(
     /// A rate of anything counted: requests, steps, failures.
     PerSecond, per_s, "per second", "4 /s",
     parse [("/s", 1.0), ("Hz", 1.0), ("req/s", 1.0), ("requests/s", 1.0), ("/h", 1.0 / 3600.0), ("/d", 1.0 / 86400.0), ("/year", 1.0 / 31_557_600.0)],
-    show [("/s", 1e-2), ("/h", 1.0 / 3600.0), ("/year", 1.0 / 31_557_600.0)]
+    show [("/s", 1.0, from 1e-2), ("/h", 1.0 / 3600.0), ("/year", 1.0 / 31_557_600.0)]
 );
 quantity!(
     /// Silicon area.
