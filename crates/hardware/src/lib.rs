@@ -5,12 +5,18 @@
 
 pub mod catalog;
 pub mod chip;
+pub mod economics;
 pub mod engine;
 pub mod evidence;
+pub mod export_rules;
+pub mod overrides;
+pub mod show;
 pub mod system;
 
-pub use catalog::{Catalog, CatalogError};
+pub use catalog::{Catalog, CatalogError, Document, Place, Problem};
 pub use chip::{Chip, Port, Rank};
+pub use economics::{ChipHours, Economics, Prices, Region};
 pub use engine::Engine;
 pub use evidence::{Fact, Grade, Source};
+pub use overrides::{Override, OverrideError};
 pub use system::{Domain, DomainKind, Host, System, Topology};

@@ -1,5 +1,6 @@
 //! A system: chips in nested domains, from the package outwards.
 
+use crate::chip::Chip;
 use crate::evidence::{Fact, Source};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +36,7 @@ pub struct System {
     pub sources: BTreeMap<String, Source>,
 }
 
-/// What kind of boundary a domain is.
+/// What kind of boundary a domain is, from the inside out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DomainKind {
@@ -47,6 +48,11 @@ pub enum DomainKind {
     ScaleUp,
     /// The scale-out network.
     Cluster,
+}
+
+impl DomainKind {
+    /// Every kind, from the inside out.
+    pub const ALL: [Self; 4] = [Self::Package, Self::Node, Self::ScaleUp, Self::Cluster];
 }
 
 impl fmt::Display for DomainKind {
@@ -119,5 +125,64 @@ impl System {
             .iter()
             .find(|domain| domain.ranks.is_none_or(|held| held >= ranks))
             .unwrap_or_else(|| self.domains.last().expect("a resolved system has a domain"))
+    }
+
+    /// The domain of this kind, if the system has one.
+    pub fn domain(&self, kind: DomainKind) -> Option<&Domain> {
+        self.domains.iter().find(|domain| domain.kind == kind)
+    }
+
+    /// Ranks of one package, as the innermost domain says.
+    pub fn ranks_per_chip(&self) -> u32 {
+        let package = self.domain(DomainKind::Package).and_then(|domain| domain.ranks);
+        package.unwrap_or(1)
+    }
+
+    /// Ranks of the machine as it is bought.
+    pub fn ranks(&self) -> u32 {
+        self.chips.saturating_mul(self.ranks_per_chip())
+    }
+
+    /// The same machine with another chip in it.
+    ///
+    /// Domains keep their number of packages. A generic system takes its links from the chip's own ports where they
+    /// are known; any other keeps its fabric. What the old chip cost is forgotten.
+    #[must_use]
+    pub fn with_chip(&self, chip: &Chip) -> Self {
+        let before = self.ranks_per_chip();
+        let rescaled = |domain: &Domain| {
+            let ranks = domain.ranks.map(|ranks| (ranks / before).saturating_mul(chip.ranks));
+            let port = match domain.kind {
+                _ if !self.generic => None,
+                DomainKind::Cluster => chip.scale_out.as_ref(),
+                _ => chip.scale_up.as_ref(),
+            };
+            let (bandwidth, link) = match port {
+                Some(port) => (port.bandwidth.clone(), port.link.clone()),
+                None => (domain.bandwidth.clone(), domain.link.clone()),
+            };
+            Domain { ranks, bandwidth, link, ..domain.clone() }
+        };
+        let package = chip.package_link.as_ref().map(|(bandwidth, latency)| Domain {
+            kind: DomainKind::Package,
+            ranks: Some(chip.ranks),
+            bandwidth: bandwidth.clone(),
+            latency: latency.clone(),
+            topology: Topology::FullMesh,
+            link: self.domain(DomainKind::Package).map_or("sio", |domain| &domain.link).to_owned(),
+        });
+        let outer = self.domains.iter().filter(|domain| domain.kind != DomainKind::Package).map(rescaled);
+        let same = self.chip == chip.id && !self.generic;
+        let mut sources = self.sources.clone();
+        sources.extend(chip.sources.clone());
+        Self {
+            name: if same { self.name.clone() } else { format!("{}: {}", self.name, chip.name) },
+            chip: chip.id.clone(),
+            domains: package.into_iter().chain(outer).collect(),
+            price: if same { self.price.clone() } else { chip.price.clone() },
+            hourly: if same { self.hourly.clone() } else { None },
+            sources,
+            ..self.clone()
+        }
     }
 }

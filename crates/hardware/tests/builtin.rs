@@ -1,26 +1,218 @@
-//! The built-in catalog holds together.
+//! The built-in catalog holds together and says what published tables say.
 
-use supernode_hardware::Catalog;
+use std::collections::BTreeSet;
+use std::path::Path;
+use supernode_hardware::export_rules::{Assessment, Measure, Metric, Verdict, assess};
+use supernode_hardware::{Catalog, DomainKind, Grade, show};
+use units::Dtype;
+
+const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
 
 #[test]
-fn every_chip_and_system_resolves() {
-    let catalog = Catalog::builtin();
-    for id in catalog.ids("chips") {
-        catalog.chip(&id).unwrap_or_else(|error| panic!("{error}"));
-    }
-    for id in catalog.ids("systems") {
-        let system = catalog.system(&id).unwrap_or_else(|error| panic!("{error}"));
-        catalog.chip(&system.chip).unwrap_or_else(|error| panic!("{id}: {error}"));
-    }
+fn the_catalog_checks_out() {
+    let problems: Vec<String> = Catalog::builtin().check().iter().map(ToString::to_string).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]
 fn names_resolve_whatever_their_case() {
     let catalog = Catalog::builtin();
-    for name in ["h100", "H100_SXM", "910C", "ascend-910b", "cm384"] {
-        let kind = if name == "cm384" { "systems" } else { "chips" };
-        catalog.text(kind, name).unwrap_or_else(|error| panic!("{error}"));
-    }
+    assert_eq!(catalog.chip("H100_SXM").unwrap().id, "h100");
+    assert_eq!(catalog.chip("910C").unwrap().id, "ascend-910c");
+    assert_eq!(catalog.system("CM384").unwrap().id, "cloudmatrix384");
     let error = catalog.chip("h1000").unwrap_err().to_string();
     assert_eq!(error, "chips: there is no `h1000` in the catalog; did you mean `h100`?");
+    assert!(catalog.system("zzz").unwrap_err().to_string().contains("; it has a100-40-8, "));
+}
+
+#[test]
+fn every_system_of_the_measured_rows_resolves() {
+    let catalog = Catalog::builtin();
+    for name in "h100-8 h200-8 h800-8 h20-8 b200-8 b300-8 gb200-nvl72 gb300-nvl72 cloudmatrix384 atlas-800i-a3 \
+                 atlas-800i-a2 atlas-950 atlas-300i-duo hygon-dcu-8 mtt-s5000-8 a100-80-8 a100-40-8 h100-96-hbm2e-8 \
+                 atlas-800t-a2 v100-32-16 tpu-v4"
+        .split_whitespace()
+    {
+        let system = catalog.system(name).unwrap_or_else(|error| panic!("{error}"));
+        catalog.chip(&system.chip).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let measured = Path::new(SHARED).join("data/measured");
+    let Ok(files) = std::fs::read_dir(&measured) else {
+        eprintln!("skipped: no measured rows beside the project");
+        return;
+    };
+    let mut seen = BTreeSet::new();
+    for path in files.map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().contains("ing")) {
+        let mut rows = csv::Reader::from_path(&path).unwrap();
+        let Some(column) = rows.headers().unwrap().iter().position(|name| name == "system") else { continue };
+        seen.extend(rows.records().map(|row| row.unwrap()[column].to_owned()));
+    }
+    assert!(seen.len() > 10, "{seen:?}");
+    for name in seen {
+        catalog.system(&name).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Coefficients are fitted as fractions of these figures, so that the catalog must not drift from them.
+#[test]
+fn figures_agree_with_those_that_coefficients_were_fitted_on() {
+    let Ok(text) = std::fs::read_to_string(Path::new(SHARED).join("data/fits/params.json")) else {
+        eprintln!("skipped: no fits beside the project");
+        return;
+    };
+    let fits: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let names = [
+        ("a100_sxm", "a100-80"),
+        ("l40s", "l40s"),
+        ("h100_sxm", "h100"),
+        ("h200_sxm", "h200"),
+        ("b200_sxm", "b200"),
+        ("gb200", "gb200"),
+        ("ascend_910b", "ascend-910b"),
+    ];
+    for (fitted, id) in names {
+        let rank = Catalog::builtin().chip(id).unwrap().rank;
+        let figure = |key: &str| fits["chips"][fitted][key].as_f64().unwrap();
+        assert_eq!(f64::from(rank.cores.value), figure("cores"), "{id} cores");
+        assert_eq!(rank.l2.value.get(), figure("l2"), "{id} L2");
+        assert_eq!(rank.peak(Dtype::Bf16).unwrap().get(), figure("bf16"), "{id} bf16");
+        // Two figures for the B200's bandwidth are published, 4 % apart.
+        let ratio = rank.bandwidth.value.get() / figure("bw");
+        assert!((0.96..=1.0).contains(&ratio), "{id} bandwidth {ratio}");
+    }
+}
+
+#[test]
+fn dies_are_ranks() {
+    let catalog = Catalog::builtin();
+    let chip = catalog.chip("ascend-910c").unwrap();
+    assert_eq!(chip.ranks, 2);
+    let system = catalog.system("cloudmatrix384").unwrap();
+    let sizes: Vec<_> = system.domains.iter().map(|domain| (domain.kind, domain.ranks)).collect();
+    assert_eq!(
+        sizes,
+        [
+            (DomainKind::Package, Some(2)),
+            (DomainKind::Node, Some(16)),
+            (DomainKind::ScaleUp, Some(768)),
+            (DomainKind::Cluster, None)
+        ]
+    );
+    assert_eq!(system.domain_for(17).bandwidth.value.to_string(), "196 GB/s");
+}
+
+#[test]
+fn a_rumour_is_labelled_everywhere() {
+    let sheet = show::chip(&Catalog::builtin().chip("ascend-910d").unwrap());
+    let others: Vec<_> = sheet.figures.iter().filter(|figure| figure.grade != Grade::Rumour).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[test]
+fn any_chip_fits_in_any_generic_system() {
+    let catalog = Catalog::builtin();
+    for name in catalog.ids("systems").iter().filter(|id| id.starts_with("generic-")) {
+        for chip in catalog.ids("chips") {
+            let (system, chip) = catalog.system_with_chip(name, &chip).unwrap();
+            assert_eq!(system.ranks(), system.chips * chip.ranks, "{name} of {}", chip.id);
+            let inner = system.domains.iter().find(|domain| domain.kind != DomainKind::Package).unwrap();
+            assert_eq!(inner.ranks.unwrap() % chip.ranks, 0);
+            if let Some(port) = &chip.scale_up {
+                assert_eq!((&inner.bandwidth, &inner.link), (&port.bandwidth, &port.link));
+            }
+        }
+    }
+    let (system, _) = catalog.system_with_chip("generic-8", "mi300x").unwrap();
+    assert_eq!(system.hourly.unwrap().value.to_string(), "1.55 USD/h");
+    let (system, _) = catalog.system_with_chip("cloudmatrix384", "h100").unwrap();
+    assert_eq!((system.ranks(), system.domain_for(8).link.as_str()), (384, "ub"));
+}
+
+#[test]
+fn a_sheet_shows_every_figure_with_source_and_grade() {
+    let catalog = Catalog::builtin();
+    insta::assert_snapshot!(show::chip(&catalog.chip("ascend-910c").unwrap()));
+    insta::assert_snapshot!(show::system(&catalog.system("gb200-nvl72").unwrap()));
+}
+
+#[test]
+fn listings_lead_with_what_matters() {
+    let lines = show::list(&Catalog::builtin(), "chips").unwrap();
+    let line = |id: &str| lines.iter().find(|line| line.id == id).unwrap().clone();
+    insta::assert_snapshot!(line("ascend-910c").summary, @"Huawei Ascend 910C (two dies), 2 ranks of 353.9 TFLOPS, 68.72 GB, 1.6 TB/s");
+    assert_eq!(line("ascend-910d").grade, Some(Grade::Rumour));
+    assert!(lines.len() >= 55);
+}
+
+fn points(assessment: &Assessment, metric: Metric) -> Option<f64> {
+    let figure = assessment.figures.iter().find(|(other, _)| *other == metric).unwrap();
+    figure.1.as_ref().map(|fact| match fact.value {
+        Measure::Points(points) => points,
+        Measure::Rate(rate) => rate.get() / 1e9,
+    })
+}
+
+/// TPP, performance density, and the three verdicts as published tables print them.
+#[test]
+fn export_rules_agree_with_published_tables() {
+    use Verdict::{No, Unknown, Yes};
+    let catalog = Catalog::builtin();
+    let rules = catalog.export_rules().unwrap();
+    // TPP, density, 3A090.a of 2023, 3A090.b, and the test of 2026 for review case by case.
+    let table = [
+        ("v100-32", 2000.0, Some(2.45), No, No, Yes),
+        ("a100-80", 4992.0, Some(6.04), Yes, No, Yes),
+        ("a800", 4992.0, Some(6.04), Yes, No, Yes),
+        ("l20", 1912.0, Some(3.14), No, No, Yes),
+        ("l40s", 5864.0, Some(9.64), Yes, No, Yes),
+        ("h100", 15832.0, Some(19.45), Yes, No, Yes),
+        ("h20", 2368.0, Some(2.91), No, No, Yes),
+        ("h200", 15832.0, Some(19.45), Yes, No, Yes),
+        ("b200", 36000.0, None, Yes, No, No),
+        ("gb300", 60000.0, None, Yes, No, No),
+        ("mi300x", 20920.0, None, Yes, No, Yes),
+        ("mi325x", 20920.0, None, Yes, No, Yes),
+        ("mi355x", 40264.0, None, Yes, No, No),
+        ("gaudi3", 29360.0, None, Yes, No, No),
+        ("tpu-v5p", 7344.0, None, Yes, No, Yes),
+        ("tpu-v6e", 14688.0, None, Yes, No, Yes),
+        ("tpu-v7", 36912.0, None, Yes, No, No),
+        ("trainium2", 10672.0, None, Yes, No, Yes),
+        ("trainium3", 20136.0, None, Yes, No, Yes),
+        ("ascend-910b2", 6016.0, Some(9.04), Yes, No, Yes),
+        ("ascend-910b4", 4480.0, Some(6.73), Yes, No, Yes),
+        ("ascend-910c", 12032.0, Some(9.04), Yes, No, Yes),
+        ("mlu370-x8", 2048.0, None, Unknown, Unknown, Yes),
+        ("mlu590", 5520.0, None, Yes, No, Yes),
+        ("br100", 16384.0, Some(15.26), Yes, No, Yes),
+    ];
+    for (id, tpp, density, a, b, review) in table {
+        let assessment = assess(&catalog.chip(id).unwrap(), &rules);
+        let near = |x: f64, y: f64| (x / y - 1.0).abs() < 1e-3;
+        assert!(near(points(&assessment, Metric::Tpp).unwrap(), tpp), "{id} TPP");
+        match (points(&assessment, Metric::PerformanceDensity), density) {
+            (Some(x), Some(y)) => assert!((x - y).abs() < 0.011, "{id} density {x}"),
+            (x, y) => assert_eq!(x, y, "{id} density"),
+        }
+        let verdict = |id: &str| {
+            let at = rules.rules.iter().position(|rule| rule.id == id).unwrap();
+            assessment.rows[at].applies
+        };
+        let found = (verdict("2023-3a090-a"), verdict("2023-3a090-b"), verdict("2026-case-by-case"));
+        assert_eq!(found, (a, b, review), "{id}");
+    }
+}
+
+#[test]
+fn memory_and_interconnect_are_counted_for_the_package() {
+    let catalog = Catalog::builtin();
+    let rules = catalog.export_rules().unwrap();
+    let assessment = assess(&catalog.chip("ascend-910c").unwrap(), &rules);
+    assert_eq!(points(&assessment, Metric::MemoryBandwidth), Some(3200.0));
+    assert_eq!(points(&assessment, Metric::Interconnect), Some(784.0));
+    assert_eq!(points(&assessment, Metric::MemoryAndInterconnect), Some(3984.0));
+    let unknown = assess(&catalog.chip("b30a").unwrap(), &rules);
+    assert_eq!(points(&unknown, Metric::Interconnect), None);
+    assert_eq!(unknown.rows[0].applies, Verdict::Unknown);
+    insta::assert_snapshot!(unknown.rows[2].conditions, @"TPP >= 2400 and TPP < 4800 and performance density >= 1.60 and performance density < 5.92; or TPP >= 1600 and performance density >= 3.20 and performance density < 5.92");
 }

@@ -134,4 +134,7 @@ pub enum CatalogError {
         /// What is wrong and what is allowed.
         message: String,
     },
+    /// A figure given by the user does not fit the entry.
+    #[error(transparent)]
+    Override(#[from] crate::overrides::OverrideError),
 }

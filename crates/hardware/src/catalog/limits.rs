@@ -3,7 +3,8 @@
 
 use std::fmt::Display;
 use units::{
-    Bytes, BytesPerSecond, Dollars, DollarsPerHour, FlopPerSecond, Seconds, SquareMillimetres, Watts,
+    Bytes, BytesPerSecond, Dollars, DollarsPerHour, DollarsPerKilowattHour, FlopPerSecond,
+    GramsCo2PerKilowattHour, Seconds, SquareMillimetres, Watts,
 };
 
 /// Smallest and largest allowed value.
@@ -53,3 +54,10 @@ pub(crate) const SKEW: Limit<f64> = Limit { min: 0.0, max: 20.0 };
 pub(crate) const TOKENS: Limit<u32> = Limit { min: 1, max: 10_000_000 };
 pub(crate) const BLOCK: Limit<u32> = Limit { min: 1, max: 65_536 };
 pub(crate) const RESERVE: Limit<Bytes> = Limit { min: Bytes::ZERO, max: Bytes::new(1e13) };
+pub(crate) const ELECTRICITY: Limit<DollarsPerKilowattHour> =
+    Limit { min: DollarsPerKilowattHour::ZERO, max: DollarsPerKilowattHour::new(10.0) };
+pub(crate) const CARBON: Limit<GramsCo2PerKilowattHour> =
+    Limit { min: GramsCo2PerKilowattHour::ZERO, max: GramsCo2PerKilowattHour::new(3000.0) };
+pub(crate) const PUE: Limit<f64> = Limit { min: 1.0, max: 5.0 };
+pub(crate) const DEPRECIATION: Limit<Seconds> = Limit { min: Seconds::new(86400.0), max: Seconds::new(1e9) };
+pub(crate) const FRACTION: Limit<f64> = Limit { min: 0.0, max: 1.5 };

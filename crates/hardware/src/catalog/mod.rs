@@ -1,19 +1,26 @@
 //! The catalog: TOML compiled into the program, with a user's directory laid over it, parsed only where asked for.
 
+mod check;
 mod chip;
+mod economics;
 mod engine;
 mod error;
+mod export_rules;
 mod index;
-mod limits;
+pub(crate) mod limits;
 mod raw;
 mod scan;
 mod system;
 
+pub use check::Problem;
 pub use error::{CatalogError, Place};
 pub use index::Document;
 
 use crate::chip::Chip;
+use crate::economics::{Economics, Prices};
 use crate::engine::Engine;
+use crate::export_rules::ExportRules;
+use crate::overrides::Override;
 use crate::system::System;
 use index::Index;
 use std::path::Path;
@@ -29,6 +36,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     index: Index,
+    overrides: Vec<Override>,
 }
 
 impl Catalog {
@@ -43,7 +51,14 @@ impl Catalog {
     /// # Errors
     /// The directory or a file cannot be read, is not UTF-8, lies in an unknown folder, or claims a taken name.
     pub fn with_overlay(directory: impl AsRef<Path>) -> Result<Self, CatalogError> {
-        Ok(Self { index: Index::with_directory(directory.as_ref())? })
+        Ok(Self { index: Index::with_directory(directory.as_ref())?, overrides: Vec::new() })
+    }
+
+    /// The same catalog with single figures replaced in whatever chip, system or price list is asked for.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: &[Override]) -> Self {
+        self.overrides.extend_from_slice(overrides);
+        self
     }
 
     /// The keys of one kind (`chips`, `systems`, `kernels`, `links`, `engines` ...), in order.
@@ -71,17 +86,90 @@ impl Catalog {
     /// A chip by key or alias.
     ///
     /// # Errors
-    /// No chip has the name, or its file is malformed.
+    /// No chip has the name, its file is malformed, or a replaced figure does not fit it.
     pub fn chip(&self, name: &str) -> Result<Chip, CatalogError> {
-        chip::resolve(self.document("chips", name)?)
+        let mut chip = chip::resolve(self.document("chips", name)?)?;
+        for set in &self.overrides {
+            set.apply_to_chip(&mut chip)?;
+        }
+        Ok(chip)
     }
 
-    /// A system by key or alias.
+    /// A system by key or alias, with its own chip in it.
     ///
     /// # Errors
-    /// No system has the name, or its file is malformed.
+    /// No system has the name, its file is malformed, or a replaced figure does not fit it.
     pub fn system(&self, name: &str) -> Result<System, CatalogError> {
-        system::resolve(self.document("systems", name)?)
+        let system = system::resolve(self.document("systems", name)?)?;
+        // The chip of any other system can only matter to its domains through replaced figures.
+        if system.generic || self.overrides.iter().any(Override::is_for_chips) {
+            let chip = self.chip(&system.chip)?;
+            self.finished(system.with_chip(&chip))
+        } else {
+            self.finished(system)
+        }
+    }
+
+    /// A system with another chip in it, and that chip: see [`System::with_chip`].
+    ///
+    /// # Errors
+    /// As those of [`Catalog::system`] and [`Catalog::chip`].
+    pub fn system_with_chip(&self, name: &str, chip: &str) -> Result<(System, Chip), CatalogError> {
+        let chip = self.chip(chip)?;
+        let system = system::resolve(self.document("systems", name)?)?;
+        Ok((self.finished(system.with_chip(&chip))?, chip))
+    }
+
+    /// Fills in what an hour of the chip costs and replaces figures.
+    fn finished(&self, mut system: System) -> Result<System, CatalogError> {
+        if system.hourly.is_none() {
+            let economics = self.economics()?;
+            if let Some(rental) =
+                economics.chip_hours.get(&system.chip).and_then(|hours| hours.rental.clone())
+            {
+                system.sources.extend(
+                    economics.sources.get_key_value(&rental.source).map(|(k, v)| (k.clone(), v.clone())),
+                );
+                system.hourly = Some(rental);
+            }
+        }
+        for set in &self.overrides {
+            set.apply_to_system(&mut system)?;
+        }
+        Ok(system)
+    }
+
+    /// Prices, carbon intensities and measured power fractions.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn economics(&self) -> Result<Economics, CatalogError> {
+        let mut economics = economics::resolve(self.document("", "economics")?)?;
+        self.replace(&mut economics.prices)?;
+        Ok(economics)
+    }
+
+    /// The prices of a region (`us-texas`, `cn` ...).
+    ///
+    /// # Errors
+    /// The file is malformed, there is no such region, or it has no price or intensity and none is set.
+    pub fn prices(&self, region: &str) -> Result<Prices, CatalogError> {
+        let economics = economics::resolve(self.document("", "economics")?)?;
+        let mut prices = economics::prices_of(&economics, region, &self.overrides)?;
+        self.replace(&mut prices)?;
+        Ok(prices)
+    }
+
+    fn replace(&self, prices: &mut Prices) -> Result<(), CatalogError> {
+        self.overrides.iter().try_for_each(|set| set.apply_to_prices(prices)).map_err(CatalogError::from)
+    }
+
+    /// Published export-control thresholds.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn export_rules(&self) -> Result<ExportRules, CatalogError> {
+        export_rules::resolve(self.document("", "export_rules")?)
     }
 
     /// An engine by key or alias.

@@ -30,9 +30,21 @@ pub(crate) struct Reader<'a> {
 /// Parses a file into its raw form.
 pub(crate) fn parse<T: DeserializeOwned>(document: Document<'_>) -> Result<T, CatalogError> {
     toml::from_str(document.text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        let place = Place::of(document.path, document.text, offset);
-        CatalogError::Syntax { place, message: error.message().trim().replace('\n', "; ") }
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message().trim().replace('\n', "; ");
+        let mut place = Place::of(document.path, document.text, span.start);
+        if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            // The span is that of the table the key is missing from: the file, a value in braces, or dotted keys.
+            let starts_at_key =
+                document.text.get(span.start..).is_some_and(|rest| !rest.starts_with(['{', '[']));
+            let table = match place.key.rsplit_once('.') {
+                _ if span.start == 0 => "",
+                Some((table, _)) if starts_at_key => table,
+                _ => &place.key,
+            };
+            place.key = if table.is_empty() { field.to_owned() } else { format!("{table}.{field}") };
+        }
+        CatalogError::Syntax { place, message }
     })
 }
 

@@ -1,0 +1,100 @@
+//! The file of export-control thresholds.
+
+use super::error::CatalogError;
+use super::index::Document;
+use super::raw::{self, Reader};
+use crate::evidence::Source;
+use crate::export_rules::{Condition, ExportRules, Measure, Metric, Rule};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRules {
+    rule: Vec<RawRule>,
+    sources: BTreeMap<String, Source>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    id: String,
+    date: String,
+    name: String,
+    effect: String,
+    unless: Option<Spanned<String>>,
+    note: Option<String>,
+    any: Vec<Vec<Spanned<RawCondition>>>,
+    source: Spanned<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCondition {
+    metric: Metric,
+    at_least: Option<Spanned<String>>,
+    below: Option<Spanned<String>>,
+}
+
+/// Reads the file of thresholds.
+pub(crate) fn resolve(document: Document<'_>) -> Result<ExportRules, CatalogError> {
+    let raw: RawRules = raw::parse(document)?;
+    let reader = Reader { document, sources: &raw.sources };
+    let mut rules: Vec<Rule> = Vec::with_capacity(raw.rule.len());
+    for rule in raw.rule {
+        if let Some(unless) = &rule.unless {
+            if !rules.iter().any(|earlier| earlier.id == *unless.get_ref()) {
+                let message = format!("`{}` is not an earlier rule of this file", unless.get_ref());
+                return Err(reader.invalid(unless.span(), message));
+            }
+        }
+        if !raw.sources.contains_key(rule.source.get_ref()) {
+            let message = format!("`{}` is not among this file's sources", rule.source.get_ref());
+            return Err(reader.invalid(rule.source.span(), message));
+        }
+        let any =
+            rule.any.into_iter().map(|all| all.into_iter().map(|raw| condition(&reader, raw)).collect());
+        rules.push(Rule {
+            id: rule.id,
+            date: rule.date,
+            name: rule.name,
+            effect: rule.effect,
+            unless: rule.unless.map(Spanned::into_inner),
+            note: rule.note,
+            any: any.collect::<Result<_, _>>()?,
+            source: rule.source.into_inner(),
+        });
+    }
+    Ok(ExportRules { rules, sources: raw.sources })
+}
+
+fn condition(reader: &Reader<'_>, raw: Spanned<RawCondition>) -> Result<Condition, CatalogError> {
+    let span = raw.span();
+    let raw = raw.into_inner();
+    let (text, at_least) = match (raw.at_least, raw.below) {
+        (Some(text), None) => (text, true),
+        (None, Some(text)) => (text, false),
+        _ => return Err(reader.invalid(span, "give either `at_least` or `below`".to_owned())),
+    };
+    let threshold = match raw.metric {
+        Metric::Tpp | Metric::PerformanceDensity | Metric::MemoryBandwidthDensity => text
+            .get_ref()
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite())
+            .map(Measure::Points)
+            .ok_or_else(|| {
+                reader.invalid(text.span(), format!("`{}` is not a number such as \"4800\"", text.get_ref()))
+            })?,
+        Metric::MemoryBandwidth | Metric::Interconnect | Metric::MemoryAndInterconnect => {
+            let rate = text.get_ref().parse();
+            Measure::Rate(
+                rate.map_err(|error: units::ParseQuantityError| {
+                    reader.invalid(text.span(), error.to_string())
+                })?,
+            )
+        }
+    };
+    Ok(Condition { metric: raw.metric, threshold, at_least })
+}

@@ -1,0 +1,254 @@
+//! Entries of the catalog as sheets of figures, each with its source and grade.
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::chip::{Chip, Port};
+use crate::economics::Economics;
+use crate::evidence::{Fact, Grade, Source};
+use crate::system::{Domain, System, Topology};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+/// Everything the catalog says of one entry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sheet {
+    /// Key and name.
+    pub title: String,
+    /// What is no figure: vendor, aliases, topology ...
+    pub labels: Vec<(String, String)>,
+    /// The figures.
+    pub figures: Vec<Figure>,
+    /// What the source keys stand for; keys no figure uses are left out.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// One figure of a sheet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// Its key, as overrides name it where it can be set.
+    pub key: String,
+    /// The value with its unit.
+    pub value: String,
+    /// How good the evidence is.
+    pub grade: Grade,
+    /// Source key, or words.
+    pub source: String,
+    /// What else to know.
+    pub note: Option<String>,
+}
+
+impl Figure {
+    fn new<T: Display>(key: impl Into<String>, fact: &Fact<T>) -> Self {
+        Self {
+            key: key.into(),
+            value: fact.value.to_string(),
+            grade: fact.grade,
+            source: fact.source.clone(),
+            note: fact.note.clone(),
+        }
+    }
+}
+
+/// The figures gathered so far.
+#[derive(Default)]
+struct Figures(Vec<Figure>);
+
+impl Figures {
+    fn add<T: Display>(&mut self, key: impl Into<String>, fact: &Fact<T>) {
+        self.0.push(Figure::new(key, fact));
+    }
+
+    fn maybe<T: Display>(&mut self, key: &str, fact: Option<&Fact<T>>) {
+        self.0.extend(fact.map(|fact| Figure::new(key, fact)));
+    }
+
+    fn sheet(self, title: String, labels: Vec<(&str, String)>, sources: &BTreeMap<String, Source>) -> Sheet {
+        let used = |key: &String| self.0.iter().any(|figure| figure.source == *key);
+        let sources =
+            sources.iter().filter(|(key, _)| used(key)).map(|(key, source)| (key.clone(), source.clone()));
+        Sheet {
+            title,
+            labels: labels.into_iter().map(|(label, text)| (label.to_owned(), text)).collect(),
+            sources: sources.collect(),
+            figures: self.0,
+        }
+    }
+}
+
+/// All figures of a chip.
+pub fn chip(chip: &Chip) -> Sheet {
+    let mut figures = Figures::default();
+    let rank = &chip.rank;
+    for (dtype, fact) in &rank.matrix {
+        figures.add(format!("chip.matrix.{dtype}"), fact);
+    }
+    figures.maybe("chip.vector", rank.vector.as_ref());
+    figures.add("chip.cores", &rank.cores);
+    figures.add("chip.l2", &rank.l2);
+    figures.add("chip.hbm.capacity", &rank.memory);
+    figures.add("chip.hbm.bandwidth", &rank.bandwidth);
+    if let Some((bandwidth, latency)) = &chip.package_link {
+        figures.add("chip.package-link.bandwidth", bandwidth);
+        figures.add("chip.package-link.latency", latency);
+    }
+    figures.maybe("chip.scale-up.bandwidth", chip.scale_up.as_ref().map(|port| &port.bandwidth));
+    figures.maybe("chip.scale-out.bandwidth", chip.scale_out.as_ref().map(|port| &port.bandwidth));
+    figures.maybe("chip.interconnect", chip.interconnect_bidirectional.as_ref());
+    figures.maybe("chip.tdp", chip.tdp.as_ref());
+    figures.maybe("chip.idle", chip.idle.as_ref());
+    figures.maybe("chip.die-area", chip.die_area.as_ref());
+    figures.maybe("chip.price", chip.price.as_ref());
+    let link = |port: Option<&Port>| port.map_or_else(|| "unknown".to_owned(), |port| port.link.clone());
+    let mut labels = vec![
+        ("vendor", chip.vendor.clone()),
+        ("family", chip.family.clone()),
+        ("aliases", chip.aliases.join(", ")),
+        (
+            "ranks",
+            format!(
+                "{} (compute, memory and port figures are per rank; power, area and price per package)",
+                chip.ranks
+            ),
+        ),
+        (
+            "links",
+            format!("scale-up {}, scale-out {}", link(chip.scale_up.as_ref()), link(chip.scale_out.as_ref())),
+        ),
+        ("kernels", chip.kernels.join(", ")),
+    ];
+    labels.extend(chip.system.clone().map(|system| ("system", system)));
+    labels.push(("weakest grade of what times depend on", chip.grade().to_string()));
+    figures.sheet(format!("{}: {}", chip.id, chip.name), labels, &chip.sources)
+}
+
+/// All figures of a system.
+pub fn system(system: &System) -> Sheet {
+    let mut figures = Figures::default();
+    let mut labels = vec![
+        ("aliases", system.aliases.join(", ")),
+        ("chip", system.chip.clone()),
+        ("chips", format!("{} ({} ranks)", system.chips, system.ranks())),
+    ];
+    for domain in &system.domains {
+        let key = |figure: &str| format!("system.domain.{}.{figure}", domain.kind);
+        figures.add(key("bandwidth"), &domain.bandwidth);
+        figures.add(key("latency"), &domain.latency);
+        labels.push(("domain", described(domain)));
+    }
+    figures.maybe("system.host.cpu", system.host.cpu.as_ref());
+    figures.maybe("system.host.dram", system.host.dram.as_ref());
+    figures.maybe("system.host.link", system.host.link.as_ref());
+    figures.add("system.overhead-power", &system.overhead_power);
+    figures.maybe("system.price", system.price.as_ref());
+    figures.maybe("system.hourly", system.hourly.as_ref());
+    figures.sheet(format!("{}: {}", system.id, system.name), labels, &system.sources)
+}
+
+/// A domain's shape in words.
+fn described(domain: &Domain) -> String {
+    let size = domain.ranks.map_or_else(|| "any number of".to_owned(), |ranks| ranks.to_string());
+    let shape = match domain.topology {
+        Topology::FullMesh => "full mesh".to_owned(),
+        Topology::Switch { in_network_reduction: true } => "switch that reduces in the network".to_owned(),
+        Topology::Switch { in_network_reduction: false } => "switch".to_owned(),
+        Topology::Clos { oversubscription } => format!("Clos, oversubscription {oversubscription}"),
+        Topology::Ring => "ring".to_owned(),
+        Topology::Torus { dimensions } => format!("torus of {dimensions} dimensions"),
+    };
+    format!("{} of {size} ranks over {}, {shape}", domain.kind, domain.link)
+}
+
+/// All prices, intensities and power fractions.
+pub fn economics(economics: &Economics) -> Sheet {
+    let mut figures = Figures::default();
+    figures.add("price.electricity", &economics.prices.electricity);
+    figures.add("price.pue", &economics.prices.pue);
+    figures.add("price.carbon", &economics.prices.carbon);
+    figures.add("price.depreciation", &economics.prices.depreciation);
+    for (key, region) in &economics.regions {
+        figures.maybe(&format!("regions.{key}.electricity"), region.electricity.as_ref());
+        figures.maybe(&format!("regions.{key}.carbon"), region.carbon.as_ref());
+    }
+    for (key, fact) in &economics.pue {
+        figures.add(format!("pue.{key}"), fact);
+    }
+    for (key, fact) in &economics.depreciation {
+        figures.add(format!("depreciation.{key}"), fact);
+    }
+    for (key, hours) in &economics.chip_hours {
+        for (name, fact) in hours.entries() {
+            figures.maybe(&format!("chip_hours.{key}.{name}"), fact);
+        }
+    }
+    for (key, fact) in &economics.all_in_power {
+        figures.add(format!("all_in_power.{key}"), fact);
+    }
+    for (key, fact) in &economics.power_fraction {
+        figures.add(format!("power_fraction.{key}"), fact);
+    }
+    figures.sheet("economics".to_owned(), Vec::new(), &economics.sources)
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// Folder: `chips`, `systems` ...
+    pub kind: String,
+    /// Catalog key.
+    pub id: String,
+    /// Its name and leading figures.
+    pub summary: String,
+    /// Weakest grade of the figures that times depend on, for chips.
+    pub grade: Option<Grade>,
+}
+
+/// The entries of one kind.
+///
+/// # Errors
+/// An entry's file is malformed.
+pub fn list(catalog: &Catalog, kind: &str) -> Result<Vec<Listing>, CatalogError> {
+    let mut lines = Vec::new();
+    for id in catalog.ids(kind) {
+        let (summary, grade) = match kind {
+            "chips" => {
+                let chip = catalog.chip(&id)?;
+                (chip_line(&chip), Some(chip.grade()))
+            }
+            "systems" => {
+                let system = catalog.system(&id)?;
+                (format!("{}, {} x {}", system.name, system.chips, system.chip), None)
+            }
+            _ => (String::new(), None),
+        };
+        lines.push(Listing { kind: kind.to_owned(), id, summary, grade });
+    }
+    Ok(lines)
+}
+
+fn chip_line(chip: &Chip) -> String {
+    let rank = &chip.rank;
+    let peak =
+        rank.peak(units::Dtype::Bf16).map_or_else(|| "no 16-bit peak".to_owned(), |peak| peak.to_string());
+    let each = if chip.ranks > 1 { format!("{} ranks of ", chip.ranks) } else { String::new() };
+    format!("{}, {each}{peak}, {}, {}", chip.name, rank.memory.value, rank.bandwidth.value)
+}
+
+impl fmt::Display for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        for (label, text) in self.labels.iter().filter(|(_, text)| !text.is_empty()) {
+            writeln!(f, "  {label}: {text}")?;
+        }
+        let width = |length: fn(&Figure) -> usize| self.figures.iter().map(length).max().unwrap_or(0);
+        let key = width(|figure| figure.key.chars().count());
+        let value = width(|figure| figure.value.chars().count());
+        for figure in &self.figures {
+            let note = figure.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+            let (name, text, grade, source) = (&figure.key, &figure.value, figure.grade, &figure.source);
+            writeln!(f, "  {name:key$}  {text:value$}  {grade:8}  {source}{note}")?;
+        }
+        for (key, source) in &self.sources {
+            writeln!(f, "  [{key}] {}, {}, {}", source.title, source.date, source.address)?;
+        }
+        Ok(())
+    }
+}
