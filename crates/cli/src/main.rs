@@ -1,2 +1,36 @@
-//! The `supernode` command.
-fn main() {}
+//! The `supernode` command: flags in, library calls, text out.
+
+mod common;
+mod compare;
+mod estimate;
+mod validate;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// An AI chip cluster in software: serve, train, plan and compare on chips you do not have.
+#[derive(Parser)]
+#[command(name = "supernode", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The same model and job on several systems, each with its best plan.
+    Compare(compare::Args),
+    /// One deployment's steady state: latency, throughput, memory, power, cost.
+    Estimate(Box<estimate::Args>),
+    /// Hold predictions to measured rows.
+    Validate(validate::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Estimate(args) => estimate::run(&args),
+        Command::Validate(args) => validate::run(&args),
+    };
+    common::exit(result)
+}

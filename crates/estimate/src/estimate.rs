@@ -5,6 +5,7 @@ use crate::resolve::{EstimateError, Resolver, Roles};
 use crate::spec::{Mode, Point};
 use crate::steady::{self, Load, Steady};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
+use hardware::System;
 use std::sync::Arc;
 use units::{Bytes, Seconds, TokensPerSecond, Watts};
 
@@ -255,6 +256,12 @@ fn assemble(
         decoding: parts.decoding,
         pools,
     })
+}
+
+/// How the packages of a system are paid for: rented where a rate is known, else bought where a price is.
+pub fn ownership(system: &System) -> Option<Ownership> {
+    let rented = system.hourly.as_ref().map(|fact| Ownership::Rented(fact.value));
+    rented.or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)))
 }
 
 fn decode_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {

@@ -9,6 +9,6 @@ mod resolve;
 mod spec;
 pub mod steady;
 
-pub use estimate::{Estimate, Figure, Pool, estimate};
+pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, ownership};
 pub use resolve::{EstimateError, Resolver, Roles};
 pub use spec::{Formats, Mode, Point, Sizes, UnknownMode};

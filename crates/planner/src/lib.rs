@@ -1,1 +1,5 @@
 //! Search over deployments.
+//!
+//! - [`compare`]: each system's best simple plan for one job, side by side.
+
+pub mod compare;

@@ -1,0 +1,148 @@
+//! Errors as text and as JSON.
+
+use crate::table;
+use calibration::stats::ErrorStats;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+use validate::{Metric, Outcome, Summary};
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn stats_row(name: String, rows: String, stats: &ErrorStats) -> Vec<String> {
+    vec![
+        name,
+        rows,
+        percent(stats.median_ape),
+        percent(stats.mean_ape),
+        percent(stats.p90_ape),
+        format!("{:+.1} %", 100.0 * stats.bias),
+    ]
+}
+
+/// For people: coverage, errors by metric, band, order of pairs, and errors by group.
+pub fn validate_text(summary: &Summary) -> String {
+    let share = summary.predicted as f64 / summary.rows.max(1) as f64;
+    let mut text =
+        format!("{} of {} rows predicted ({})\n\n", summary.predicted, summary.rows, percent(share));
+    let rows = summary
+        .metrics
+        .iter()
+        .map(|(metric, stats)| stats_row(metric.name().to_owned(), stats.n.to_string(), stats));
+    text.push_str(&table(&["metric", "rows", "median", "mean", "p90", "bias"], rows));
+    if let Some(band) = &summary.band {
+        let _ = writeln!(
+            text,
+            "\n{} of figures lie inside the {} band",
+            percent(band.inside),
+            percent(band.level)
+        );
+    }
+    if let Some(order) = &summary.pair_order {
+        let _ = writeln!(
+            text,
+            "{} pairs of layouts: {} ordered right by TPOT, {} by throughput",
+            order.n,
+            percent(order.tpot),
+            percent(order.throughput)
+        );
+    }
+    let mut columns: Vec<&str> = summary.groups.iter().map(|group| group.by).collect();
+    columns.dedup();
+    for column in columns {
+        text.push_str(&group_text(summary, column));
+    }
+    for (reason, rows) in &summary.failures {
+        let _ = writeln!(text, "\nnot predicted ({rows}): {reason}");
+    }
+    text
+}
+
+fn group_text(summary: &Summary, column: &str) -> String {
+    let metrics: Vec<Metric> = summary.metrics.keys().copied().collect();
+    let mut header = vec![column, "rows", "predicted"];
+    let names: Vec<String> =
+        metrics.iter().map(|metric| format!("{} median (bias)", metric.name())).collect();
+    header.extend(names.iter().map(String::as_str));
+    let rows = summary.groups.iter().filter(|group| group.by == column).map(|group| {
+        let mut row = vec![group.value.clone(), group.rows.to_string(), group.predicted.to_string()];
+        row.extend(metrics.iter().map(|metric| {
+            group.metrics.get(metric).map_or_else(
+                || "-".to_owned(),
+                |stats| format!("{} ({:+.1} %)", percent(stats.median_ape), 100.0 * stats.bias),
+            )
+        }));
+        row
+    });
+    format!("\n{}", table(&header, rows))
+}
+
+/// The `count` rows that are furthest off, with what was predicted and measured.
+pub fn worst_text(outcomes: &[Outcome], count: usize) -> String {
+    let mut off: Vec<(f64, &Outcome)> =
+        outcomes.iter().filter_map(|outcome| Some((distance(outcome)?, outcome))).collect();
+    off.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.row.id.cmp(&b.1.row.id)));
+    let rows = off.into_iter().take(count).map(|(_, outcome)| {
+        let figures = outcome.prediction.as_ref().map(|prediction| prediction.figures).unwrap_or_default();
+        let measured = &outcome.row.measured;
+        let both = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => format!("{a:.4} / {b:.4}"),
+            _ => "-".to_owned(),
+        };
+        vec![
+            outcome.row.id.clone(),
+            both(figures.tpot.map(|t| t.ms()), measured.tpot.map(|t| t.ms())),
+            both(figures.ttft.map(|t| t.ms()), measured.ttft.map(|t| t.ms())),
+            both(figures.throughput.map(|r| r.get()), outcome.row.throughput().map(|r| r.get())),
+        ]
+    });
+    table(&["worst rows (predicted / measured)", "TPOT ms", "TTFT ms", "tokens/s/chip"], rows)
+}
+
+/// |ln(predicted / measured)| of TPOT, else of throughput, else of TTFT.
+fn distance(outcome: &Outcome) -> Option<f64> {
+    let figures = outcome.prediction.as_ref().ok()?.figures;
+    let measured = &outcome.row.measured;
+    let ratio = |a: Option<f64>, b: Option<f64>| Some((a? / b?).ln().abs());
+    ratio(figures.tpot.map(|t| t.get()), measured.tpot.map(|t| t.get()))
+        .or_else(|| ratio(figures.throughput.map(|r| r.get()), outcome.row.throughput().map(|r| r.get())))
+        .or_else(|| ratio(figures.ttft.map(|t| t.get()), measured.ttft.map(|t| t.get())))
+}
+
+fn stats_json(stats: &ErrorStats) -> Value {
+    json!({
+        "n": stats.n, "median_ape": stats.median_ape, "mean_ape": stats.mean_ape, "p90_ape": stats.p90_ape,
+        "bias": stats.bias,
+    })
+}
+
+/// For programs; errors are fractions.
+pub fn validate_json(summary: &Summary) -> Value {
+    let metrics = |metrics: &std::collections::BTreeMap<Metric, ErrorStats>| -> Map<String, Value> {
+        metrics.iter().map(|(metric, stats)| (metric.name().to_owned(), stats_json(stats))).collect()
+    };
+    let groups: Vec<Value> = summary
+        .groups
+        .iter()
+        .map(|group| {
+            json!({
+                "by": group.by, "value": group.value, "rows": group.rows, "predicted": group.predicted,
+                "metrics": metrics(&group.metrics),
+            })
+        })
+        .collect();
+    json!({
+        "schema": "supernode.validate/1",
+        "rows": summary.rows,
+        "predicted": summary.predicted,
+        "coverage": summary.predicted as f64 / summary.rows.max(1) as f64,
+        "metrics": metrics(&summary.metrics),
+        "band": summary.band.map(|band| json!({ "level": band.level, "inside": band.inside, "n": band.n })),
+        "pair_order": summary.pair_order.map(|order| json!({
+            "n": order.n, "tpot": order.tpot, "throughput": order.throughput,
+        })),
+        "groups": groups,
+        "failures": summary.failures,
+    })
+}
