@@ -11,6 +11,9 @@ pub struct Args {
     /// Table of measurements, .csv or .csv.gz; its header tells the kind.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
+    /// How closed loops are predicted: steady (by Little's law) or simulate (request by request).
+    #[arg(long, default_value = "simulate")]
+    fidelity: Fidelity,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -28,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let table = Table::open(&args.data)?;
     let rows = read_serving(&table)?;
     let resolver = Resolver::new(args.catalog.load()?);
-    let outcomes = predict(&resolver, &rows, &args.site.site()?, Fidelity::Steady);
+    let outcomes = predict(&resolver, &rows, &args.site.site()?, args.fidelity);
     let summary = summarise(&outcomes);
     if args.json {
         return print_json(&report::validate_json(&summary));

@@ -254,8 +254,8 @@ impl Resolver {
     fn price(&self, deployment: Deployment) -> Result<StepModel, EstimateError> {
         let (chip, system, engine) = (&deployment.chip, &deployment.system, &deployment.engine);
         if engine.stacks.iter().any(|stack| stack == "ideal") {
-            let operators = Box::new(cost::step::IdealOperators::new(&chip.rank));
-            let collectives = Box::new(cost::step::IdealCollectives::new(system, chip));
+            let operators = Arc::new(cost::step::IdealOperators::new(&chip.rank));
+            let collectives = Arc::new(cost::step::IdealCollectives::new(system, chip));
             return Ok(StepModel::new(deployment, operators, collectives)?);
         }
         let key = (chip.id.clone(), engine.stacks.clone());
@@ -266,7 +266,7 @@ impl Resolver {
         })?;
         let operators = cost::step::KernelOperators::new(kernels);
         let collectives = cost::step::IdealCollectives::new(system, chip);
-        Ok(StepModel::new(deployment, Box::new(operators), Box::new(collectives))?)
+        Ok(StepModel::new(deployment, Arc::new(operators), Arc::new(collectives))?)
     }
 
     /// Instances that the chips of `point` make, for a kind that takes `layout`.

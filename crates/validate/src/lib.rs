@@ -1,9 +1,10 @@
 //! Predictions held to measurements: read a table, predict each row, say how far off.
 
 mod serving;
+mod simulate;
 mod summary;
 mod table;
 
-pub use serving::{Fidelity, Measured, Outcome, Prediction, ServingRow, predict, read_serving};
+pub use serving::{Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving};
 pub use summary::{Band, Group, Metric, PairOrder, Summary, summarise};
 pub use table::{Table, TableError};

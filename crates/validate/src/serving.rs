@@ -1,5 +1,6 @@
 //! Serving rows: what was run, what was measured, what is predicted.
 
+use crate::simulate;
 use crate::table::{Row, Table, TableError};
 use estimate::economics::Site;
 use estimate::{EstimateError, Formats, Mode, Point, Resolver, Sizes};
@@ -41,6 +42,26 @@ pub enum Fidelity {
     Steady,
     /// Request by request.
     Simulate,
+}
+
+/// A text that is no fidelity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a fidelity; use steady or simulate")]
+pub struct UnknownFidelity(
+    /// What was given.
+    pub String,
+);
+
+impl std::str::FromStr for Fidelity {
+    type Err = UnknownFidelity;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFidelity> {
+        match text {
+            "steady" => Ok(Self::Steady),
+            "simulate" => Ok(Self::Simulate),
+            other => Err(UnknownFidelity(other.to_owned())),
+        }
+    }
 }
 
 /// A row with its prediction.
@@ -187,12 +208,16 @@ fn predict_row(
     resolver: &Resolver,
     row: &ServingRow,
     site: &Site,
-    _fidelity: Fidelity,
+    fidelity: Fidelity,
 ) -> Result<Prediction, EstimateError> {
     let point = complete(row);
     let estimate = estimate::estimate(resolver, &point, site)?;
-    let ttft = estimate.ttft.map(|figure| figure.value);
-    let tpot = estimate.tpot.map(|figure| figure.value);
+    let mut ttft = estimate.ttft.map(|figure| figure.value);
+    let mut tpot = estimate.tpot.map(|figure| figure.value);
+    if fidelity == Fidelity::Simulate && matches!(point.mode, Mode::Agg | Mode::Disagg) {
+        let simulated = simulate::closed_loop(&estimate.pools, &point, &row.statistic)?;
+        (ttft, tpot) = (Some(simulated.ttft), Some(simulated.tpot));
+    }
     let throughput = match (point.mode, row.measured.throughput, ttft, tpot) {
         (Mode::Agg | Mode::Disagg, None, Some(ttft), Some(tpot)) => implied(&row.point, ttft, tpot),
         _ => Some(estimate.throughput_per_chip().value),

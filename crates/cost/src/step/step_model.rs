@@ -10,6 +10,8 @@ use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::{AttentionDecode, AttentionPrefill, Bound, Gemm, GroupedMoe, Precision};
 use crate::routing;
+use hardware::Engine;
+use std::sync::Arc;
 use units::{Bytes, Dtype, Joules, Seconds, Watts};
 
 /// Why a deployment cannot be priced.
@@ -52,12 +54,18 @@ pub struct StepModel {
     plan: RankPlan,
     memory: MemoryFit,
     energy: Option<EnergyModel>,
-    operators: Box<dyn Operators>,
-    collectives: Box<dyn Collectives>,
+    operators: Arc<dyn Operators>,
+    collectives: Arc<dyn Collectives>,
     queries: f64,
     skew: f64,
     /// Micro-batches a step is cut into.
     split: f64,
+    tables: Arc<Tables>,
+}
+
+/// Prices by one token count each.
+#[derive(Debug, Default)]
+struct Tables {
     linear: Table,
     absorb: Table,
     expand: Table,
@@ -102,8 +110,8 @@ impl StepModel {
     /// Checks the layout and the memory, and prepares the tables.
     pub fn new(
         deployment: Deployment,
-        operators: Box<dyn Operators>,
-        collectives: Box<dyn Collectives>,
+        operators: Arc<dyn Operators>,
+        collectives: Arc<dyn Collectives>,
     ) -> Result<Self, StepError> {
         deployment.layout.check(&deployment.model)?;
         let formats = &deployment.model.quantization;
@@ -125,14 +133,28 @@ impl StepModel {
             operators,
             collectives,
             deployment,
-            linear: Table::default(),
-            absorb: Table::default(),
-            expand: Table::default(),
-            experts: Table::default(),
-            exchange: Table::default(),
-            head: Table::default(),
-            draft_linear: Table::default(),
-            draft_experts: Table::default(),
+            tables: Arc::default(),
+        })
+    }
+
+    /// The same deployment under another engine with the same kernels, sharing every price that does not depend on it.
+    ///
+    /// # Errors
+    /// The other engine leaves too little memory.
+    pub fn with_engine(&self, engine: Arc<Engine>) -> Result<Self, StepError> {
+        let deployment = Deployment { engine, ..self.deployment.clone() };
+        let skew = deployment.expert_skew.unwrap_or(deployment.engine.device.expert_skew.value);
+        Ok(Self {
+            memory: MemoryFit::new(&deployment, &self.plan)?,
+            plan: self.plan.clone(),
+            energy: self.energy,
+            operators: Arc::clone(&self.operators),
+            collectives: Arc::clone(&self.collectives),
+            queries: self.queries,
+            skew,
+            split: self.split,
+            tables: if skew == self.skew { Arc::clone(&self.tables) } else { Arc::default() },
+            deployment,
         })
     }
 
@@ -155,15 +177,15 @@ impl StepModel {
     pub fn cost(&self, shape: &StepShape) -> StepCost {
         let load = self.load(shape);
         let mut device = Tally::default();
-        device.add_scaled(&self.linear.tally(load.tokens / self.split, |m| self.linear_at(m)), self.split);
-        device.add_scaled(&self.absorb.tally(load.decode_tokens, |m| self.absorb_at(m)), 1.0);
+        device.add_scaled(&self.tables.linear.tally(load.tokens / self.split, |m| self.linear_at(m)), self.split);
+        device.add_scaled(&self.tables.absorb.tally(load.decode_tokens, |m| self.absorb_at(m)), 1.0);
         if load.prefill_tokens > 0.0 {
             let expanded = load.prefill_tokens + load.prefill_past;
-            device.add_scaled(&self.expand.tally(expanded, |m| self.expand_at(m)), 1.0);
+            device.add_scaled(&self.tables.expand.tally(expanded, |m| self.expand_at(m)), 1.0);
         }
-        device.add_scaled(&self.head.tally(self.sampled(&load), |m| self.head_at(m)), 1.0);
+        device.add_scaled(&self.tables.head.tally(self.sampled(&load), |m| self.head_at(m)), 1.0);
         device.add_scaled(
-            &self.experts.tally(load.total_tokens / self.split, |m| self.experts_at(m)),
+            &self.tables.experts.tally(load.total_tokens / self.split, |m| self.experts_at(m)),
             self.split,
         );
         let part = load.part(self.split);
@@ -174,7 +196,7 @@ impl StepModel {
         device.stretch(self.slowdown(&load));
         let mut exchange = Tally::default();
         exchange.add_scaled(
-            &self.exchange.tally(load.total_tokens / self.split, |m| self.exchange_at(m)),
+            &self.tables.exchange.tally(load.total_tokens / self.split, |m| self.exchange_at(m)),
             self.split,
         );
         let hidden = self.hidden(&load, device.total(), exchange.total());
@@ -492,14 +514,14 @@ impl StepModel {
             tally
         };
         let once = Load { decode_tokens: load.decode_seqs, prefill_tokens: 0.0, prefill_seqs: 0.0, ..*load };
-        tally.add_scaled(&self.draft_linear.tally(load.decode_seqs, linear), rounds);
-        tally.add_scaled(&self.draft_experts.tally(load.total_decode_seqs, experts), rounds);
-        tally.add_scaled(&self.head.tally(load.decode_seqs, |rows| self.head_at(rows)), rounds);
+        tally.add_scaled(&self.tables.draft_linear.tally(load.decode_seqs, linear), rounds);
+        tally.add_scaled(&self.tables.draft_experts.tally(load.total_decode_seqs, experts), rounds);
+        tally.add_scaled(&self.tables.head.tally(load.decode_seqs, |rows| self.head_at(rows)), rounds);
         self.mix(&layer.mix, layer.count * rounds, &once, tally);
         if load.prefill_tokens > 0.0 {
             let prompts = Load { decode_seqs: 0.0, decode_tokens: 0.0, ..*load };
-            tally.add_scaled(&self.draft_linear.tally(load.prefill_tokens, linear), 1.0);
-            tally.add_scaled(&self.draft_experts.tally(load.total_tokens, experts), 1.0);
+            tally.add_scaled(&self.tables.draft_linear.tally(load.prefill_tokens, linear), 1.0);
+            tally.add_scaled(&self.tables.draft_experts.tally(load.total_tokens, experts), 1.0);
             self.mix(&layer.mix, layer.count, &prompts, tally);
         }
     }
