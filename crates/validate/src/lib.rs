@@ -5,6 +5,8 @@ mod simulate;
 mod summary;
 mod table;
 
-pub use serving::{Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving};
+pub use serving::{
+    Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving,
+};
 pub use summary::{Band, Group, Metric, PairOrder, Summary, summarise};
 pub use table::{Table, TableError};

@@ -46,7 +46,11 @@ fn failed(error: impl std::fmt::Display) -> EstimateError {
 }
 
 /// Runs the closed loop of `point` on its pools.
-pub(crate) fn closed_loop(pools: &[Pool], point: &Point, statistic: &str) -> Result<Simulated, EstimateError> {
+pub(crate) fn closed_loop(
+    pools: &[Pool],
+    point: &Point,
+    statistic: &str,
+) -> Result<Simulated, EstimateError> {
     let users = point.concurrency.unwrap_or(1);
     let (isl, osl) = (point.isl.unwrap_or(1), point.osl.unwrap_or(1));
     let spread = point.length_spread.unwrap_or(1.0);
@@ -55,7 +59,10 @@ pub(crate) fn closed_loop(pools: &[Pool], point: &Point, statistic: &str) -> Res
     let (result, once) = match (of(Roles::Both), of(Roles::Prefill), of(Roles::Decode)) {
         (Some(pool), ..) => {
             let alone = client(users.div_ceil(pool.instances));
-            (sim::closed_loop(&*pool.model, &limits(&pool.model, point), &alone).map_err(failed)?, once(pool, isl))
+            (
+                sim::closed_loop(&*pool.model, &limits(&pool.model, point), &alone).map_err(failed)?,
+                once(pool, isl),
+            )
         }
         (None, Some(prefill), Some(decode)) => {
             let setting = |pool: &Pool| PoolSetting {
@@ -65,7 +72,8 @@ pub(crate) fn closed_loop(pools: &[Pool], point: &Point, statistic: &str) -> Res
                 port: port(&pool.model),
             };
             let first = FirstToken::Prefill;
-            let result = sim::closed_loop_disaggregated(&setting(prefill), &setting(decode), first, &client(users));
+            let result =
+                sim::closed_loop_disaggregated(&setting(prefill), &setting(decode), first, &client(users));
             (result.map_err(failed)?, once(prefill, isl))
         }
         _ => return Err(failed("an estimate without instances")),

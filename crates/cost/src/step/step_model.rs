@@ -177,7 +177,10 @@ impl StepModel {
     pub fn cost(&self, shape: &StepShape) -> StepCost {
         let load = self.load(shape);
         let mut device = Tally::default();
-        device.add_scaled(&self.tables.linear.tally(load.tokens / self.split, |m| self.linear_at(m)), self.split);
+        device.add_scaled(
+            &self.tables.linear.tally(load.tokens / self.split, |m| self.linear_at(m)),
+            self.split,
+        );
         device.add_scaled(&self.tables.absorb.tally(load.decode_tokens, |m| self.absorb_at(m)), 1.0);
         if load.prefill_tokens > 0.0 {
             let expanded = load.prefill_tokens + load.prefill_past;
