@@ -1,6 +1,6 @@
 //! Checking a whole catalog: every file on its own, and what the files say of each other.
 
-use super::index::{Document, normal};
+use super::index::Document;
 use super::{Catalog, CatalogError, raw, scan};
 use crate::chip::Chip;
 use crate::system::System;
@@ -74,8 +74,18 @@ impl Catalog {
     }
 
     fn check_chip(&self, file: &str, chip: &Chip, problems: &mut Problems) {
+        let profiles = self.ids("kernels");
         for kernel in &chip.kernels {
-            self.must_exist(file, "kernels", kernel, problems);
+            // A chip's profile is a file per operator family: `h100.gemm`, `h100.moe` ...
+            let of_chip = |id: &String| {
+                id == kernel || id.strip_prefix(kernel.as_str()).is_some_and(|id| id.starts_with('.'))
+            };
+            if !profiles.is_empty() && !profiles.iter().any(of_chip) {
+                problems.say(
+                    file,
+                    format!("`kernels`: there is no profile of `{kernel}`; name chips that have one"),
+                );
+            }
         }
         for port in chip.scale_up.iter().chain(&chip.scale_out) {
             self.must_exist(file, "links", &port.link, problems);
@@ -155,9 +165,6 @@ fn check_aliases(document: Document<'_>, scanned: &[&str], problems: &mut Proble
         .unwrap_or_default();
     if stated != scanned || scan::aliases(document.text) != scanned {
         problems.say(document.path, "write `aliases = [\"...\"]` before any table, with plain double quotes");
-    }
-    for alias in stated.iter().filter(|alias| normal(alias) == normal(document.id)) {
-        problems.say(document.path, format!("`{alias}` is its own key; remove the alias"));
     }
 }
 
