@@ -46,6 +46,9 @@ struct Variant {
     architecture: String,
     #[serde(default)]
     max_context: Option<u32>,
+    /// Parts that this checkpoint has beside the architecture, such as a vision tower.
+    #[serde(default)]
+    beside: Vec<String>,
     #[serde(default)]
     formats: Formats,
 }
@@ -212,7 +215,7 @@ impl Architecture {
             learned_positions: self.learned_positions,
             lookup_parameters: self.lookup_parameters,
             residual_streams: self.residual_streams,
-            ignored: self.ignored,
+            ignored: self.ignored.into_iter().chain(variant.beside.iter().cloned()).collect(),
         }
     }
 }

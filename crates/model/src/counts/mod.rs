@@ -19,8 +19,8 @@ use units::{Bytes, Dtype};
 pub struct Parameters {
     /// All parameters.
     pub total: ByPart<u64>,
-    /// Parameters that one token meets: of the routed experts only those chosen, of the embedding the whole table, as
-    /// published figures count it.
+    /// Parameters that one token meets: of the routed experts only those chosen; of the embedding the whole table, as
+    /// published figures count it, but nothing of further tables that are looked up.
     pub active: ByPart<u64>,
 }
 
@@ -92,8 +92,9 @@ impl Model {
         for group in &self.layers {
             parts.add(&self.layer_weights(group), group.count);
         }
-        parts[Part::Embedding].table =
-            table + hidden * u128::from(self.learned_positions) + u128::from(self.lookup_parameters);
+        parts[Part::Embedding].table = table + hidden * u128::from(self.learned_positions);
+        // Of tables beside the embedding a token reads a few rows: published active counts leave them out.
+        parts[Part::Embedding].expert = u128::from(self.lookup_parameters);
         if self.tied_embeddings {
             parts[Part::OutputHead].reused = table;
         } else {

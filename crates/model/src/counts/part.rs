@@ -110,7 +110,7 @@ pub(crate) struct Weights {
     pub vector: u128,
     /// In tables that are looked up.
     pub table: u128,
-    /// In the matrices of experts.
+    /// In the matrices of experts, and in further tables: all of them, whether a token meets them or not.
     pub expert: u128,
     /// In the matrices of the experts that one token is sent to.
     pub chosen: u128,

@@ -30,7 +30,7 @@ impl Frame {
         }
         Ok(Self {
             hidden: keys.count("hidden_size|n_embd|d_model")?,
-            vocab: keys.count("vocab_size")?,
+            vocab: keys.count("vocab_size|padded_vocab_size")?,
             layers,
             max_context: keys.count("max_position_embeddings|n_positions|max_sequence_length|seq_length")?,
         })

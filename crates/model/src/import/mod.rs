@@ -61,8 +61,7 @@ fn model(root: &Map<String, Value>, origin: &str, siblings: &Siblings) -> Result
     let outer = Keys::new(origin, "", root);
     let outer_type = outer.text("model_type")?;
     let (prefix, mut config) = nested_decoder(root).unwrap_or_else(|| ("", root.clone()));
-    let own_type = Keys::new(origin, prefix, &config).text("model_type")?.map(str::to_owned);
-    let family = family::find(origin, own_type.as_deref(), outer_type)?;
+    let family = family::find(origin, own_type(origin, prefix, &config)?.as_deref(), outer_type)?;
     for (key, value) in family.defaults() {
         config.entry(*key).or_insert_with(|| Value::from(*value));
     }
@@ -75,6 +74,16 @@ fn model(root: &Map<String, Value>, origin: &str, siblings: &Siblings) -> Result
     let model = decoder.into_model(origin, family.name, quantization);
     check_size(&model, origin)?;
     Ok(model)
+}
+
+/// `model_type`, or what an entry of `architectures` says instead.
+fn own_type(origin: &str, prefix: &str, config: &Map<String, Value>) -> Result<Option<String>, ImportError> {
+    let keys = Keys::new(origin, prefix, config);
+    if let Some(name) = keys.text("model_type")? {
+        return Ok(Some(name.to_owned()));
+    }
+    let names = keys.list("architectures")?.unwrap_or_default();
+    Ok(names.iter().filter_map(Value::as_str).find_map(family::type_of).map(str::to_owned))
 }
 
 /// Refuses models so large that a key must be wrong.

@@ -96,7 +96,10 @@ pub(crate) fn layer_types<'a>(keys: &Keys<'a>, frame: Frame, known: &[&str]) -> 
 pub(crate) fn mla(keys: &Keys) -> Read<Mla> {
     let heads = keys.count("num_attention_heads")?;
     keys.ignore("num_key_value_heads|head_dim");
-    let (nope, rope) = (keys.count("qk_nope_head_dim")?, keys.count("qk_rope_head_dim")?);
+    let (nope, rope) = (
+        keys.count("qk_nope_head_dim|attention_qk_dim")?,
+        keys.count("qk_rope_head_dim|attention_qk_rope_dim")?,
+    );
     if let Some(sum) = keys.opt_count("qk_head_dim")? {
         if sum != nope + rope {
             let reason = format!(
@@ -111,7 +114,7 @@ pub(crate) fn mla(keys: &Keys) -> Read<Mla> {
         kv_lora_rank: keys.count("kv_lora_rank|attention_kv_lora_dim")?,
         qk_nope_head_dim: nope,
         qk_rope_head_dim: rope,
-        v_head_dim: keys.count("v_head_dim")?,
+        v_head_dim: keys.count("v_head_dim|attention_v_dim")?,
         output_gate: false,
         indexer: None,
     })
@@ -119,7 +122,8 @@ pub(crate) fn mla(keys: &Keys) -> Read<Mla> {
 
 /// Routed experts by the names of the DeepSeek, Qwen and Mixtral lines.
 pub(crate) fn experts(keys: &Keys) -> Read<Moe> {
-    let experts = keys.count("n_routed_experts|num_experts|num_local_experts|moe_num_experts")?;
+    let experts =
+        keys.count("n_routed_experts|num_experts|num_local_experts|moe_num_experts|num_routed_experts")?;
     let topk = keys.count(
         "num_experts_per_tok|experts_per_token|num_experts_per_token|moe_topk|top_k_experts|moe_top_k",
     )?;
@@ -165,7 +169,7 @@ pub(crate) fn windowed(attention: &MultiHead, window: Option<u32>) -> Attention 
 
 /// Which of `count` layers are sparse, by `first_k_dense_replace` and `moe_layer_freq` (a number or one per layer).
 pub(crate) fn sparse_layers(keys: &Keys, frame: Frame) -> Read<Vec<bool>> {
-    let first = keys.whole("first_k_dense_replace|moe_layer_start_index")?;
+    let first = keys.whole("first_k_dense_replace|num_dense_layers")?;
     match keys.value("moe_layer_freq")? {
         Some(Value::Array(_)) => {
             let items = keys.per_layer("moe_layer_freq", frame.layers)?.unwrap_or_default();

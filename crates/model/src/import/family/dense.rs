@@ -28,6 +28,8 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family { name: "smollm3", read: smollm3 },
     Family { name: "ernie4_5", read: ernie },
     Family { name: "PanguEmbedded", read: pangu },
+    Family { name: "internlm2", read: internlm },
+    Family { name: "chatglm", read: chatglm },
 ];
 
 /// What the members of this line differ in.
@@ -126,6 +128,33 @@ fn ernie(keys: &Keys, frame: Frame) -> Read<Decoder> {
 fn pangu(keys: &Keys, frame: Frame) -> Read<Decoder> {
     let bias = keys.flag("bias", true)?;
     decoder(keys, frame, Traits { qkv_bias: bias, out_bias: bias, ..PLAIN })
+}
+
+fn internlm(keys: &Keys, frame: Frame) -> Read<Decoder> {
+    let bias = keys.flag("bias", false)?;
+    decoder(keys, frame, Traits { qkv_bias: bias, out_bias: bias, ..PLAIN })
+}
+
+/// The first form of GLM-4: one fused projection, key/value heads as groups.
+fn chatglm(keys: &Keys, frame: Frame) -> Read<Decoder> {
+    keys.expect_flag(
+        "add_bias_linear",
+        false,
+        "biases of networks are not described in this family; give false",
+    )?;
+    keys.expect_flag(
+        "multi_query_attention",
+        true,
+        "only grouped heads are described in this family; give true",
+    )?;
+    keys.expect_flag("rmsnorm", true, "only RMS normalisation is described in this family; give true")?;
+    keys.expect_flag("post_layer_norm", true, "a final norm is described in this family; give true")?;
+    keys.ignore(
+        "apply_query_key_layer_scaling|apply_residual_connection_post_layernorm|attention_softmax_in_fp32",
+    );
+    keys.ignore("bias_dropout_fusion|fp32_residual_connection|original_rope|interleaved_qkv|pre_seq_len|prefix_projection");
+    let qkv_bias = keys.flag("add_qkv_bias", true)?;
+    decoder(keys, frame, Traits { qkv_bias, ..PLAIN })
 }
 
 fn decoder(keys: &Keys, frame: Frame, traits: Traits) -> Read<Decoder> {

@@ -1,5 +1,6 @@
 //! The architectures that are understood: one table from `model_type` to the reader of its keys.
 
+mod bailing;
 mod common;
 mod deepseek;
 mod deepseek_v4;
@@ -8,6 +9,7 @@ mod gemma;
 mod gpt;
 mod kimi;
 mod llama4;
+mod longcat;
 mod moe;
 mod nemotron;
 mod qwen;
@@ -45,8 +47,23 @@ const FAMILIES: &[&[Family]] = &[
     deepseek::FAMILIES,
     deepseek_v4::FAMILIES,
     kimi::FAMILIES,
+    longcat::FAMILIES,
+    bailing::FAMILIES,
     nemotron::FAMILIES,
 ];
+
+/// Architectures whose published files leave out `model_type`.
+const BY_ARCHITECTURE: &[(&str, &str)] = &[
+    ("DeepseekV2ForCausalLM", "deepseek_v2"),
+    ("LongcatCausalLM", "longcat_flash"),
+    ("LongcatFlashForCausalLM", "longcat_flash"),
+    ("LongcatFlashNgramForCausalLM", "longcat_flash"),
+];
+
+/// The `model_type` that stands for an entry of `architectures`.
+pub(crate) fn type_of(architecture: &str) -> Option<&'static str> {
+    BY_ARCHITECTURE.iter().find(|(name, _)| *name == architecture).map(|(_, model_type)| *model_type)
+}
 
 /// The family of a decoder by its own `model_type`, or else by that of the model around it.
 ///

@@ -120,7 +120,7 @@ fn resolve(decoder: &Decoder, scheme: &Scheme, base: Dtype) -> Quantization {
         weights: weights.weights,
         activations: quantised.activations,
         experts: experts.weights,
-        kv: scheme.kv.unwrap_or(if base == Dtype::Fp32 { base } else { Dtype::Bf16.min(base) }),
+        kv: scheme.kv.unwrap_or(base),
         attention: attention.weights,
         embedding: head.map_or(base, |format| format.weights),
         expert_activations: experts.activations,
