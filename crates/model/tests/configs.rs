@@ -32,8 +32,10 @@ fn id_of(file: &Path) -> String {
 #[test]
 fn every_reference_configuration_imports_as_its_built_in_model() {
     let Some(directory) = reference("models") else { return };
-    let configs: Vec<PathBuf> =
-        files(&directory, ".json").into_iter().filter(|file| !file.to_string_lossy().contains("hf_quant")).collect();
+    let configs: Vec<PathBuf> = files(&directory, ".json")
+        .into_iter()
+        .filter(|file| !file.to_string_lossy().contains("hf_quant"))
+        .collect();
     assert!(configs.len() >= 80, "{} configurations", configs.len());
     for file in configs {
         let imported = from_path(&file).unwrap_or_else(|error| panic!("{error}"));
@@ -85,20 +87,69 @@ fn every_measured_model_is_built_in() {
 #[test]
 fn the_names_of_the_reference_resolve() {
     let names = [
-        "Llama-3.1-8B", "Llama-3.1-70B", "Llama-3.1-405B", "Qwen3-8B", "Qwen3-14B", "Qwen3-32B", "Qwen3-30B-A3B",
-        "Qwen3-235B-A22B", "Qwen3-235B-A22B-FP8", "Qwen3-Next-80B-A3B-Instruct", "Qwen3.5-27B", "Qwen3.5-122B-A10B",
-        "Qwen3.5-397B-A17B", "DeepSeek-R1", "DeepSeek-R1-0528", "DeepSeek-V3", "DeepSeek-V3-0324", "DeepSeek-V3.1",
-        "DeepSeek-V3.2", "DeepSeek-V3.2-Exp", "DeepSeek-V4-Flash", "DeepSeek-V4-Pro", "Kimi-K2-Instruct",
-        "Kimi-K2-Thinking", "Kimi-K2.5", "Kimi-K2.6", "GLM-4.5-Air", "GLM-5", "GLM-5.1", "GLM-5.2", "zhipuai/GLM-5.2",
-        "MiniMax-M2.5", "MiniMax-M2.7", "MiniMax-M3", "gpt-oss-20b", "gpt-oss-120b", "Gemma-4-26B-A4B",
-        "Mixtral-8x7B-v0.1", "Mixtral-8x22B-v0.1", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "Nemotron-H-56B-Base-8K",
-        "pangu-pro-moe-model", "LongCat-Flash-Chat", "LongCat-Flash-Lite", "Ling-2.5-1T", "Hy3",
-        "Llama-4-Scout-17B-16E-Instruct", "Llama-4-Maverick-17B-128E-Instruct", "nvidia/GLM-5-NVFP4",
-        "gpt-3-175b", "Llama-2-7b-hf", "Meta-Llama-3-8B", "Qwen2.5-72B-Instruct", "DeepSeek-V2", "DeepSeek-V2-Lite",
+        "Llama-3.1-8B",
+        "Llama-3.1-70B",
+        "Llama-3.1-405B",
+        "Qwen3-8B",
+        "Qwen3-14B",
+        "Qwen3-32B",
+        "Qwen3-30B-A3B",
+        "Qwen3-235B-A22B",
+        "Qwen3-235B-A22B-FP8",
+        "Qwen3-Next-80B-A3B-Instruct",
+        "Qwen3.5-27B",
+        "Qwen3.5-122B-A10B",
+        "Qwen3.5-397B-A17B",
+        "DeepSeek-R1",
+        "DeepSeek-R1-0528",
+        "DeepSeek-V3",
+        "DeepSeek-V3-0324",
+        "DeepSeek-V3.1",
+        "DeepSeek-V3.2",
+        "DeepSeek-V3.2-Exp",
+        "DeepSeek-V4-Flash",
+        "DeepSeek-V4-Pro",
+        "Kimi-K2-Instruct",
+        "Kimi-K2-Thinking",
+        "Kimi-K2.5",
+        "Kimi-K2.6",
+        "GLM-4.5-Air",
+        "GLM-5",
+        "GLM-5.1",
+        "GLM-5.2",
+        "zhipuai/GLM-5.2",
+        "MiniMax-M2.5",
+        "MiniMax-M2.7",
+        "MiniMax-M3",
+        "gpt-oss-20b",
+        "gpt-oss-120b",
+        "Gemma-4-26B-A4B",
+        "Mixtral-8x7B-v0.1",
+        "Mixtral-8x22B-v0.1",
+        "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+        "Nemotron-H-56B-Base-8K",
+        "pangu-pro-moe-model",
+        "LongCat-Flash-Chat",
+        "LongCat-Flash-Lite",
+        "Ling-2.5-1T",
+        "Hy3",
+        "Llama-4-Scout-17B-16E-Instruct",
+        "Llama-4-Maverick-17B-128E-Instruct",
+        "nvidia/GLM-5-NVFP4",
+        "gpt-3-175b",
+        "Llama-2-7b-hf",
+        "Meta-Llama-3-8B",
+        "Qwen2.5-72B-Instruct",
+        "DeepSeek-V2",
+        "DeepSeek-V2-Lite",
         "Mistral-7B-v0.1",
     ];
     for name in names {
         assert!(builtin(name).is_ok(), "{:?}", builtin(name).map(|model| model.id));
     }
-    assert_eq!(builtin_ids().iter().collect::<BTreeSet<_>>().len(), builtin_ids().len(), "an id is listed twice");
+    assert_eq!(
+        builtin_ids().iter().collect::<BTreeSet<_>>().len(),
+        builtin_ids().len(),
+        "an id is listed twice"
+    );
 }
