@@ -2,6 +2,7 @@
 
 use super::operators::{Basis, Collectives, Evidence, Operators};
 use super::tally::Family;
+use crate::ops::attention_indexer::IndexScores;
 use crate::ops::{AttentionDecode, AttentionPrefill, Bound, Gemm, GroupedMoe, OpCost, Precision};
 use hardware::{Chip, Rank, System};
 use model::{Linear, StateSpace};
@@ -101,8 +102,9 @@ impl Operators for IdealOperators {
         self.roofline(6.0 * tokens * state, sequences * state * 8.0 + tokens * rows * 2.0, Dtype::Bf16)
     }
 
-    fn indexer(&self, heads: f64, head_dim: f64, queries: f64, context: f64) -> OpCost {
-        self.roofline(2.0 * heads * head_dim * queries * context, head_dim * context, Dtype::Fp8)
+    fn indexer(&self, op: IndexScores) -> OpCost {
+        let flop = 2.0 * op.heads * op.head_dim * op.queries * op.context;
+        self.roofline(flop, op.sequences * op.head_dim * op.context, Dtype::Fp8)
     }
 
     fn evidence(&self, _: Family) -> Evidence {

@@ -1,56 +1,116 @@
 //! Prices from the kernel profiles, each kernel looked up once.
 
-use super::ideal::IdealOperators;
 use super::operators::{Basis, Evidence, Operators};
 use super::tally::Family;
-use crate::kernels::{Kernels, Origin, PricedGemm};
+use crate::kernels::{Kernels, KernelsError, Origin, PricedDecode, PricedGemm, PricedLinear, PricedMoe, PricedPrefill};
+use crate::kernels::{CONVOLUTION_DECODE, CONVOLUTION_PREFILL, SCAN_DECODE, SCAN_PREFILL};
+use crate::ops::attention_indexer::IndexScores;
 use crate::ops::elementwise::Elementwise;
-use crate::ops::{AttentionDecode, AttentionPrefill, Gemm, GroupedMoe, Machine, OpCost, Precision};
+use crate::ops::linear_attention::LinearAttention;
+use crate::ops::{AttentionDecode, AttentionPrefill, Bound, Gemm, GroupedMoe, Machine, OpCost, Precision};
 use model::{Linear, StateSpace};
-use std::sync::{Arc, OnceLock};
-use units::{Bytes, Dtype};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use units::{Bytes, Dtype, Flop, Seconds};
 
-const FORMATS: usize = Dtype::ALL.len();
+/// Kernels by what selects them, looked up on first use.
+struct Shelf<Key, Kernel>(RwLock<BTreeMap<Key, Option<Arc<Kernel>>>>);
 
-/// A kernel per pair of formats, filled on first use.
-struct ByPrecision<K>([OnceLock<Option<K>>; FORMATS * FORMATS]);
-
-impl<K> Default for ByPrecision<K> {
+impl<Key, Kernel> Default for Shelf<Key, Kernel> {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| OnceLock::new()))
+        Self(RwLock::default())
     }
 }
 
-impl<K> ByPrecision<K> {
-    fn get(&self, precision: Precision, find: impl FnOnce() -> Option<K>) -> Option<&K> {
-        let index = precision.weight as usize * FORMATS + precision.activation as usize;
-        self.0[index].get_or_init(find).as_ref()
+impl<Key: Ord, Kernel> Shelf<Key, Kernel> {
+    fn get(&self, key: Key, find: impl FnOnce() -> Result<Kernel, KernelsError>) -> Option<Arc<Kernel>> {
+        if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return found.clone();
+        }
+        let found = find().ok().map(Arc::new);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+        found
     }
 }
 
 /// Operators of one rank under one engine's kernel stacks.
+///
+/// The generic profiles cover every family and format, so a kernel is always found on a chip that can multiply the
+/// format, which [`super::StepModel::new`] has checked.
 pub struct KernelOperators {
     kernels: Arc<Kernels>,
-    bound: IdealOperators,
     machine: Option<Machine>,
     elementwise: Elementwise,
-    gemm: ByPrecision<PricedGemm>,
+    gemm: Shelf<Precision, PricedGemm>,
+    prefill: Shelf<(Precision, u32), PricedPrefill>,
+    decode: Shelf<(Precision, u32), PricedDecode>,
+    mla_prefill: Shelf<Precision, PricedPrefill>,
+    mla_decode: Shelf<Precision, PricedDecode>,
+    moe: Shelf<(Precision, bool), PricedMoe>,
+    linear: Shelf<&'static str, PricedLinear>,
 }
+
+/// What cannot be priced takes forever: no plan will choose it, and none is silently free.
+const UNPRICED: OpCost =
+    OpCost { time: Seconds::new(f64::INFINITY), bound: Bound::Compute, flop: Flop::ZERO, bytes: Bytes::ZERO };
 
 impl KernelOperators {
     /// Over loaded profiles.
     pub fn new(kernels: Arc<Kernels>) -> Self {
         Self {
-            bound: IdealOperators::new(kernels.rank()),
             machine: kernels.machine(Dtype::Bf16).ok(),
             elementwise: kernels.elementwise_kernel(),
-            gemm: ByPrecision::default(),
+            gemm: Shelf::default(),
+            prefill: Shelf::default(),
+            decode: Shelf::default(),
+            mla_prefill: Shelf::default(),
+            mla_decode: Shelf::default(),
+            moe: Shelf::default(),
+            linear: Shelf::default(),
             kernels,
         }
     }
 
-    fn gemm_kernel(&self, precision: Precision) -> Option<&PricedGemm> {
-        self.gemm.get(precision, || self.kernels.gemm_kernel(precision).ok())
+    fn gemm_kernel(&self, precision: Precision) -> Option<Arc<PricedGemm>> {
+        self.gemm.get(precision, || self.kernels.gemm_kernel(precision))
+    }
+
+    fn linear_kernel(&self, family: &'static str) -> Option<Arc<PricedLinear>> {
+        self.linear.get(family, || self.kernels.linear_kernel(family))
+    }
+
+    fn linear(&self, op: &LinearAttention) -> OpCost {
+        let families = if op.new_tokens > 1.0 {
+            [CONVOLUTION_PREFILL, SCAN_PREFILL]
+        } else {
+            [CONVOLUTION_DECODE, SCAN_DECODE]
+        };
+        let Some(scan) = self.linear_kernel(families[1]) else { return UNPRICED };
+        let mut cost = scan.price(op);
+        if let Some(convolution) = self.linear_kernel(families[0]).filter(|_| op.taps > 0.0) {
+            let convolution = convolution.price(op);
+            cost.time += convolution.time;
+            cost.flop += convolution.flop;
+            cost.bytes += convolution.bytes;
+        }
+        cost
+    }
+
+    /// Origin and spread of the kernel that stands for a family: the ones in use, else that of dense products.
+    fn origin(&self, family: Family) -> Option<(Origin, f64)> {
+        fn any<Key: Ord, Kernel, T>(shelf: &Shelf<Key, Kernel>, of: impl Fn(&Kernel) -> T) -> Option<T> {
+            let held = shelf.0.read().unwrap_or_else(PoisonError::into_inner);
+            held.values().flatten().next().map(|kernel| of(kernel))
+        }
+        match family {
+            Family::Attention => any(&self.mla_decode, |k| (k.origin().clone(), k.sigma()))
+                .or_else(|| any(&self.decode, |k| (k.origin().clone(), k.sigma())))
+                .or_else(|| any(&self.mla_prefill, |k| (k.origin().clone(), k.sigma())))
+                .or_else(|| any(&self.prefill, |k| (k.origin().clone(), k.sigma()))),
+            Family::Experts => any(&self.moe, |k| (k.origin().clone(), k.sigma())),
+            Family::Elementwise | Family::Host => None,
+            _ => any(&self.gemm, |k| (k.origin().clone(), k.sigma())),
+        }
     }
 }
 
@@ -64,56 +124,76 @@ fn basis(origin: &Origin) -> Basis {
 
 impl Operators for KernelOperators {
     fn gemm(&self, op: Gemm, precision: Precision) -> OpCost {
-        match self.gemm_kernel(precision) {
-            Some(kernel) => kernel.price(op),
-            None => self.bound.gemm(op, precision),
-        }
+        self.gemm_kernel(precision).map_or(UNPRICED, |kernel| kernel.price(op))
     }
 
     fn attention_prefill(&self, op: AttentionPrefill, precision: Precision) -> OpCost {
-        self.bound.attention_prefill(op, precision)
+        let kernel = self.prefill.get((precision, op.qk_dim as u32), || {
+            self.kernels.attention_prefill_kernel(precision, op.qk_dim)
+        });
+        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
 
     fn attention_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
-        self.bound.attention_decode(op, precision)
+        let kernel = self
+            .decode
+            .get((precision, op.qk_dim as u32), || self.kernels.attention_decode_kernel(precision, op.qk_dim));
+        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
 
     fn mla_prefill(&self, op: AttentionPrefill, precision: Precision) -> OpCost {
-        self.bound.mla_prefill(op, precision)
+        let kernel = self.mla_prefill.get(precision, || self.kernels.mla_prefill_kernel(precision));
+        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
 
     fn mla_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
-        self.bound.mla_decode(op, precision)
+        let kernel = self.mla_decode.get(precision, || self.kernels.mla_decode_kernel(precision));
+        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
 
     fn moe(&self, op: GroupedMoe, precision: Precision) -> OpCost {
-        self.bound.moe(op, precision)
+        let kernel = self.moe.get((precision, op.gated), || self.kernels.moe_kernel(precision, op.gated));
+        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
 
     fn elementwise(&self, bytes: Bytes) -> OpCost {
-        match &self.machine {
-            Some(machine) => self.elementwise.price(machine, bytes, f64::INFINITY),
-            None => self.bound.elementwise(bytes),
-        }
+        self.machine.as_ref().map_or(UNPRICED, |machine| self.elementwise.price(machine, bytes, f64::INFINITY))
     }
 
     fn linear_attention(&self, op: &Linear, sequences: f64, tokens: f64, shard: f64) -> OpCost {
-        self.bound.linear_attention(op, sequences, tokens, shard)
+        self.linear(&LinearAttention {
+            sequences,
+            new_tokens: tokens / sequences,
+            k_heads: f64::from(op.k_heads) / shard,
+            v_heads: f64::from(op.v_heads) / shard,
+            k_dim: f64::from(op.k_head_dim),
+            v_dim: f64::from(op.v_head_dim),
+            taps: f64::from(op.conv_kernel),
+        })
     }
 
     fn state_space(&self, op: &StateSpace, sequences: f64, tokens: f64, shard: f64) -> OpCost {
-        self.bound.state_space(op, sequences, tokens, shard)
+        self.linear(&LinearAttention {
+            sequences,
+            new_tokens: tokens / sequences,
+            k_heads: (f64::from(op.groups) / shard).max(1.0),
+            v_heads: f64::from(op.heads) / shard,
+            k_dim: f64::from(op.state),
+            v_dim: f64::from(op.head_dim),
+            taps: f64::from(op.conv_kernel),
+        })
     }
 
-    fn indexer(&self, heads: f64, head_dim: f64, queries: f64, context: f64) -> OpCost {
-        self.bound.indexer(heads, head_dim, queries, context)
+    fn indexer(&self, op: IndexScores) -> OpCost {
+        self.kernels.index_scores(op).map_or(UNPRICED, |priced| priced.cost)
     }
 
     fn evidence(&self, family: Family) -> Evidence {
-        let bf16 = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
-        match (family, self.gemm_kernel(bf16)) {
-            (_, Some(kernel)) => Evidence { basis: basis(kernel.origin()), sigma: kernel.sigma() },
-            _ => Evidence { basis: Basis::Generic, sigma: 0.4 },
+        // Small kernels and the host are in no table; their spread is that of kernels nobody measured.
+        const UNMEASURED: f64 = 0.4;
+        match self.origin(family) {
+            Some((origin, sigma)) => Evidence { basis: basis(&origin), sigma },
+            None => Evidence { basis: Basis::Generic, sigma: UNMEASURED },
         }
     }
 }

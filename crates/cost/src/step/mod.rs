@@ -5,12 +5,14 @@ mod energy;
 mod ideal;
 mod measured;
 mod memory;
+mod mixing;
 mod operators;
 mod plan;
 mod shape;
 mod step_model;
 mod table;
 mod tally;
+mod terms;
 
 pub use crate::ops::Bound;
 pub use deployment::{Deployment, Layout, LayoutError, Speculation};

@@ -1,6 +1,7 @@
 //! The prices a step is put together from.
 
 use super::tally::Family;
+use crate::ops::attention_indexer::IndexScores;
 use crate::ops::{AttentionDecode, AttentionPrefill, Gemm, GroupedMoe, OpCost, Precision};
 use model::{Linear, StateSpace};
 use units::Bytes;
@@ -26,8 +27,8 @@ pub trait Operators: Send + Sync {
     fn linear_attention(&self, op: &Linear, sequences: f64, tokens: f64, shard: f64) -> OpCost;
     /// The same for a state space layer.
     fn state_space(&self, op: &StateSpace, sequences: f64, tokens: f64, shard: f64) -> OpCost;
-    /// Scores of a sparse indexer: `queries` tokens against `context` cached keys each.
-    fn indexer(&self, heads: f64, head_dim: f64, queries: f64, context: f64) -> OpCost;
+    /// Scores and selection of a sparse indexer.
+    fn indexer(&self, op: IndexScores) -> OpCost;
     /// What the prices of a family rest on.
     fn evidence(&self, family: Family) -> Evidence;
 }

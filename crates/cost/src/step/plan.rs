@@ -99,6 +99,8 @@ pub(super) struct LayerPlan {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RankPlan {
     pub layers: Vec<LayerPlan>,
+    /// Distinct kinds of token mixing, each with the number of layers that have it.
+    pub mixes: Vec<(MixPlan, f64)>,
     /// Draft module, run once per draft token.
     pub draft: Option<LayerPlan>,
     pub head: Product,
@@ -108,8 +110,17 @@ pub(super) struct RankPlan {
 /// Cuts `model` by `layout`.
 pub(super) fn plan(model: &Model, layout: &Layout) -> RankPlan {
     let cut = Cut { model, layout, hidden: f64::from(model.hidden) };
+    let layers: Vec<LayerPlan> = model.layers.iter().map(|group| cut.layer(group)).collect();
+    let mut mixes: Vec<(MixPlan, f64)> = Vec::new();
+    for layer in &layers {
+        match mixes.iter_mut().find(|(mix, _)| *mix == layer.mix) {
+            Some((_, count)) => *count += layer.count,
+            None => mixes.push((layer.mix.clone(), layer.count)),
+        }
+    }
     RankPlan {
-        layers: model.layers.iter().map(|group| cut.layer(group)).collect(),
+        layers,
+        mixes,
         draft: model.mtp.as_ref().map(|(_, group)| cut.draft(group)),
         head: Product {
             family: Family::Head,

@@ -4,15 +4,14 @@ use super::deployment::{Deployment, LayoutError};
 use super::energy::EnergyModel;
 use super::memory::{DoesNotFit, MemoryFit};
 use super::operators::{Collectives, Evidence, Operators};
-use super::plan::{self, ExpertPlan, LayerPlan, MixPlan, Product, RankPlan, SoftmaxPlan};
+use super::plan::{self, RankPlan};
 use super::shape::{StepPrice, StepPricer, StepShape};
 use super::table::Table;
 use super::tally::{Family, Tally};
-use crate::ops::{AttentionDecode, AttentionPrefill, Bound, Gemm, GroupedMoe, Precision};
-use crate::routing;
+use crate::ops::Bound;
 use hardware::Engine;
 use std::sync::Arc;
-use units::{Bytes, Dtype, Joules, Seconds, Watts};
+use units::{Dtype, Joules, Seconds, Watts};
 
 /// Why a deployment cannot be priced.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -50,48 +49,48 @@ pub struct StepCost {
 
 /// Prices steps of one deployment; everything that does not depend on the step is worked out once.
 pub struct StepModel {
-    deployment: Deployment,
-    plan: RankPlan,
+    pub(super) deployment: Deployment,
+    pub(super) plan: RankPlan,
     memory: MemoryFit,
     energy: Option<EnergyModel>,
-    operators: Arc<dyn Operators>,
-    collectives: Arc<dyn Collectives>,
-    queries: f64,
-    skew: f64,
+    pub(super) operators: Arc<dyn Operators>,
+    pub(super) collectives: Arc<dyn Collectives>,
+    pub(super) queries: f64,
+    pub(super) skew: f64,
     /// Micro-batches a step is cut into.
     split: f64,
-    tables: Arc<Tables>,
+    pub(super) tables: Arc<Tables>,
 }
 
 /// Prices by one token count each.
 #[derive(Debug, Default)]
-struct Tables {
-    linear: Table,
-    absorb: Table,
-    expand: Table,
-    experts: Table,
-    exchange: Table,
-    head: Table,
-    draft_linear: Table,
-    draft_experts: Table,
+pub(super) struct Tables {
+    pub(super) linear: Table,
+    pub(super) absorb: Table,
+    pub(super) expand: Table,
+    pub(super) experts: Table,
+    pub(super) exchange: Table,
+    pub(super) head: Table,
+    pub(super) draft_linear: Table,
+    pub(super) draft_experts: Table,
 }
 
 /// Tokens and sequences of one step, with drafts counted.
-struct Load {
-    decode_seqs: f64,
-    decode_tokens: f64,
-    context: f64,
-    prefill_seqs: f64,
-    prefill_tokens: f64,
-    prefill_past: f64,
-    tokens: f64,
-    total_tokens: f64,
-    total_decode_seqs: f64,
+pub(super) struct Load {
+    pub(super) decode_seqs: f64,
+    pub(super) decode_tokens: f64,
+    pub(super) context: f64,
+    pub(super) prefill_seqs: f64,
+    pub(super) prefill_tokens: f64,
+    pub(super) prefill_past: f64,
+    pub(super) tokens: f64,
+    pub(super) total_tokens: f64,
+    pub(super) total_decode_seqs: f64,
 }
 
 impl Load {
     /// One of `parts` equal micro-batches.
-    fn part(&self, parts: f64) -> Self {
+    pub(super) fn part(&self, parts: f64) -> Self {
         Self {
             decode_seqs: self.decode_seqs / parts,
             decode_tokens: self.decode_tokens / parts,
@@ -192,8 +191,8 @@ impl StepModel {
             self.split,
         );
         let part = load.part(self.split);
-        for layer in &self.plan.layers {
-            self.mix(&layer.mix, layer.count * self.split, &part, &mut device);
+        for (mix, count) in &self.plan.mixes {
+            self.mix(mix, count * self.split, &part, &mut device);
         }
         self.draft(&load, &mut device);
         device.stretch(self.slowdown(&load));
@@ -237,296 +236,6 @@ impl StepModel {
     /// Rows the output projection runs on: every query of a decoding sequence, the last token of a prompt.
     fn sampled(&self, load: &Load) -> f64 {
         load.decode_tokens + load.prefill_seqs
-    }
-
-    fn product(&self, product: &Product, tokens: f64, count: f64, tally: &mut Tally) {
-        let cost = self.operators.gemm(Gemm { m: tokens, n: product.n, k: product.k }, product.precision);
-        tally.add(product.family, cost, count);
-    }
-
-    fn linear_layer(&self, layer: &LayerPlan, tokens: f64, tally: &mut Tally) {
-        for product in &layer.products {
-            self.product(product, tokens, layer.count, tally);
-        }
-        let moved = self.operators.elementwise(Bytes::new(layer.elementwise_bytes * tokens));
-        tally.add(Family::Elementwise, moved, layer.count);
-        let row = Bytes::new(tokens * self.plan.hidden * Dtype::Bf16.bytes());
-        let tp = self.deployment.layout.tp;
-        if tp > 1 && layer.reductions > 0.0 {
-            tally.add(
-                Family::Collective,
-                self.collectives.all_reduce(row, tp),
-                layer.count * layer.reductions,
-            );
-        }
-    }
-
-    /// Everything that depends on the tokens of this rank alone.
-    fn linear_at(&self, tokens: f64) -> Tally {
-        let mut tally = Tally::default();
-        if tokens == 0.0 {
-            return tally;
-        }
-        for layer in &self.plan.layers {
-            self.linear_layer(layer, tokens, &mut tally);
-        }
-        let stages = self.deployment.layout.pp;
-        if stages > 1 {
-            let row = Bytes::new(tokens * self.plan.hidden * Dtype::Bf16.bytes());
-            let ranks = self.deployment.layout.tp * self.deployment.layout.dp;
-            tally.add(Family::Collective, self.collectives.send(row, ranks), f64::from(stages - 1));
-        }
-        tally
-    }
-
-    fn softmax_layers(&self) -> impl Iterator<Item = (&SoftmaxPlan, f64)> {
-        self.plan.layers.iter().filter_map(|layer| match &layer.mix {
-            MixPlan::Softmax(softmax) => Some((softmax, layer.count)),
-            _ => None,
-        })
-    }
-
-    fn absorb_at(&self, tokens: f64) -> Tally {
-        let mut tally = Tally::default();
-        if tokens > 0.0 {
-            for (softmax, count) in self.softmax_layers() {
-                for product in &softmax.decode_products {
-                    self.product(product, tokens, count, &mut tally);
-                }
-            }
-        }
-        tally
-    }
-
-    fn expand_at(&self, tokens: f64) -> Tally {
-        let mut tally = Tally::default();
-        if tokens > 0.0 {
-            for (softmax, count) in self.softmax_layers() {
-                for product in &softmax.expand_products {
-                    self.product(product, tokens, count, &mut tally);
-                }
-            }
-        }
-        tally
-    }
-
-    fn head_at(&self, rows: f64) -> Tally {
-        let mut tally = Tally::default();
-        if rows == 0.0 {
-            return tally;
-        }
-        self.product(&self.plan.head, rows, 1.0, &mut tally);
-        let tp = self.deployment.layout.tp;
-        let logits = rows * f64::from(self.deployment.model.vocab);
-        if tp > 1 {
-            let gathered = self.collectives.all_gather(Bytes::new(logits * 2.0), tp);
-            tally.add(Family::Collective, gathered, 1.0);
-        }
-        // Sampling reads the logits about twice in single precision.
-        tally.add(Family::Head, self.operators.elementwise(Bytes::new(logits * 8.0)), 1.0);
-        tally
-    }
-
-    fn expert_layer(&self, experts: &ExpertPlan, count: f64, total: f64, tally: &mut Tally) {
-        let ep = f64::from(self.deployment.layout.ep);
-        let skew = if self.deployment.layout.ep > 1 { 1.0 + self.skew } else { 1.0 };
-        let rows = total * experts.topk / ep * skew;
-        let op = GroupedMoe {
-            tokens: total,
-            topk: experts.topk,
-            experts: experts.experts,
-            local_experts: experts.local_experts,
-            local_rows: rows,
-            active_experts: routing::touched(rows, experts.local_experts),
-            hidden: experts.hidden,
-            intermediate: experts.intermediate,
-            gated: experts.gated,
-        };
-        tally.add(Family::Experts, self.operators.moe(op, experts.precision), count);
-    }
-
-    /// Routed experts, by the tokens of all data-parallel ranks.
-    fn experts_at(&self, total: f64) -> Tally {
-        let mut tally = Tally::default();
-        if total > 0.0 {
-            for layer in &self.plan.layers {
-                if let Some(experts) = &layer.experts {
-                    self.expert_layer(experts, layer.count, total, &mut tally);
-                }
-            }
-        }
-        tally
-    }
-
-    /// Communication around the experts of one layer.
-    fn exchange_layer(&self, experts: &ExpertPlan, count: f64, total: f64, tally: &mut Tally) {
-        let layout = &self.deployment.layout;
-        let group = layout.tp * layout.dp;
-        if group == 1 {
-            return;
-        }
-        let per_token = Bytes::new(experts.hidden * Dtype::Bf16.bytes());
-        if layout.dp == 1 {
-            // Every rank holds every token: each adds its experts' share and one all-reduce sums them.
-            tally.add(Family::Collective, self.collectives.all_reduce(per_token * total, group), count);
-            return;
-        }
-        let mine = total / f64::from(group);
-        let sent = Bytes::new(experts.hidden * experts.precision.activation.bytes());
-        tally.add(Family::Dispatch, self.collectives.dispatch(mine, experts.topk, sent, group), count);
-        tally.add(Family::Dispatch, self.collectives.combine(mine, experts.topk, per_token, group), count);
-    }
-
-    fn exchange_at(&self, total: f64) -> Tally {
-        let mut tally = Tally::default();
-        if total > 0.0 {
-            for layer in &self.plan.layers {
-                if let Some(experts) = &layer.experts {
-                    self.exchange_layer(experts, layer.count, total, &mut tally);
-                }
-            }
-        }
-        tally
-    }
-
-    fn mix(&self, mix: &MixPlan, count: f64, load: &Load, tally: &mut Tally) {
-        match mix {
-            MixPlan::Softmax(softmax) => {
-                self.softmax_decode(softmax, count, load, tally);
-                self.softmax_prefill(softmax, count, load, tally);
-            }
-            MixPlan::Linear(linear) => {
-                let shard = f64::from(self.deployment.layout.tp);
-                for (sequences, tokens) in self.scans(load) {
-                    let cost = self.operators.linear_attention(linear, sequences, tokens, shard);
-                    tally.add(Family::Attention, cost, count);
-                }
-            }
-            MixPlan::StateSpace(ssm) => {
-                let shard = f64::from(self.deployment.layout.tp);
-                for (sequences, tokens) in self.scans(load) {
-                    tally.add(
-                        Family::Attention,
-                        self.operators.state_space(ssm, sequences, tokens, shard),
-                        count,
-                    );
-                }
-            }
-            MixPlan::None => {}
-        }
-    }
-
-    /// (sequences, tokens) of the decoding and of the prefilling part of a step, the empty ones left out.
-    fn scans(&self, load: &Load) -> impl Iterator<Item = (f64, f64)> {
-        [(load.decode_seqs, load.decode_tokens), (load.prefill_seqs, load.prefill_tokens)]
-            .into_iter()
-            .filter(|(sequences, tokens)| *sequences > 0.0 && *tokens > 0.0)
-    }
-
-    fn softmax_decode(&self, softmax: &SoftmaxPlan, count: f64, load: &Load, tally: &mut Tally) {
-        if load.decode_seqs <= 0.0 {
-            return;
-        }
-        // A plain window goes to the operator; a folded or selected past is a shorter context to it.
-        let plain = softmax.fold.is_none() && softmax.indexer.is_none();
-        let op = AttentionDecode {
-            batch: load.decode_seqs,
-            queries: self.queries,
-            context: if plain { load.context } else { softmax.read(load.context) },
-            heads: softmax.heads,
-            kv_heads: softmax.kv_heads,
-            qk_dim: softmax.qk_dim,
-            v_dim: softmax.v_dim,
-            kv_dim: softmax.kv_dim,
-            window: if plain { softmax.window } else { None },
-        };
-        self.score(softmax, count, load.decode_tokens, load.context, tally);
-        let cost = if softmax.latent {
-            self.operators
-                .mla_decode(AttentionDecode { v_dim: latent_value(softmax), ..op }, softmax.precision)
-        } else {
-            self.operators.attention_decode(op, softmax.precision)
-        };
-        tally.add(Family::Attention, cost, count);
-    }
-
-    /// The indexer in front of a sparse attention.
-    fn score(&self, softmax: &SoftmaxPlan, count: f64, queries: f64, context: f64, tally: &mut Tally) {
-        let Some(indexer) = softmax.indexer.as_ref().filter(|indexer| !indexer.shared) else { return };
-        let (heads, dim) = (f64::from(indexer.heads), f64::from(indexer.head_dim));
-        let cost = self.operators.indexer(heads, dim, queries, softmax.scored(context));
-        tally.add(Family::Attention, cost, count);
-    }
-
-    fn softmax_prefill(&self, softmax: &SoftmaxPlan, count: f64, load: &Load, tally: &mut Tally) {
-        if load.prefill_seqs <= 0.0 || load.prefill_tokens <= 0.0 {
-            return;
-        }
-        let (new, past) = (load.prefill_tokens / load.prefill_seqs, load.prefill_past / load.prefill_seqs);
-        let mean = past + new / 2.0;
-        let plain = softmax.fold.is_none() && softmax.indexer.is_none();
-        let read = softmax.read(mean);
-        let op = AttentionPrefill {
-            batch: load.prefill_seqs,
-            new_tokens: new,
-            past_tokens: past,
-            heads: softmax.heads,
-            kv_heads: if softmax.latent && !softmax.decode_products.is_empty() {
-                softmax.heads
-            } else {
-                softmax.kv_heads
-            },
-            qk_dim: softmax.qk_dim,
-            v_dim: softmax.v_dim,
-            window: if plain { softmax.window } else { (read < mean).then_some(read) },
-        };
-        self.score(softmax, count, load.prefill_tokens, mean, tally);
-        let precision = Precision { activation: Dtype::Bf16, ..softmax.precision };
-        let cost = if softmax.latent {
-            self.operators.mla_prefill(op, precision)
-        } else {
-            self.operators.attention_prefill(op, precision)
-        };
-        tally.add(Family::Attention, cost, count);
-    }
-
-    /// The draft module: once over everything the step prefills or verifies, and once more per further draft token.
-    fn draft(&self, load: &Load, tally: &mut Tally) {
-        let Some(layer) = self.plan.draft.as_ref().filter(|_| self.deployment.speculation.tokens > 0) else {
-            return;
-        };
-        let rounds = f64::from(self.deployment.speculation.tokens);
-        let linear = |tokens: f64| {
-            let mut tally = Tally::default();
-            if tokens > 0.0 {
-                self.linear_layer(layer, tokens, &mut tally);
-                if let MixPlan::Softmax(softmax) = &layer.mix {
-                    for product in &softmax.decode_products {
-                        self.product(product, tokens, layer.count, &mut tally);
-                    }
-                }
-            }
-            tally
-        };
-        let experts = |total: f64| {
-            let mut tally = Tally::default();
-            if let Some(experts) = layer.experts.as_ref().filter(|_| total > 0.0) {
-                self.expert_layer(experts, layer.count, total, &mut tally);
-                self.exchange_layer(experts, layer.count, total, &mut tally);
-            }
-            tally
-        };
-        let once = Load { decode_tokens: load.decode_seqs, prefill_tokens: 0.0, prefill_seqs: 0.0, ..*load };
-        tally.add_scaled(&self.tables.draft_linear.tally(load.decode_seqs, linear), rounds);
-        tally.add_scaled(&self.tables.draft_experts.tally(load.total_decode_seqs, experts), rounds);
-        tally.add_scaled(&self.tables.head.tally(load.decode_seqs, |rows| self.head_at(rows)), rounds);
-        self.mix(&layer.mix, layer.count * rounds, &once, tally);
-        if load.prefill_tokens > 0.0 {
-            let prompts = Load { decode_seqs: 0.0, decode_tokens: 0.0, ..*load };
-            tally.add_scaled(&self.tables.draft_linear.tally(load.prefill_tokens, linear), 1.0);
-            tally.add_scaled(&self.tables.draft_experts.tally(load.total_tokens, experts), 1.0);
-            self.mix(&layer.mix, layer.count, &prompts, tally);
-        }
     }
 
     /// How much longer operators take in place, by the share of prefill tokens in the step.
@@ -588,11 +297,6 @@ impl StepModel {
             other => self.operators.evidence(other),
         }
     }
-}
-
-/// Width of the value in the latent space: the cached latent without its rotary part.
-fn latent_value(softmax: &SoftmaxPlan) -> f64 {
-    softmax.decode_products.last().map_or(softmax.v_dim, |product| product.k)
 }
 
 impl StepPricer for StepModel {
