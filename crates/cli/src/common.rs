@@ -2,10 +2,10 @@
 
 use ::estimate::economics::Site;
 use hardware::Catalog;
+use hardware::overrides::Override;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use units::{DollarsPerKilowattHour, GramsCo2PerKilowattHour};
 
 /// Why a command ends without its answer, and with which exit code.
 #[derive(Debug)]
@@ -61,38 +61,45 @@ pub struct CatalogArgs {
     /// Folder with chips, systems, engines and kernel profiles that are added to (or replace) the built-in ones.
     #[arg(long, value_name = "DIR", global = true)]
     catalog: Option<PathBuf>,
+    /// Replace one figure, for example chip.hbm.bandwidth=4TB/s; may be given several times. `supernode catalog keys`
+    /// lists what can be set.
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    sets: Vec<String>,
 }
 
 impl CatalogArgs {
     /// The catalog with the user's folder over it.
     pub fn load(&self) -> Result<Catalog, Failure> {
-        match &self.catalog {
-            Some(folder) => Ok(Catalog::with_overlay(folder)?),
-            None => Ok(Catalog::builtin()),
-        }
+        let catalog = match &self.catalog {
+            Some(folder) => Catalog::with_overlay(folder)?,
+            None => Catalog::builtin(),
+        };
+        let sets = self.sets.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        Ok(catalog.with_overrides(&sets))
     }
 }
 
 /// What electricity and buildings cost.
 #[derive(clap::Args)]
 pub struct SiteArgs {
-    /// Price of electricity.
-    #[arg(long, value_name = "PRICE", default_value = "0.08 USD/kWh")]
-    electricity: DollarsPerKilowattHour,
-    /// Facility power over IT power.
-    #[arg(long, default_value_t = 1.3)]
-    pue: f64,
-    /// Carbon intensity of the electricity.
-    #[arg(long, value_name = "INTENSITY", default_value = "400 g/kWh")]
-    carbon: GramsCo2PerKilowattHour,
+    /// Region whose electricity price and carbon intensity are used, for example cn or us-texas; the catalog's default
+    /// prices otherwise. `supernode catalog show economics` lists them.
+    #[arg(long)]
+    region: Option<String>,
 }
 
 impl SiteArgs {
     /// The site they describe.
-    pub fn site(&self) -> Result<Site, Failure> {
-        if !(1.0..=5.0).contains(&self.pue) {
-            return Err(Failure::Input(format!("--pue {} is out of range; allowed is 1 to 5", self.pue)));
-        }
-        Ok(Site { electricity: self.electricity, pue: self.pue, carbon: self.carbon, lifetime_years: 4.0 })
+    pub fn site(&self, catalog: &Catalog) -> Result<Site, Failure> {
+        let prices = match &self.region {
+            Some(region) => catalog.prices(region)?,
+            None => catalog.economics()?.prices,
+        };
+        Ok(Site {
+            electricity: prices.electricity.value,
+            pue: prices.pue.value,
+            carbon: prices.carbon.value,
+            lifetime: prices.depreciation.value,
+        })
     }
 }

@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         engine: args.engine.clone(),
         formats: Formats { weight, act: weight, kv: None, moe: weight },
     };
-    let entries = compare(&resolver, &job, &args.systems, &args.site.site()?);
+    let entries = compare(&resolver, &job, &args.systems, &args.site.site(resolver.catalog())?);
     if args.json {
         print_json(&report::compare_json(&entries))?;
     } else {

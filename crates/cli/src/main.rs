@@ -1,8 +1,10 @@
 //! The `supernode` command: flags in, library calls, text out.
 
+mod catalog;
 mod common;
 mod compare;
 mod estimate;
+mod model;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,12 @@ enum Command {
     Compare(compare::Args),
     /// One deployment's steady state: latency, throughput, memory, power, cost.
     Estimate(Box<estimate::Args>),
+    /// What a model is made of: parameters, cache and arithmetic per token.
+    Model(model::Args),
+    /// Chips, systems and engines with the source of every figure.
+    Catalog(catalog::Args),
+    /// A chip's figures against published export-control thresholds.
+    ExportRules(catalog::ExportRulesArgs),
     /// Hold predictions to measured rows.
     Validate(validate::Args),
 }
@@ -30,6 +38,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Estimate(args) => estimate::run(&args),
+        Command::Model(args) => model::run(&args),
+        Command::Catalog(args) => catalog::run(&args),
+        Command::ExportRules(args) => catalog::run_export_rules(&args),
         Command::Validate(args) => validate::run(&args),
     };
     common::exit(result)

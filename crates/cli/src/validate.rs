@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let table = Table::open(&args.data)?;
     let rows = read_serving(&table)?;
     let resolver = Resolver::new(args.catalog.load()?);
-    let outcomes = predict(&resolver, &rows, &args.site.site()?, args.fidelity);
+    let outcomes = predict(&resolver, &rows, &args.site.site(resolver.catalog())?, args.fidelity);
     let summary = summarise(&outcomes);
     if args.json {
         return print_json(&report::validate_json(&summary));

@@ -1,7 +1,7 @@
 //! Watts, money and carbon of a deployment that runs all the time.
 
 use units::{
-    Dollars, DollarsPerHour, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules,
+    Dollars, DollarsPerHour, DollarsPerKilowattHour, Seconds, GramsCo2, GramsCo2PerKilowattHour, Joules,
     TokensPerSecond, Watts,
 };
 
@@ -14,12 +14,9 @@ pub struct Site {
     pub pue: f64,
     /// Carbon intensity of the electricity.
     pub carbon: GramsCo2PerKilowattHour,
-    /// Years over which bought hardware is written off.
-    pub lifetime_years: f64,
+    /// Time over which bought hardware is written off.
+    pub lifetime: Seconds,
 }
-
-/// Hours in a year.
-const HOURS_PER_YEAR: f64 = 8766.0;
 
 /// How chips are paid for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +54,7 @@ pub fn token_cost(
     let money = ownership.map(|ownership| match ownership {
         Ownership::Rented(rent) => Dollars::new(rent.get() * chips * hours_per_million),
         Ownership::Bought(price) => {
-            let hourly = price / (site.lifetime_years * HOURS_PER_YEAR);
+            let hourly = price / (site.lifetime.get() / 3600.0);
             hourly * chips * hours_per_million + electricity
         }
     });

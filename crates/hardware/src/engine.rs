@@ -1,6 +1,7 @@
 //! Engine profiles: what an inference stack does around the kernels.
 
-use crate::evidence::Fact;
+use crate::evidence::{Fact, Source};
+use std::collections::BTreeMap;
 use units::{Bytes, Seconds};
 
 /// An inference engine (vLLM, SGLang, TensorRT-LLM, MindIE ...) with its fitted overheads and its defaults.
@@ -26,6 +27,8 @@ pub struct Engine {
     pub scheduler: Scheduler,
     /// Use of device memory.
     pub memory: MemoryPolicy,
+    /// What the facts' source keys stand for.
+    pub sources: BTreeMap<String, Source>,
 }
 
 /// Time on the host processor, per step and per request.

@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, CatalogError};
 use crate::chip::{Chip, Port};
 use crate::economics::Economics;
+use crate::engine::Engine;
 use crate::evidence::{Fact, Grade, Source};
 use crate::system::{Domain, System, Topology};
 use std::collections::BTreeMap;
@@ -199,6 +200,35 @@ pub struct Listing {
     pub summary: String,
     /// Weakest grade of the figures that times depend on, for chips.
     pub grade: Option<Grade>,
+}
+
+/// All figures of an engine.
+pub fn engine(engine: &Engine) -> Sheet {
+    let mut figures = Figures::default();
+    figures.add("engine.host.step", &engine.host.step);
+    figures.add("engine.host.sequence", &engine.host.sequence);
+    figures.add("engine.host.hidden", &engine.host.hidden);
+    figures.add("engine.host.request", &engine.host.request);
+    figures.add("engine.host.prompt_token", &engine.host.prompt_token);
+    figures.add("engine.device.layer", &engine.device.layer);
+    figures.add("engine.device.layer_eager", &engine.device.layer_eager);
+    figures.add("engine.device.decode_slowdown", &engine.device.decode_slowdown);
+    figures.add("engine.device.prefill_slowdown", &engine.device.prefill_slowdown);
+    figures.add("engine.device.expert_skew", &engine.device.expert_skew);
+    figures.add("engine.device.decode_overlap", &engine.device.decode_overlap);
+    figures.add("engine.device.prefill_overlap", &engine.device.prefill_overlap);
+    figures.add("engine.scheduler.token_budget", &engine.scheduler.token_budget);
+    figures.add("engine.scheduler.max_sequences", &engine.scheduler.max_sequences);
+    figures.add("engine.scheduler.block", &engine.scheduler.block);
+    figures.add("engine.memory.utilisation", &engine.memory.utilisation);
+    figures.add("engine.memory.reserve", &engine.memory.reserve);
+    let labels = vec![
+        ("aliases", engine.aliases.join(", ")),
+        ("kernel stacks", engine.stacks.join(", ")),
+        ("all-reduce", engine.comm.all_reduce.clone()),
+        ("expert exchange", engine.comm.expert.clone()),
+    ];
+    figures.sheet(format!("{}: {}", engine.id, engine.name), labels, &engine.sources)
 }
 
 /// The entries of one kind.

@@ -9,5 +9,5 @@ mod validate;
 
 pub use compare::{compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_text};
-pub use table::table;
+pub use table::{list, table};
 pub use validate::{validate_json, validate_text, worst_text};

@@ -120,6 +120,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             utilisation: reader.fact(raw.memory.utilisation, limits::SHARE)?,
             reserve: reader.fact(raw.memory.reserve, limits::RESERVE)?,
         },
+        sources: sources.clone(),
     })
 }
 

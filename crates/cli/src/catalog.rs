@@ -1,0 +1,136 @@
+//! `supernode catalog` and `supernode export-rules`.
+
+use crate::common::{CatalogArgs, Failure, print};
+use clap::Subcommand;
+use hardware::{Catalog, export_rules, overrides, show};
+use std::fmt::Write;
+
+/// What the catalog says, with the source and grade of every figure.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// The entries: chips, systems and engines, or one kind of them.
+    List {
+        /// chips, systems, engines, kernels or links.
+        kind: Option<String>,
+    },
+    /// Everything said of one chip, system or engine.
+    Show {
+        /// Catalog key or alias; `economics` for prices and carbon.
+        name: String,
+    },
+    /// Look for mistakes in the catalog and in the folder laid over it.
+    Check,
+    /// The figures that --set replaces.
+    Keys,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let catalog = args.catalog.load()?;
+    match &args.action {
+        Action::List { kind } => list(&catalog, kind.as_deref()),
+        Action::Show { name } => print(&sheet(&catalog, name)?),
+        Action::Check => check(&catalog),
+        Action::Keys => {
+            let rows = overrides::keys().map(|(key, help)| vec![key.to_owned(), help.to_owned()]);
+            print(&report::list(&["key", "what it replaces"], rows))
+        }
+    }
+}
+
+const KINDS: [&str; 5] = ["chips", "systems", "engines", "kernels", "links"];
+
+fn list(catalog: &Catalog, kind: Option<&str>) -> Result<(), Failure> {
+    let kinds: Vec<&str> = match kind {
+        None => KINDS[..3].to_vec(),
+        Some(kind) => match KINDS.iter().find(|known| **known == kind || known.trim_end_matches('s') == kind) {
+            Some(known) => vec![*known],
+            None => {
+                let message = format!("`{kind}` is not a kind of entry; use one of {}", KINDS.join(", "));
+                return Err(Failure::Input(message));
+            }
+        },
+    };
+    let mut rows = Vec::new();
+    for kind in kinds {
+        for entry in show::list(catalog, kind)? {
+            let grade = entry.grade.map_or_else(String::new, |grade| grade.to_string());
+            rows.push(vec![entry.kind, entry.id, grade, entry.summary]);
+        }
+    }
+    print(&report::list(&["kind", "key", "evidence", "what it is"], rows))
+}
+
+fn sheet(catalog: &Catalog, name: &str) -> Result<String, Failure> {
+    if name == "economics" {
+        return Ok(show::economics(&catalog.economics()?).to_string());
+    }
+    match catalog.chip(name) {
+        Ok(chip) => return Ok(show::chip(&chip).to_string()),
+        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => return Err(error.into()),
+        Err(_) => {}
+    }
+    match catalog.system(name) {
+        Ok(system) => return Ok(show::system(&system).to_string()),
+        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => return Err(error.into()),
+        Err(_) => {}
+    }
+    match catalog.engine(name) {
+        Ok(engine) => Ok(show::engine(&engine).to_string()),
+        Err(hardware::CatalogError::UnknownName { .. }) => Err(Failure::Input(format!(
+            "no chip, system or engine is called `{name}`; `supernode catalog list` shows them all"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check(catalog: &Catalog) -> Result<(), Failure> {
+    let problems = catalog.check();
+    if problems.is_empty() {
+        return print("the catalog is in order\n");
+    }
+    let mut text = String::new();
+    for problem in &problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    print(&text)?;
+    Err(Failure::No(format!("{} problems", problems.len())))
+}
+
+/// A chip's figures against published export-control thresholds: a table of facts, not advice.
+#[derive(clap::Args)]
+pub struct ExportRulesArgs {
+    /// Catalog key or alias of the chip.
+    chip: String,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+/// Runs `export-rules`.
+pub fn run_export_rules(args: &ExportRulesArgs) -> Result<(), Failure> {
+    let catalog = args.catalog.load()?;
+    let chip = catalog.chip(&args.chip)?;
+    let assessment = export_rules::assess(&chip, &catalog.export_rules()?);
+    let figures = assessment.figures.iter().map(|(metric, fact)| match fact {
+        Some(fact) => {
+            let note = fact.note.clone().unwrap_or_default();
+            vec![metric.to_string(), fact.value.to_string(), fact.grade.to_string(), note]
+        }
+        None => vec![metric.to_string(), "unknown".to_owned(), String::new(), String::new()],
+    });
+    let rules = assessment.rows.iter().map(|row| {
+        let applies = row.applies.to_string();
+        vec![row.date.clone(), applies, row.rule.clone(), row.conditions.clone(), row.effect.clone()]
+    });
+    let figures = report::list(&["figure", "value", "evidence", "from"], figures);
+    let rules = report::list(&["date", "meets", "rule", "thresholds", "effect"], rules);
+    print(&format!("{}\n\n{figures}\n{rules}\nA table of facts, not advice.\n", chip.name))
+}
