@@ -51,7 +51,8 @@ const KINDS: [&str; 5] = ["chips", "systems", "engines", "kernels", "links"];
 fn list(catalog: &Catalog, kind: Option<&str>) -> Result<(), Failure> {
     let kinds: Vec<&str> = match kind {
         None => KINDS[..3].to_vec(),
-        Some(kind) => match KINDS.iter().find(|known| **known == kind || known.trim_end_matches('s') == kind) {
+        Some(kind) => match KINDS.iter().find(|known| **known == kind || known.trim_end_matches('s') == kind)
+        {
             Some(known) => vec![*known],
             None => {
                 let message = format!("`{kind}` is not a kind of entry; use one of {}", KINDS.join(", "));
@@ -75,12 +76,16 @@ fn sheet(catalog: &Catalog, name: &str) -> Result<String, Failure> {
     }
     match catalog.chip(name) {
         Ok(chip) => return Ok(show::chip(&chip).to_string()),
-        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => return Err(error.into()),
+        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => {
+            return Err(error.into());
+        }
         Err(_) => {}
     }
     match catalog.system(name) {
         Ok(system) => return Ok(show::system(&system).to_string()),
-        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => return Err(error.into()),
+        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => {
+            return Err(error.into());
+        }
         Err(_) => {}
     }
     match catalog.engine(name) {

@@ -167,7 +167,8 @@ impl Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let resolver = Resolver::new(args.catalog.load()?);
-    let estimate = estimate(&resolver, &args.point(), &args.site.site(resolver.catalog())?).map_err(failure)?;
+    let estimate =
+        estimate(&resolver, &args.point(), &args.site.site(resolver.catalog())?).map_err(failure)?;
     if args.json {
         print_json(&report::estimate_json(&estimate))
     } else {

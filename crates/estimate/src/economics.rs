@@ -1,7 +1,7 @@
 //! Watts, money and carbon of a deployment that runs all the time.
 
 use units::{
-    Dollars, DollarsPerHour, DollarsPerKilowattHour, Seconds, GramsCo2, GramsCo2PerKilowattHour, Joules,
+    Dollars, DollarsPerHour, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules, Seconds,
     TokensPerSecond, Watts,
 };
 

@@ -2,8 +2,10 @@
 
 use super::operators::{Basis, Evidence, Operators};
 use super::tally::Family;
-use crate::kernels::{Kernels, KernelsError, Origin, PricedDecode, PricedGemm, PricedLinear, PricedMoe, PricedPrefill};
 use crate::kernels::{CONVOLUTION_DECODE, CONVOLUTION_PREFILL, SCAN_DECODE, SCAN_PREFILL};
+use crate::kernels::{
+    Kernels, KernelsError, Origin, PricedDecode, PricedGemm, PricedLinear, PricedMoe, PricedPrefill,
+};
 use crate::ops::attention_indexer::IndexScores;
 use crate::ops::elementwise::Elementwise;
 use crate::ops::linear_attention::LinearAttention;
@@ -135,9 +137,9 @@ impl Operators for KernelOperators {
     }
 
     fn attention_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
-        let kernel = self
-            .decode
-            .get((precision, op.qk_dim as u32), || self.kernels.attention_decode_kernel(precision, op.qk_dim));
+        let kernel = self.decode.get((precision, op.qk_dim as u32), || {
+            self.kernels.attention_decode_kernel(precision, op.qk_dim)
+        });
         kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
 
@@ -157,7 +159,9 @@ impl Operators for KernelOperators {
     }
 
     fn elementwise(&self, bytes: Bytes) -> OpCost {
-        self.machine.as_ref().map_or(UNPRICED, |machine| self.elementwise.price(machine, bytes, f64::INFINITY))
+        self.machine
+            .as_ref()
+            .map_or(UNPRICED, |machine| self.elementwise.price(machine, bytes, f64::INFINITY))
     }
 
     fn linear_attention(&self, op: &Linear, sequences: f64, tokens: f64, shard: f64) -> OpCost {

@@ -70,8 +70,7 @@ impl StepModel {
         let (queries, context) = (load.decode_tokens, load.context);
         self.score(softmax, count, Scored { queries, context, sequences: load.decode_seqs }, tally);
         let cost = if softmax.latent {
-            self.operators
-                .mla_decode(absorbed(softmax, op), softmax.precision)
+            self.operators.mla_decode(absorbed(softmax, op), softmax.precision)
         } else {
             self.operators.attention_decode(op, softmax.precision)
         };
