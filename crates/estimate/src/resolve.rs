@@ -81,9 +81,14 @@ pub enum Roles {
 }
 
 /// Looks names up once and keeps what it found; prices of equal deployments are shared.
+#[derive(Clone)]
 pub struct Resolver {
-    catalog: Catalog,
+    caches: Arc<Caches>,
     engine_override: Option<Arc<Engine>>,
+}
+
+struct Caches {
+    catalog: Catalog,
     models: Mutex<BTreeMap<String, Arc<Model>>>,
     chips: Mutex<BTreeMap<String, Arc<Chip>>>,
     systems: Mutex<BTreeMap<String, Arc<System>>>,
@@ -110,29 +115,28 @@ fn kept<K: Ord + Clone, V>(
 impl Resolver {
     /// Over a catalog.
     pub fn new(catalog: Catalog) -> Self {
-        Self {
+        let caches = Caches {
             catalog,
-            engine_override: None,
             models: Mutex::default(),
             chips: Mutex::default(),
             systems: Mutex::default(),
             engines: Mutex::default(),
             kernels: Mutex::default(),
             steps: Mutex::default(),
-        }
+        };
+        Self { caches: Arc::new(caches), engine_override: None }
     }
 
-    /// The same lookups with every deployment under this engine, for fitting it.
+    /// The same lookups with the overheads of every deployment's engine replaced by this one's; kernels and collectives
+    /// stay those of the engine that a point names. For fitting an engine.
     #[must_use]
-    pub fn with_engine(mut self, engine: Engine) -> Self {
-        self.engine_override = Some(Arc::new(engine));
-        self.steps = Mutex::default();
-        self
+    pub fn with_engine(&self, engine: Engine) -> Self {
+        Self { caches: Arc::clone(&self.caches), engine_override: Some(Arc::new(engine)) }
     }
 
     /// The catalog behind it.
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        &self.caches.catalog
     }
 
     /// A model by built-in name or path.
@@ -141,7 +145,7 @@ impl Resolver {
     /// Neither a known name nor a readable config.
     pub fn model(&self, name: &str) -> Result<Arc<Model>, EstimateError> {
         let key = name.to_owned();
-        kept(&self.models, &key, || {
+        kept(&self.caches.models, &key, || {
             model::resolve(name).map_err(|error| EstimateError::Model(error.to_string()))
         })
     }
@@ -151,7 +155,7 @@ impl Resolver {
     /// # Errors
     /// No such system.
     pub fn system(&self, name: &str) -> Result<Arc<System>, EstimateError> {
-        kept(&self.systems, &name.to_owned(), || Ok(self.catalog.system(name)?))
+        kept(&self.caches.systems, &name.to_owned(), || Ok(self.caches.catalog.system(name)?))
     }
 
     /// The chip of a point: the one named, else the system's own.
@@ -163,7 +167,7 @@ impl Resolver {
             Some(name) => name.clone(),
             None => self.system(&point.system)?.chip.clone(),
         };
-        kept(&self.chips, &name, || Ok(self.catalog.chip(&name)?))
+        kept(&self.caches.chips, &name, || Ok(self.caches.catalog.chip(&name)?))
     }
 
     /// An engine by key; without one, the usual engine of the chip's vendor.
@@ -171,12 +175,9 @@ impl Resolver {
     /// # Errors
     /// No such engine.
     pub fn engine(&self, name: Option<&str>, chip: &Chip) -> Result<Arc<Engine>, EstimateError> {
-        if let Some(engine) = &self.engine_override {
-            return Ok(Arc::clone(engine));
-        }
         let usual = if chip.vendor == "Huawei" { "vllm-ascend" } else { "vllm" };
         let name = name.unwrap_or(usual).to_owned();
-        kept(&self.engines, &name, || Ok(self.catalog.engine(&name)?))
+        kept(&self.caches.engines, &name, || Ok(self.caches.catalog.engine(&name)?))
     }
 
     /// Layout of `sizes` with what is missing derived from the model and the ranks at hand.
@@ -222,7 +223,11 @@ impl Resolver {
             point.micro_batches,
             (sizes.tp.is_none()).then_some(point.chips),
         );
-        kept(&self.steps, &key, || self.build(point, sizes, role))
+        let step = kept(&self.caches.steps, &key, || self.build(point, sizes, role))?;
+        match &self.engine_override {
+            Some(engine) => Ok(Arc::new(step.with_engine(Arc::clone(engine))?)),
+            None => Ok(step),
+        }
     }
 
     fn build(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {
@@ -259,8 +264,8 @@ impl Resolver {
             return Ok(StepModel::new(deployment, operators, collectives)?);
         }
         let key = (chip.id.clone(), engine.stacks.clone());
-        let kernels = kept(&self.kernels, &key, || {
-            let read = |id: &str| self.catalog.text("kernels", id).ok();
+        let kernels = kept(&self.caches.kernels, &key, || {
+            let read = |id: &str| self.caches.catalog.text("kernels", id).ok();
             cost::kernels::Kernels::load(chip, &engine.stacks, read)
                 .map_err(|error| EstimateError::Coefficients(error.to_string()))
         })?;

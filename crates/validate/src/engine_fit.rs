@@ -1,0 +1,178 @@
+//! Fitting an engine's overheads to serving rows.
+//!
+//! Few coefficients, each a time or a factor with a meaning; robust (soft-L1 on log errors); every group of rows
+//! (system, model, formats, mode) counts the same whatever its size, because what the engine will be asked about is
+//! another group. Searched one coefficient at a time with a shrinking stride: the objective has kinks, and an
+//! evaluation is a simulation of every row.
+
+use crate::serving::{Fidelity, Outcome, ServingRow, predict};
+use estimate::Resolver;
+use estimate::economics::Site;
+use hardware::Engine;
+use std::collections::BTreeMap;
+use units::Seconds;
+
+/// A coefficient of an engine: how to read and write it, and where it may lie.
+struct Knob {
+    name: &'static str,
+    min: f64,
+    max: f64,
+    get: fn(&Engine) -> f64,
+    set: fn(&mut Engine, f64),
+}
+
+/// Seconds below which a time is not told from nothing; keeps logarithms finite.
+const SMALLEST: f64 = 1e-8;
+
+const KNOBS: [Knob; 9] = [
+    Knob {
+        name: "host.step",
+        min: 1e-5,
+        max: 2e-2,
+        get: |e| e.host.step.value.get(),
+        set: |e, v| e.host.step.value = Seconds::new(v),
+    },
+    Knob {
+        name: "host.sequence",
+        min: SMALLEST,
+        max: 2e-4,
+        get: |e| e.host.sequence.value.get(),
+        set: |e, v| e.host.sequence.value = Seconds::new(v),
+    },
+    Knob {
+        name: "host.request",
+        min: 1e-3,
+        max: 0.5,
+        get: |e| e.host.request.value.get(),
+        set: |e, v| e.host.request.value = Seconds::new(v),
+    },
+    Knob {
+        name: "host.prompt_token",
+        min: SMALLEST,
+        max: 2e-5,
+        get: |e| e.host.prompt_token.value.get(),
+        set: |e, v| e.host.prompt_token.value = Seconds::new(v),
+    },
+    Knob {
+        name: "device.layer",
+        min: SMALLEST,
+        max: 1e-4,
+        get: |e| e.device.layer.value.get(),
+        set: |e, v| e.device.layer.value = Seconds::new(v),
+    },
+    Knob {
+        name: "device.layer_eager",
+        min: SMALLEST,
+        max: 1e-3,
+        get: |e| e.device.layer_eager.value.get(),
+        set: |e, v| e.device.layer_eager.value = Seconds::new(v),
+    },
+    Knob {
+        name: "device.decode_slowdown",
+        min: 0.7,
+        max: 1.6,
+        get: |e| e.device.decode_slowdown.value,
+        set: |e, v| e.device.decode_slowdown.value = v,
+    },
+    Knob {
+        name: "device.prefill_slowdown",
+        min: 0.7,
+        max: 2.0,
+        get: |e| e.device.prefill_slowdown.value,
+        set: |e, v| e.device.prefill_slowdown.value = v,
+    },
+    Knob {
+        name: "device.expert_skew",
+        min: 0.01,
+        max: 1.5,
+        get: |e| e.device.expert_skew.value,
+        set: |e, v| e.device.expert_skew.value = v,
+    },
+];
+
+/// A fitted engine and how well it does.
+#[derive(Debug, Clone)]
+pub struct EngineFit {
+    /// The engine with its coefficients replaced.
+    pub engine: Engine,
+    /// Value of each coefficient.
+    pub coefficients: Vec<(&'static str, f64)>,
+    /// Mean robust loss before and after.
+    pub loss: (f64, f64),
+    /// Evaluations of all rows.
+    pub evaluations: usize,
+}
+
+/// Weight of TTFT errors beside TPOT errors, which are less noisy.
+const TTFT_WEIGHT: f64 = 0.35;
+/// Scale of the soft-L1 loss on ln(predicted / measured).
+const SCALE: f64 = 0.15;
+
+/// Soft-L1 of a log error.
+fn robust(error: f64) -> f64 {
+    2.0 * SCALE * SCALE * ((1.0 + (error / SCALE).powi(2)).sqrt() - 1.0)
+}
+
+/// Rows that are alike but for load and layout.
+pub fn group(row: &ServingRow) -> String {
+    let point = &row.point;
+    format!("{}|{}|{:?}|{:?}|{:?}", point.system, point.model, point.engine, point.formats.weight, point.mode)
+}
+
+fn loss(outcomes: &[Outcome]) -> f64 {
+    let mut groups: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for outcome in outcomes {
+        let Ok(prediction) = &outcome.prediction else { continue };
+        let (figures, measured) = (&prediction.figures, &outcome.row.measured);
+        let entry = groups.entry(group(&outcome.row)).or_default();
+        let mut add = |weight: f64, predicted: Option<f64>, measured: Option<f64>| {
+            if let (Some(predicted), Some(measured)) = (predicted, measured) {
+                entry.0 += weight * robust((predicted / measured).ln());
+                entry.1 += weight;
+            }
+        };
+        add(1.0, figures.tpot.map(|t| t.get()), measured.tpot.map(|t| t.get()));
+        add(TTFT_WEIGHT, figures.ttft.map(|t| t.get()), measured.ttft.map(|t| t.get()));
+    }
+    let means: Vec<f64> = groups.values().filter(|(_, weight)| *weight > 0.0).map(|(sum, weight)| sum / weight).collect();
+    means.iter().sum::<f64>() / means.len().max(1) as f64
+}
+
+/// Fits `engine` to `rows`, which all ran under it.
+pub fn fit_engine(
+    resolver: &Resolver,
+    rows: &[ServingRow],
+    engine: &Engine,
+    site: &Site,
+    fidelity: Fidelity,
+    rounds: usize,
+) -> EngineFit {
+    let mut evaluations = 0;
+    let mut evaluate = |engine: &Engine| {
+        evaluations += 1;
+        loss(&predict(&resolver.with_engine(engine.clone()), rows, site, fidelity))
+    };
+    let mut best = engine.clone();
+    let mut lowest = evaluate(&best);
+    let before = lowest;
+    let mut strides = [0.5_f64; KNOBS.len()];
+    for _ in 0..rounds {
+        for (knob, stride) in KNOBS.iter().zip(&mut strides) {
+            let mut improved = false;
+            for direction in [1.0, -1.0] {
+                let factor = (direction * *stride).exp();
+                let mut tried = best.clone();
+                let value = ((knob.get)(&best).max(knob.min) * factor).clamp(knob.min, knob.max);
+                (knob.set)(&mut tried, value);
+                let found = evaluate(&tried);
+                if found < lowest {
+                    (best, lowest, improved) = (tried, found, true);
+                    break;
+                }
+            }
+            *stride *= if improved { 1.3 } else { 0.45 };
+        }
+    }
+    let coefficients = KNOBS.iter().map(|knob| (knob.name, (knob.get)(&best))).collect();
+    EngineFit { engine: best, coefficients, loss: (before, lowest), evaluations }
+}
