@@ -1,8 +1,11 @@
 //! `supernode validate`.
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
-use ::estimate::Resolver;
-use ::validate::{Fidelity, Table, predict, read_serving, summarise};
+use ::estimate::{Resolver, estimate};
+use ::validate::{Fidelity, Scored, Table, TableError, accepts, open_text, predict, predict_operators, predict_training};
+use ::validate::{read_serving, summarise};
+use calibration::ops::OpTable;
+use calibration::training::Predictor;
 use std::path::PathBuf;
 
 /// Reads a table of measurements, predicts each row and says how far off the predictions are.
@@ -20,6 +23,12 @@ pub struct Args {
     /// Also list this many of the rows that are furthest off.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     worst: usize,
+    /// Explain the prediction of the row with this id instead.
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
+    /// Chip that operator rows were measured on, where the table has no `chip` column.
+    #[arg(long)]
+    chip: Option<String>,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -28,17 +37,51 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let table = Table::open(&args.data)?;
-    let rows = read_serving(&table)?;
-    let resolver = Resolver::new(args.catalog.load()?);
-    let outcomes = predict(&resolver, &rows, &args.site.site(resolver.catalog())?, args.fidelity);
-    let summary = summarise(&outcomes);
+    let operators = OpTable::open(&args.data)?.on_chip(args.chip.as_deref());
+    let rows = if accepts(&operators) {
+        predict_operators(&operators, &args.catalog.load()?)?
+    } else {
+        let table = Table::open(&args.data)?;
+        if table.has("framework") && table.has("seq_len") {
+            let rows = calibration::training::read(&args.data.display().to_string(), open_text(&args.data)?)?;
+            predict_training(&Predictor::new(args.catalog.load()?)?, &rows)
+        } else if let Some(id) = &args.explain {
+            return explain(args, &table, id);
+        } else {
+            serving(args, &table)?
+        }
+    };
+    let summary = summarise(&rows);
     if args.json {
         return print_json(&report::validate_json(&summary));
     }
     print(&report::validate_text(&summary))?;
     if args.worst > 0 {
-        print(&format!("\n{}", report::worst_text(&outcomes, args.worst)))?;
+        print(&format!("\n{}", report::worst_text(&rows, args.worst)))?;
     }
     Ok(())
+}
+
+fn serving(args: &Args, table: &Table) -> Result<Vec<Scored>, Failure> {
+    let rows = read_serving(table)?;
+    let resolver = Resolver::new(args.catalog.load()?);
+    let site = args.site.site(resolver.catalog())?;
+    let outcomes = predict(&resolver, &rows, &site, args.fidelity);
+    Ok(outcomes.iter().map(::validate::Outcome::scored).collect())
+}
+
+/// One serving row in full: what was measured, and the estimate with its breakdown.
+fn explain(args: &Args, table: &Table, id: &str) -> Result<(), Failure> {
+    let rows = read_serving(table)?;
+    let row = rows.iter().find(|row| row.id == id).ok_or_else(|| TableError::Kind {
+        path: table.path().to_owned(),
+        reason: format!("no row has the id `{id}`"),
+    })?;
+    let resolver = Resolver::new(args.catalog.load()?);
+    let site = args.site.site(resolver.catalog())?;
+    let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity);
+    let scored: Vec<Scored> = outcomes.iter().map(::validate::Outcome::scored).collect();
+    print(&report::worst_text(&scored, 1))?;
+    let estimate = estimate(&resolver, &row.point, &site)?;
+    print(&format!("\n{}", report::estimate_text(&estimate)))
 }

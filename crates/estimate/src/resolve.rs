@@ -235,7 +235,13 @@ impl Resolver {
         let chip = self.chip(point)?;
         let engine = self.engine(point.engine.as_deref(), &chip)?;
         let formats = &point.formats;
-        let model = with_formats(&*self.model(&point.model)?, formats);
+        let wanted = model::Dtypes {
+            weights: formats.weight,
+            activations: formats.act,
+            kv: formats.kv,
+            experts: formats.moe,
+        };
+        let model = self.model(&point.model)?.as_ref().clone().with_dtypes(wanted);
         let ranks = point.chips.map(|chips| chips.saturating_mul(chip.ranks));
         let layout = self.layout(sizes, &model, ranks)?;
         let speculation = match role {
@@ -294,34 +300,6 @@ impl Resolver {
         }
         Ok(ranks / needed)
     }
-}
-
-/// The model in other formats than its checkpoint's.
-fn with_formats(model: &Model, formats: &crate::spec::Formats) -> Model {
-    let mut model = model.clone();
-    let quantization = &mut model.quantization;
-    if let Some(weight) = formats.weight {
-        quantization.weights = same_kind(weight, quantization.weights);
-        quantization.attention = same_kind(weight, quantization.attention);
-        quantization.experts = same_kind(weight, quantization.experts);
-        quantization.activations = quantization.weights;
-    }
-    if let Some(act) = formats.act {
-        quantization.activations = same_kind(act, quantization.activations);
-    }
-    if let Some(moe) = formats.moe {
-        quantization.experts = same_kind(moe, quantization.experts);
-    }
-    if let Some(kv) = formats.kv {
-        quantization.kv = kv;
-    }
-    model
-}
-
-/// `fp8` means the block-scaled kind where that is what the checkpoint has.
-fn same_kind(wanted: units::Dtype, checkpoint: units::Dtype) -> units::Dtype {
-    use units::Dtype::{Fp8, Fp8Block};
-    if wanted == Fp8 && checkpoint == Fp8Block { Fp8Block } else { wanted }
 }
 
 /// Expert sizes as given, or as the engines choose them: experts whole on ranks where attention is data-parallel, cut

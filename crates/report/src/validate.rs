@@ -4,7 +4,7 @@ use crate::table;
 use calibration::stats::ErrorStats;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
-use validate::{Metric, Outcome, Summary};
+use validate::{Metric, Scored, Summary};
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
@@ -79,35 +79,25 @@ fn group_text(summary: &Summary, column: &str) -> String {
 }
 
 /// The `count` rows that are furthest off, with what was predicted and measured.
-pub fn worst_text(outcomes: &[Outcome], count: usize) -> String {
-    let mut off: Vec<(f64, &Outcome)> =
-        outcomes.iter().filter_map(|outcome| Some((distance(outcome)?, outcome))).collect();
-    off.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.row.id.cmp(&b.1.row.id)));
-    let rows = off.into_iter().take(count).map(|(_, outcome)| {
-        let figures = outcome.prediction.as_ref().map(|prediction| prediction.figures).unwrap_or_default();
-        let measured = &outcome.row.measured;
-        let both = |a: Option<f64>, b: Option<f64>| match (a, b) {
-            (Some(a), Some(b)) => format!("{a:.4} / {b:.4}"),
-            _ => "-".to_owned(),
-        };
-        vec![
-            outcome.row.id.clone(),
-            both(figures.tpot.map(|t| t.ms()), measured.tpot.map(|t| t.ms())),
-            both(figures.ttft.map(|t| t.ms()), measured.ttft.map(|t| t.ms())),
-            both(figures.throughput.map(|r| r.get()), outcome.row.throughput().map(|r| r.get())),
-        ]
+pub fn worst_text(rows: &[Scored], count: usize) -> String {
+    let mut off: Vec<(f64, &Scored)> = rows.iter().filter_map(|row| Some((row.distance()?, row))).collect();
+    off.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
+    let metrics: Vec<Metric> =
+        off.first().map_or_else(Vec::new, |(_, row)| row.pairs.iter().map(|pair| pair.metric).collect());
+    let names: Vec<String> = metrics.iter().map(|metric| format!("{} predicted / measured", metric.name())).collect();
+    let mut header = vec!["worst rows"];
+    header.extend(names.iter().map(String::as_str));
+    let lines = off.into_iter().take(count).map(|(_, row)| {
+        let mut line = vec![row.id.clone()];
+        line.extend(metrics.iter().map(|metric| {
+            row.pairs.iter().find(|pair| pair.metric == *metric).map_or_else(
+                || "-".to_owned(),
+                |pair| format!("{:.4} / {:.4}", pair.predicted, pair.measured),
+            )
+        }));
+        line
     });
-    table(&["worst rows (predicted / measured)", "TPOT ms", "TTFT ms", "tokens/s/chip"], rows)
-}
-
-/// |ln(predicted / measured)| of TPOT, else of throughput, else of TTFT.
-fn distance(outcome: &Outcome) -> Option<f64> {
-    let figures = outcome.prediction.as_ref().ok()?.figures;
-    let measured = &outcome.row.measured;
-    let ratio = |a: Option<f64>, b: Option<f64>| Some((a? / b?).ln().abs());
-    ratio(figures.tpot.map(|t| t.get()), measured.tpot.map(|t| t.get()))
-        .or_else(|| ratio(figures.throughput.map(|r| r.get()), outcome.row.throughput().map(|r| r.get())))
-        .or_else(|| ratio(figures.ttft.map(|t| t.get()), measured.ttft.map(|t| t.get())))
+    table(&header, lines)
 }
 
 fn stats_json(stats: &ErrorStats) -> Value {

@@ -1,14 +1,18 @@
 //! Predictions held to measurements: read a table, predict each row, say how far off.
 
 mod engine_fit;
+mod operators;
 mod serving;
 mod simulate;
 mod summary;
 mod table;
+mod training;
 
 pub use engine_fit::{EngineFit, fit_engine, group};
 pub use serving::{
     Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving,
 };
-pub use summary::{Band, Group, Metric, PairOrder, Summary, summarise};
-pub use table::{Table, TableError};
+pub use operators::{accepts, predict_operators};
+pub use summary::{Band, Group, Metric, Pair, PairOrder, Scored, Summary, summarise};
+pub use table::{Table, TableError, open_text};
+pub use training::predict_training;

@@ -1,6 +1,7 @@
 //! Serving rows: what was run, what was measured, what is predicted.
 
 use crate::simulate;
+use crate::summary::{Metric, Pair, Scored};
 use crate::table::{Row, Table, TableError};
 use estimate::economics::Site;
 use estimate::{EstimateError, Formats, Mode, Point, Resolver, Sizes};
@@ -237,4 +238,50 @@ fn complete(row: &ServingRow) -> Point {
         point.concurrency = Some(64);
     }
     point
+}
+
+impl Outcome {
+    /// The row as a summary counts it.
+    pub fn scored(&self) -> Scored {
+        let row = &self.row;
+        let point = &row.point;
+        let engine = point.engine.clone().unwrap_or_else(|| "unknown".to_owned());
+        let question = format!(
+            "{}|{}|{engine}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
+            point.system, point.model, point.formats, point.mode, point.isl, point.osl, point.chips, point.concurrency
+        );
+        Scored {
+            id: row.id.clone(),
+            keys: vec![
+                ("system", point.system.clone()),
+                ("model", point.model.clone()),
+                ("engine", engine.clone()),
+                ("mode", format!("{:?}", point.mode).to_lowercase()),
+                ("load", row.load_region().to_owned()),
+                ("quality", row.quality.clone()),
+                ("cell", format!("{} / {} / {engine}", point.system, point.model)),
+            ],
+            pairs: self.pairs(),
+            failure: self.prediction.as_ref().err().cloned(),
+            alternative: Some((question, format!("{:?}|{:?}|{:?}", point.sizes, point.prefill, point.decode))),
+        }
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        let Ok(prediction) = &self.prediction else { return Vec::new() };
+        let (figures, measured) = (&prediction.figures, &self.row.measured);
+        let pair = |metric, predicted: Option<f64>, measured: Option<f64>, sigma| {
+            Some(Pair { metric, predicted: predicted?, measured: measured?, sigma })
+        };
+        let ms = |time: Option<Seconds>| time.map(Seconds::ms);
+        let rate = |rate: Option<TokensPerSecond>| rate.map(TokensPerSecond::get);
+        [
+            pair(Metric::Tpot, ms(figures.tpot), ms(measured.tpot), prediction.sigma),
+            pair(Metric::Throughput, rate(figures.throughput), rate(self.row.throughput()), prediction.sigma),
+            pair(Metric::Ttft, ms(figures.ttft), ms(measured.ttft), prediction.ttft_sigma),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }

@@ -1,6 +1,5 @@
 //! Errors of many rows: overall, by group, inside the band, and in the order of alternatives.
 
-use crate::serving::{Measured, Outcome};
 use calibration::stats::{self, ErrorStats};
 use std::collections::BTreeMap;
 
@@ -88,74 +87,77 @@ pub struct Summary {
     pub failures: BTreeMap<String, usize>,
 }
 
-/// (predicted, measured) of each metric of one row.
-fn pairs(outcome: &Outcome) -> Vec<(Metric, f64, f64)> {
-    let Ok(prediction) = &outcome.prediction else { return Vec::new() };
-    let Measured { ttft, tpot, .. } = outcome.row.measured;
-    let figures = &prediction.figures;
-    let mut found = Vec::new();
-    let mut add = |metric, predicted: Option<f64>, measured: Option<f64>| {
-        if let (Some(predicted), Some(measured)) = (predicted, measured) {
-            found.push((metric, predicted, measured));
-        }
-    };
-    add(Metric::Tpot, figures.tpot.map(|t| t.get()), tpot.map(|t| t.get()));
-    add(Metric::Ttft, figures.ttft.map(|t| t.get()), ttft.map(|t| t.get()));
-    add(Metric::Throughput, figures.throughput.map(|r| r.get()), outcome.row.throughput().map(|r| r.get()));
-    found
+/// A predicted figure beside the measured one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair {
+    /// What it is.
+    pub metric: Metric,
+    /// As predicted.
+    pub predicted: f64,
+    /// As measured, in the same unit.
+    pub measured: f64,
+    /// Spread of ln(true / predicted) that is stated.
+    pub sigma: f64,
 }
 
-fn errors<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> BTreeMap<Metric, ErrorStats> {
+/// A row of any kind with its prediction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// The row's id, or what stands for it.
+    pub id: String,
+    /// Columns that it is grouped by, with its values.
+    pub keys: Vec<(&'static str, String)>,
+    /// What was predicted and measured; empty if nothing could be predicted.
+    pub pairs: Vec<Pair>,
+    /// Why nothing could be predicted.
+    pub failure: Option<String>,
+    /// What makes two rows alternatives of each other, and which alternative this one is.
+    pub alternative: Option<(String, String)>,
+}
+
+impl Scored {
+    fn pair(&self, metric: Metric) -> Option<&Pair> {
+        self.pairs.iter().find(|pair| pair.metric == metric)
+    }
+
+    /// How far off the row is: |ln(predicted / measured)| of its first figure.
+    pub fn distance(&self) -> Option<f64> {
+        self.pairs.first().map(|pair| (pair.predicted / pair.measured).ln().abs())
+    }
+}
+
+fn errors<'a>(rows: impl Iterator<Item = &'a Scored>) -> BTreeMap<Metric, ErrorStats> {
     let mut by_metric: BTreeMap<Metric, Vec<(f64, f64)>> = BTreeMap::new();
-    for outcome in outcomes {
-        for (metric, predicted, measured) in pairs(outcome) {
-            by_metric.entry(metric).or_default().push((predicted, measured));
-        }
+    for pair in rows.flat_map(|row| &row.pairs) {
+        by_metric.entry(pair.metric).or_default().push((pair.predicted, pair.measured));
     }
     by_metric.into_iter().map(|(metric, pairs)| (metric, ErrorStats::of(&pairs))).collect()
 }
 
-/// What rows are grouped by.
-fn keys(outcome: &Outcome) -> [(&'static str, String); 6] {
-    let row = &outcome.row;
-    let point = &row.point;
-    let engine = point.engine.clone().unwrap_or_else(|| "unknown".to_owned());
-    let mode = format!("{:?}", point.mode).to_lowercase();
-    [
-        ("system", point.system.clone()),
-        ("model", point.model.clone()),
-        ("engine", engine.clone()),
-        ("mode", mode),
-        ("load", row.load_region().to_owned()),
-        ("cell", format!("{} / {} / {engine}", point.system, point.model)),
-    ]
-}
-
-/// Counts up the outcomes of a table.
-pub fn summarise(outcomes: &[Outcome]) -> Summary {
-    let mut groups: BTreeMap<(&'static str, String), Vec<&Outcome>> = BTreeMap::new();
+/// Counts up the rows of a table.
+pub fn summarise(rows: &[Scored]) -> Summary {
+    let mut groups: BTreeMap<(&'static str, &str), Vec<&Scored>> = BTreeMap::new();
     let mut failures: BTreeMap<String, usize> = BTreeMap::new();
-    for outcome in outcomes {
-        for key in keys(outcome) {
-            groups.entry(key).or_default().push(outcome);
+    for row in rows {
+        for (column, value) in &row.keys {
+            groups.entry((column, value)).or_default().push(row);
         }
-        if let Err(reason) = &outcome.prediction {
+        if let Some(reason) = &row.failure {
             *failures.entry(reason.clone()).or_default() += 1;
         }
     }
-    let predicted =
-        |outcomes: &[&Outcome]| outcomes.iter().filter(|outcome| outcome.prediction.is_ok()).count();
+    let predicted = |rows: &[&Scored]| rows.iter().filter(|row| row.failure.is_none()).count();
     Summary {
-        rows: outcomes.len(),
-        predicted: outcomes.iter().filter(|outcome| outcome.prediction.is_ok()).count(),
-        metrics: errors(outcomes.iter()),
-        band: band(outcomes),
-        pair_order: pair_order(outcomes),
+        rows: rows.len(),
+        predicted: rows.iter().filter(|row| row.failure.is_none()).count(),
+        metrics: errors(rows.iter()),
+        band: band(rows),
+        pair_order: pair_order(rows),
         groups: groups
             .into_iter()
             .map(|((by, value), members)| Group {
                 by,
-                value,
+                value: value.to_owned(),
                 rows: members.len(),
                 predicted: predicted(&members),
                 metrics: errors(members.iter().copied()),
@@ -165,43 +167,34 @@ pub fn summarise(outcomes: &[Outcome]) -> Summary {
     }
 }
 
-/// Share of latencies and rates inside the 80 % band.
-fn band(outcomes: &[Outcome]) -> Option<Band> {
-    let mut rows = Vec::new();
-    for outcome in outcomes {
-        let Ok(prediction) = &outcome.prediction else { continue };
-        for (metric, predicted, measured) in pairs(outcome) {
-            let sigma = if metric == Metric::Ttft { prediction.ttft_sigma } else { prediction.sigma };
-            rows.push((predicted, measured, sigma));
-        }
-    }
-    (!rows.is_empty()).then(|| Band {
+/// Share of figures inside the 80 % band.
+fn band(rows: &[Scored]) -> Option<Band> {
+    let figures: Vec<(f64, f64, f64)> =
+        rows.iter().flat_map(|row| &row.pairs).map(|pair| (pair.predicted, pair.measured, pair.sigma)).collect();
+    (!figures.is_empty()).then(|| Band {
         level: 0.8,
-        inside: stats::share_inside(&rows, stats::Z80),
-        n: rows.len(),
+        inside: stats::share_inside(&figures, stats::Z80),
+        n: figures.len(),
     })
 }
 
-/// Two layouts closer than this are not an order.
+/// Two alternatives closer than this are not an order.
 const TIE: f64 = 0.01;
 
-/// Pairs with the same system, model, engine, formats, lengths, chips and concurrency but another layout.
-fn pair_order(outcomes: &[Outcome]) -> Option<PairOrder> {
-    let mut alternatives: BTreeMap<String, Vec<&Outcome>> = BTreeMap::new();
-    for outcome in outcomes.iter().filter(|outcome| outcome.prediction.is_ok()) {
-        let p = &outcome.row.point;
-        let key = format!(
-            "{}|{}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
-            p.system, p.model, p.engine, p.formats, p.mode, p.isl, p.osl, p.chips, p.concurrency
-        );
-        alternatives.entry(key).or_default().push(outcome);
+/// Pairs of rows that differ in their alternative only.
+fn pair_order(rows: &[Scored]) -> Option<PairOrder> {
+    let mut alternatives: BTreeMap<&str, Vec<(&str, &Scored)>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.failure.is_none()) {
+        if let Some((question, answer)) = &row.alternative {
+            alternatives.entry(question).or_default().push((answer, row));
+        }
     }
     let mut order = [(0usize, 0usize); 2];
     let mut pairs_seen = 0;
     for members in alternatives.values() {
-        for (index, a) in members.iter().enumerate() {
-            for b in &members[index + 1..] {
-                if same_layout(a, b) {
+        for (index, (layout, a)) in members.iter().enumerate() {
+            for (other, b) in &members[index + 1..] {
+                if layout == other {
                     continue;
                 }
                 pairs_seen += 1;
@@ -218,18 +211,11 @@ fn pair_order(outcomes: &[Outcome]) -> Option<PairOrder> {
     (pairs_seen > 0).then(|| PairOrder { n: pairs_seen, tpot: share(order[0]), throughput: share(order[1]) })
 }
 
-fn same_layout(a: &Outcome, b: &Outcome) -> bool {
-    let (a, b) = (&a.row.point, &b.row.point);
-    a.sizes == b.sizes && a.prefill == b.prefill && a.decode == b.decode
-}
-
 /// Whether the prediction orders a pair as measured; `None` for a tie in the measurement.
-fn ordered(a: &Outcome, b: &Outcome, metric: Metric) -> Option<bool> {
-    let of = |outcome| pairs(outcome).into_iter().find(|(found, ..)| *found == metric);
-    let (_, predicted_a, measured_a) = of(a)?;
-    let (_, predicted_b, measured_b) = of(b)?;
-    if (measured_a / measured_b).ln().abs() < TIE {
+fn ordered(a: &Scored, b: &Scored, metric: Metric) -> Option<bool> {
+    let (a, b) = (a.pair(metric)?, b.pair(metric)?);
+    if (a.measured / b.measured).ln().abs() < TIE {
         return None;
     }
-    Some((measured_a > measured_b) == (predicted_a > predicted_b))
+    Some((a.measured > b.measured) == (a.predicted > b.predicted))
 }

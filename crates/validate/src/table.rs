@@ -53,6 +53,21 @@ pub enum TableError {
     },
 }
 
+/// The text of a file, unpacked if its name ends in `.gz`.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open_text(path: &Path) -> Result<Box<dyn Read>, TableError> {
+    let shown = path.display().to_string();
+    let file = File::open(path).map_err(|error| TableError::Read { path: shown, reason: error.to_string() })?;
+    let file = BufReader::new(file);
+    Ok(if path.extension().is_some_and(|extension| extension == "gz") {
+        Box::new(flate2::bufread::MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    })
+}
+
 /// A table in memory.
 #[derive(Debug, Clone)]
 pub struct Table {

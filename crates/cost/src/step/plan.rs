@@ -159,13 +159,7 @@ impl Cut<'_> {
 
     fn expert_weights(&self) -> Precision {
         let formats = &self.model.quantization;
-        let weight_only = matches!(formats.experts, Dtype::Int4 | Dtype::Mxfp4);
-        let activation = match formats.experts {
-            _ if weight_only => Dtype::Bf16,
-            same if same == formats.weights => formats.activations,
-            other => other,
-        };
-        Precision { weight: formats.experts, activation }
+        Precision { weight: formats.experts, activation: formats.expert_activations }
     }
 
     fn product(&self, family: Family, n: f64, k: f64, precision: Precision) -> Product {
