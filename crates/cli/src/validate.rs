@@ -2,7 +2,9 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
 use ::estimate::{Resolver, estimate};
-use ::validate::{Fidelity, Scored, Table, TableError, accepts, open_text, predict, predict_operators, predict_training};
+use ::validate::{
+    Fidelity, Scored, Table, TableError, accepts, open_text, predict, predict_operators, predict_training,
+};
 use ::validate::{read_serving, summarise};
 use calibration::ops::OpTable;
 use calibration::training::Predictor;

@@ -84,7 +84,8 @@ pub fn worst_text(rows: &[Scored], count: usize) -> String {
     off.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
     let metrics: Vec<Metric> =
         off.first().map_or_else(Vec::new, |(_, row)| row.pairs.iter().map(|pair| pair.metric).collect());
-    let names: Vec<String> = metrics.iter().map(|metric| format!("{} predicted / measured", metric.name())).collect();
+    let names: Vec<String> =
+        metrics.iter().map(|metric| format!("{} predicted / measured", metric.name())).collect();
     let mut header = vec!["worst rows"];
     header.extend(names.iter().map(String::as_str));
     let lines = off.into_iter().take(count).map(|(_, row)| {

@@ -134,7 +134,8 @@ fn loss(outcomes: &[Outcome]) -> f64 {
         add(1.0, figures.tpot.map(|t| t.get()), measured.tpot.map(|t| t.get()));
         add(TTFT_WEIGHT, figures.ttft.map(|t| t.get()), measured.ttft.map(|t| t.get()));
     }
-    let means: Vec<f64> = groups.values().filter(|(_, weight)| *weight > 0.0).map(|(sum, weight)| sum / weight).collect();
+    let means: Vec<f64> =
+        groups.values().filter(|(_, weight)| *weight > 0.0).map(|(sum, weight)| sum / weight).collect();
     means.iter().sum::<f64>() / means.len().max(1) as f64
 }
 

@@ -9,10 +9,10 @@ mod table;
 mod training;
 
 pub use engine_fit::{EngineFit, fit_engine, group};
+pub use operators::{accepts, predict_operators};
 pub use serving::{
     Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving,
 };
-pub use operators::{accepts, predict_operators};
 pub use summary::{Band, Group, Metric, Pair, PairOrder, Scored, Summary, summarise};
 pub use table::{Table, TableError, open_text};
 pub use training::predict_training;

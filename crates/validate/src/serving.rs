@@ -248,7 +248,14 @@ impl Outcome {
         let engine = point.engine.clone().unwrap_or_else(|| "unknown".to_owned());
         let question = format!(
             "{}|{}|{engine}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
-            point.system, point.model, point.formats, point.mode, point.isl, point.osl, point.chips, point.concurrency
+            point.system,
+            point.model,
+            point.formats,
+            point.mode,
+            point.isl,
+            point.osl,
+            point.chips,
+            point.concurrency
         );
         Scored {
             id: row.id.clone(),
@@ -263,7 +270,10 @@ impl Outcome {
             ],
             pairs: self.pairs(),
             failure: self.prediction.as_ref().err().cloned(),
-            alternative: Some((question, format!("{:?}|{:?}|{:?}", point.sizes, point.prefill, point.decode))),
+            alternative: Some((
+                question,
+                format!("{:?}|{:?}|{:?}", point.sizes, point.prefill, point.decode),
+            )),
         }
     }
 

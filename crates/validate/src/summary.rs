@@ -169,8 +169,11 @@ pub fn summarise(rows: &[Scored]) -> Summary {
 
 /// Share of figures inside the 80 % band.
 fn band(rows: &[Scored]) -> Option<Band> {
-    let figures: Vec<(f64, f64, f64)> =
-        rows.iter().flat_map(|row| &row.pairs).map(|pair| (pair.predicted, pair.measured, pair.sigma)).collect();
+    let figures: Vec<(f64, f64, f64)> = rows
+        .iter()
+        .flat_map(|row| &row.pairs)
+        .map(|pair| (pair.predicted, pair.measured, pair.sigma))
+        .collect();
     (!figures.is_empty()).then(|| Band {
         level: 0.8,
         inside: stats::share_inside(&figures, stats::Z80),

@@ -59,7 +59,8 @@ pub enum TableError {
 /// It cannot be opened.
 pub fn open_text(path: &Path) -> Result<Box<dyn Read>, TableError> {
     let shown = path.display().to_string();
-    let file = File::open(path).map_err(|error| TableError::Read { path: shown, reason: error.to_string() })?;
+    let file =
+        File::open(path).map_err(|error| TableError::Read { path: shown, reason: error.to_string() })?;
     let file = BufReader::new(file);
     Ok(if path.extension().is_some_and(|extension| extension == "gz") {
         Box::new(flate2::bufread::MultiGzDecoder::new(file))
