@@ -170,7 +170,7 @@ fn unknown(name: &str) -> ImportError {
     } else {
         names::nearest(name, ids().map(short)).and_then(|best| ids().find(|id| short(id) == best))
     };
-    let suggestion = best.map(|best| format!("; did you mean `{best}`?")).unwrap_or_default();
+    let suggestion = best.map(|best| format!(" (did you mean `{best}`?)")).unwrap_or_default();
     ImportError::UnknownModel { name: name.to_owned(), suggestion }
 }
 

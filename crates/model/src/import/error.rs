@@ -124,7 +124,7 @@ pub enum ImportError {
     UnknownModel {
         /// What was given.
         name: String,
-        /// Names like it, as a clause that starts with `;`, or nothing.
+        /// A name like it, in brackets, or nothing.
         suggestion: String,
     },
     /// A short name that several built-in models share.

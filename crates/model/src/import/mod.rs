@@ -88,7 +88,7 @@ fn own_type(origin: &str, prefix: &str, config: &Map<String, Value>) -> Result<O
 
 /// Refuses models so large that a key must be wrong.
 fn check_size(model: &Model, origin: &str) -> Result<(), ImportError> {
-    const LIMIT: u64 = 1_000_000_000_000_000;
+    const LIMIT: u64 = 100_000_000_000_000;
     let total = model.parameters().total();
     if total <= LIMIT {
         return Ok(());

@@ -58,7 +58,8 @@ fn number_format(keys: &Keys) -> Read<Dtype> {
         ("float", 4, Some(32)) => Ok(Dtype::Mxfp4),
         ("float", 4, Some(16)) => Ok(Dtype::Nvfp4),
         _ => {
-            let value = format!("{kind} of {bits} bits in groups of {group:?}");
+            let groups = group.map_or_else(String::new, |group| format!(" in groups of {group}"));
+            let value = format!("{kind} of {bits} bits{groups}");
             let expected = "known are int 8, int 4, float 8, and float 4 in groups of 16 or 32";
             Err(keys.unknown("num_bits", &value, expected))
         }
