@@ -102,6 +102,11 @@ impl Rank {
 }
 
 impl Chip {
+    /// Catalog key of the system to put it in where none is asked for.
+    pub fn usual_system(&self) -> &str {
+        self.system.as_deref().unwrap_or("generic-8")
+    }
+
     /// The weakest grade among the figures that times depend on.
     pub fn grade(&self) -> Grade {
         let rank = &self.rank;

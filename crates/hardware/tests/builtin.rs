@@ -83,6 +83,22 @@ fn figures_agree_with_those_that_coefficients_were_fitted_on() {
 }
 
 #[test]
+fn every_chip_has_a_usual_system() {
+    let catalog = Catalog::builtin();
+    for id in catalog.ids("chips") {
+        let chip = catalog.chip(&id).unwrap();
+        assert!(chip.system.is_some(), "{id}");
+        let (system, _) = catalog.system_with_chip(chip.usual_system(), &id).unwrap();
+        let own = catalog.system(chip.usual_system()).unwrap();
+        assert!(
+            own.generic || own.chip == id || own.chip.starts_with("ascend-910b"),
+            "{id} in {}",
+            system.id
+        );
+    }
+}
+
+#[test]
 fn dies_are_ranks() {
     let catalog = Catalog::builtin();
     let chip = catalog.chip("ascend-910c").unwrap();
@@ -163,7 +179,7 @@ fn export_rules_agree_with_published_tables() {
         ("v100-32", 2000.0, Some(2.45), No, No, Yes),
         ("a100-80", 4992.0, Some(6.04), Yes, No, Yes),
         ("a800", 4992.0, Some(6.04), Yes, No, Yes),
-        ("l20", 1912.0, Some(3.14), No, No, Yes),
+        ("l20", 1912.0, Some(3.139), No, No, Yes),
         ("l40s", 5864.0, Some(9.64), Yes, No, Yes),
         ("h100", 15832.0, Some(19.45), Yes, No, Yes),
         ("h20", 2368.0, Some(2.91), No, No, Yes),
@@ -215,4 +231,23 @@ fn memory_and_interconnect_are_counted_for_the_package() {
     assert_eq!(points(&unknown, Metric::Interconnect), None);
     assert_eq!(unknown.rows[0].applies, Verdict::Unknown);
     insta::assert_snapshot!(unknown.rows[2].conditions, @"TPP >= 2400 and TPP < 4800 and performance density >= 1.60 and performance density < 5.92; or TPP >= 1600 and performance density >= 3.20 and performance density < 5.92");
+}
+
+/// The example of the contributing guide is a file that loads, and its ten lines are the guide's.
+#[test]
+fn a_chip_is_added_in_ten_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let file = std::fs::read_to_string(root.join("examples/catalog/chips/example-x1.toml")).unwrap();
+    let guide = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    assert!(guide.contains(&format!("```toml\n{file}```")), "the guide and the example differ");
+    assert_eq!(file.lines().count(), 10);
+
+    let catalog = Catalog::with_overlay(root.join("examples/catalog")).unwrap();
+    let (system, chip) = catalog.system_with_chip("generic-8", "example-x1").unwrap();
+    assert_eq!((system.ranks(), chip.rank.bandwidth.value.to_string().as_str()), (8, "4 TB/s"));
+    assert_eq!(chip.rank.l2.grade, Grade::Assumed);
+    let problems: Vec<String> = catalog.check().iter().map(ToString::to_string).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let same = Catalog::builtin().with_text("chips", "example-x1", file).unwrap().chip("example-x1").unwrap();
+    assert_eq!(same, chip);
 }

@@ -80,17 +80,28 @@ impl Index {
     fn add(&mut self, kind: &str, path: &Path) -> Result<(), CatalogError> {
         let name = file_name(path);
         let Some(id) = name.strip_suffix(".toml") else { return Ok(()) };
-        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-        if id.is_empty() || !id.bytes().all(good) {
-            return Err(CatalogError::BadId { path: shown(path), id: id.to_owned() });
-        }
         let bytes = fs::read(path)
             .map_err(|error| CatalogError::Read { path: shown(path), reason: error.to_string() })?;
         let text = String::from_utf8(bytes).map_err(|error| CatalogError::NotUtf8 {
             path: shown(path),
             offset: error.utf8_error().valid_up_to(),
         })?;
-        let added = Added { path: shown(path), aliases: scan::aliases(&text), text };
+        self.insert(kind, id, shown(path), text)
+    }
+
+    /// Lays one text over what has its kind and key.
+    pub(crate) fn insert(
+        &mut self,
+        kind: &str,
+        id: &str,
+        path: String,
+        text: String,
+    ) -> Result<(), CatalogError> {
+        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        if id.is_empty() || !id.bytes().all(good) {
+            return Err(CatalogError::BadId { path, id: id.to_owned() });
+        }
+        let added = Added { path, aliases: scan::aliases(&text), text };
         self.added.insert((kind.to_owned(), id.to_owned()), added);
         Ok(())
     }

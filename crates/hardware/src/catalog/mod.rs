@@ -54,6 +54,16 @@ impl Catalog {
         Ok(Self { index: Index::with_directory(directory.as_ref())?, overrides: Vec::new() })
     }
 
+    /// The same catalog with one more text, as if it were the file `<kind>/<id>.toml` of a user's directory.
+    ///
+    /// # Errors
+    /// The key is not one, or the text claims a taken name. What it says is looked at when it is asked for.
+    pub fn with_text(mut self, kind: &str, id: &str, text: impl Into<String>) -> Result<Self, CatalogError> {
+        self.index.insert(kind, id, format!("{kind}/{id}.toml"), text.into())?;
+        self.index.refuse_collisions()?;
+        Ok(self)
+    }
+
     /// The same catalog with single figures replaced in whatever chip, system or price list is asked for.
     #[must_use]
     pub fn with_overrides(mut self, overrides: &[Override]) -> Self {
