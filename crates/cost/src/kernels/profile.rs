@@ -59,7 +59,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    fn named(&self) -> [(&'static str, Option<MedianP90>); 6] {
+    pub(crate) fn named(&self) -> [(&'static str, Option<MedianP90>); 6] {
         [
             ("fit", self.fit),
             ("held_out", self.held_out),

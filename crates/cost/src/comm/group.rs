@@ -1,0 +1,313 @@
+//! Collectives of a group of ranks over nested domains.
+//!
+//! A group spans one or more domains; a domain that joins `f` parts of the group is a *stage* of `f` members. Over
+//! several stages a collective is composed from one per stage: an all-reduce is a reduce-scatter in the innermost
+//! domain, an all-reduce of each member's share across, and an all-gather back, every member using its own port. The
+//! library pipelines the stages in chunks, so that their latencies add up and of their transfers the longest counts,
+//! plus [`PIPELINE_LOSS`] of the others. Domains of one class of link and bandwidth are one flat stage, as they were
+//! measured; the ranks of one package are peers in it.
+
+use super::curve::Curve;
+use super::form::{Collective, CollectiveForm, Place};
+use super::network::{CommError, Level, MAX_DOMAINS, Network};
+use super::topology::share;
+use crate::ops::Bound;
+use crate::step::{Basis, Evidence};
+use hardware::{DomainKind, Topology};
+use units::{Bytes, Seconds};
+
+/// Share of the shorter stages' transfers that pipelining does not hide. An assumption: nccl-tests on H100 nodes reach
+/// 400 to 450 GB/s of bus bandwidth over 8 x 50 GB/s per node, which leaves little room for more.
+pub const PIPELINE_LOSS: f64 = 0.1;
+
+/// Message sizes that curves are tabulated for, as powers of two: 32 B to 64 GiB.
+const SIZES: (i32, i32) = (5, 36);
+
+/// The price of one collective or exchange.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CommCost {
+    /// Duration.
+    pub time: Seconds,
+    /// [`Bound::Network`] if moving bytes takes longer than the latency that any size pays, else [`Bound::Launch`].
+    pub bound: Bound,
+    /// Bytes that one rank sends into each of the network's domains, innermost first.
+    pub wire: [Bytes; MAX_DOMAINS],
+}
+
+impl CommCost {
+    /// Nothing to do.
+    pub const NONE: Self = Self { time: Seconds::ZERO, bound: Bound::Launch, wire: [Bytes::ZERO; MAX_DOMAINS] };
+
+    /// Bytes that one rank sends over all its links.
+    pub fn wire_total(&self) -> Bytes {
+        self.wire.iter().copied().sum()
+    }
+}
+
+/// A domain as the group uses it.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    /// Index of the (outermost merged) domain.
+    pub(super) level: usize,
+    /// Parts of the group that the domain joins.
+    pub(super) members: f64,
+    /// Ranks of the group inside one part.
+    pub(super) inside: f64,
+    /// Bytes/s of one rank, before the topology takes its share.
+    pub(super) bandwidth: f64,
+    pub(super) extra_latency: f64,
+    curves: [Curve; 4],
+}
+
+/// A group of ranks, prepared: evaluating a collective on it costs a few table look-ups and no allocation.
+#[derive(Debug, Clone)]
+pub struct Group {
+    size: u32,
+    pub(super) stages: Vec<Stage>,
+    /// One rank to another, over the outermost stage.
+    pair: Option<Curve>,
+    evidence: Evidence,
+}
+
+impl Group {
+    pub(super) fn new(network: &Network, size: u32, stride: u32) -> Result<Self, CommError> {
+        if size == 0 || stride == 0 {
+            return Err(CommError::EmptyGroup { size, stride });
+        }
+        let mut stages = Vec::new();
+        let mut evidence = Evidence { basis: Basis::Measured, sigma: 0.0 };
+        for span in spans(network, f64::from(size), f64::from(stride)) {
+            let stage = Stage::new(network, &span)?;
+            let found = network.collective_set(stage.level, Collective::AllReduce.name(), stage.members)?;
+            let of_stage = found.evidence();
+            if of_stage.sigma > evidence.sigma {
+                evidence = of_stage;
+            }
+            stages.push(stage);
+        }
+        let pair = match stages.last() {
+            Some(stage) => Some(curve(network, stage.level, Collective::AllToAll, &stage.pair())?),
+            None => None,
+        };
+        Ok(Self { size, stages, pair, evidence })
+    }
+
+    /// Ranks.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// What its prices rest on: the weakest of its stages.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Sum of `bytes` on each rank, left on all of them.
+    pub fn all_reduce(&self, bytes: Bytes) -> CommCost {
+        self.nested(bytes.get(), Collective::ReduceScatter, Collective::AllReduce, Some(Collective::AllGather))
+    }
+
+    /// `bytes` in total, an equal share from each rank, gathered on all of them.
+    pub fn all_gather(&self, bytes: Bytes) -> CommCost {
+        self.nested(bytes.get(), Collective::AllGather, Collective::AllGather, None)
+    }
+
+    /// Sum of `bytes` on each rank, an equal share left on each.
+    pub fn reduce_scatter(&self, bytes: Bytes) -> CommCost {
+        self.nested(bytes.get(), Collective::ReduceScatter, Collective::ReduceScatter, None)
+    }
+
+    /// `bytes` from one rank to all: each rank passes on a share, then all gather (van de Geijn), which for large
+    /// messages costs what gathering costs.
+    pub fn broadcast(&self, bytes: Bytes) -> CommCost {
+        self.all_gather(bytes)
+    }
+
+    /// `bytes` on each rank, an equal share to each rank. Peers in different domains are served at the same time.
+    pub fn all_to_all(&self, bytes: Bytes) -> CommCost {
+        let total = f64::from(self.size);
+        let mut sum = Sum::default();
+        for stage in &self.stages {
+            // Of the n ranks, `inside * members - inside` are reached at this stage; the stage's own all-to-all sends
+            // (members - 1) / members of what it is given.
+            let reached = stage.inside * (stage.members - 1.0) / total;
+            let given = bytes.get() * reached * stage.members / (stage.members - 1.0);
+            let curve = stage.curve(Collective::AllToAll);
+            sum.add(stage.level, curve.at(given), curve.latency(), Collective::AllToAll.wire(stage.members, given));
+        }
+        sum.cost()
+    }
+
+    /// `bytes` from one rank to another in the group's outermost domain: a pipeline stage to the next, a cache to the
+    /// instance that decodes.
+    pub fn send(&self, bytes: Bytes) -> CommCost {
+        let (Some(pair), Some(stage)) = (&self.pair, self.stages.last()) else { return CommCost::NONE };
+        let mut sum = Sum::default();
+        // A pair exchanges half of each rank's buffer.
+        sum.add(stage.level, pair.at(2.0 * bytes.get()), pair.latency(), bytes.get());
+        sum.cost()
+    }
+
+    /// `inner` (and `back`, over the same link) in every stage but the outermost, which does `outer`.
+    fn nested(&self, bytes: f64, inner: Collective, outer: Collective, back: Option<Collective>) -> CommCost {
+        let mut sum = Sum::default();
+        let last = self.stages.len().saturating_sub(1);
+        for (at, stage) in self.stages.iter().enumerate() {
+            let bytes = bytes / stage.inside;
+            let first = if at == last { outer } else { inner };
+            let curve = stage.curve(first);
+            let (mut time, mut latency) = (curve.at(bytes), curve.latency());
+            let mut wire = first.wire(stage.members, bytes);
+            if let (Some(back), true) = (back, at < last) {
+                let curve = stage.curve(back);
+                time += curve.at(bytes);
+                latency += curve.latency();
+                wire += back.wire(stage.members, bytes);
+            }
+            sum.add(stage.level, time, latency, wire);
+        }
+        sum.cost()
+    }
+}
+
+/// Adds up stages: latencies in a row, transfers pipelined.
+#[derive(Default)]
+struct Sum {
+    latency: f64,
+    longest: f64,
+    transfer: f64,
+    wire: [Bytes; MAX_DOMAINS],
+}
+
+impl Sum {
+    fn add(&mut self, level: usize, time: f64, latency: f64, wire: f64) {
+        let transfer = (time - latency).max(0.0);
+        self.latency += latency;
+        self.longest = self.longest.max(transfer);
+        self.transfer += transfer;
+        self.wire[level] += Bytes::new(wire);
+    }
+
+    fn cost(self) -> CommCost {
+        let transfer = self.longest + PIPELINE_LOSS * (self.transfer - self.longest);
+        let bound = if transfer > self.latency { Bound::Network } else { Bound::Launch };
+        CommCost { time: Seconds::new(self.latency + transfer), bound, wire: self.wire }
+    }
+}
+
+impl Stage {
+    fn new(network: &Network, span: &Span) -> Result<Self, CommError> {
+        let level = &network.levels[span.level];
+        let curve = |collective: Collective| {
+            let place = Place {
+                ranks: span.members,
+                bandwidth: level.bandwidth * share(level.topology, collective, span.members, span.places),
+                extra_latency: span.extra_latency,
+                in_network: level.reduces(),
+            };
+            self::curve(network, span.level, collective, &place)
+        };
+        Ok(Self {
+            level: span.level,
+            members: span.members,
+            inside: span.inside,
+            bandwidth: level.bandwidth * share(level.topology, Collective::AllToAll, span.members, span.places),
+            extra_latency: span.extra_latency,
+            curves: [
+                curve(Collective::AllReduce)?,
+                curve(Collective::AllGather)?,
+                curve(Collective::ReduceScatter)?,
+                curve(Collective::AllToAll)?,
+            ],
+        })
+    }
+
+    fn curve(&self, collective: Collective) -> &Curve {
+        &self.curves[collective as usize]
+    }
+
+    fn pair(&self) -> Place {
+        Place { ranks: 2.0, bandwidth: self.bandwidth, extra_latency: self.extra_latency, in_network: false }
+    }
+}
+
+fn curve(network: &Network, level: usize, collective: Collective, place: &Place) -> Result<Curve, CommError> {
+    let found = network.collective_set(level, collective.name(), place.ranks)?;
+    let form = CollectiveForm::new(&found.set.params, found.set.ranks[1]);
+    Ok(Curve::new(SIZES.0, SIZES.1, |bytes| {
+        form.time(collective, bytes, place) * found.set.log_correction(bytes, place.ranks).exp()
+    }))
+}
+
+/// A stage before it is priced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Span {
+    level: usize,
+    members: f64,
+    inside: f64,
+    places: f64,
+    extra_latency: f64,
+}
+
+/// How a group of `size` ranks, `stride` apart, divides over the domains. Where it does not divide evenly, the parts
+/// are of equal size on average.
+fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    // Ranks of the group, and domains of the system, inside one domain of the level below.
+    let (mut inside, mut below) = (1.0_f64, 1.0_f64);
+    for (index, level) in network.levels.iter().enumerate() {
+        let held = if level.capacity.is_finite() { (level.capacity / stride).floor().max(1.0) } else { size };
+        let parts = (size / held.min(size)).ceil();
+        let here = size / parts;
+        let members = here / inside;
+        let places = if level.capacity.is_finite() { (level.capacity / below).max(members) } else { f64::INFINITY };
+        below = level.capacity;
+        if members <= 1.0 + 1e-9 {
+            continue;
+        }
+        let span = Span { level: index, members, inside, places, extra_latency: extra_latency(level) };
+        match spans.last() {
+            Some(last) if merges(&network.levels[last.level], level) => {
+                let merged = merge(last, &span);
+                spans.pop();
+                spans.push(merged);
+            }
+            _ => spans.push(span),
+        }
+        inside = here;
+        if here >= size {
+            break;
+        }
+    }
+    spans
+}
+
+fn extra_latency(level: &Level) -> f64 {
+    level.classes.first().map_or(0.0, |class| level.latency - class.latency.get())
+}
+
+/// Whether ranks of `inner` domains are peers in `outer` as if there were no boundary: in a package always, else if
+/// both are switched links of one class and rate.
+fn merges(inner: &Level, outer: &Level) -> bool {
+    let switched = |level: &Level| match level.topology {
+        Topology::Switch { .. } => true,
+        Topology::Clos { oversubscription } => oversubscription <= 1.0,
+        Topology::FullMesh | Topology::Ring | Topology::Torus { .. } => false,
+    };
+    let same_class = inner.classes.first().map(|class| &class.id) == outer.classes.first().map(|class| &class.id);
+    let same_rate = (inner.bandwidth / outer.bandwidth).ln().abs() < 0.1;
+    inner.kind == DomainKind::Package || (same_class && same_rate && switched(inner) && switched(outer))
+}
+
+fn merge(inner: &Span, outer: &Span) -> Span {
+    let members = inner.members * outer.members;
+    // Of the members - 1 peers, inner.members - 1 are near.
+    let near = (inner.members - 1.0) / (members - 1.0);
+    Span {
+        level: outer.level,
+        members,
+        inside: inner.inside,
+        places: inner.places * outer.places,
+        extra_latency: near * inner.extra_latency + (1.0 - near) * outer.extra_latency,
+    }
+}

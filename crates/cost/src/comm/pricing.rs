@@ -1,0 +1,187 @@
+//! Communication of one instance, as the step model asks for it.
+
+use super::experts::{Exchange, ExchangeSpec, Library, Routing};
+use super::group::{CommCost, Group};
+use super::network::{CommError, Network};
+use crate::ops::OpCost;
+use crate::step::{Collectives, Evidence};
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+use units::{Bytes, Flop};
+
+/// What an instance communicates, besides what each call says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommSpec {
+    /// Routed experts of a layer; 0 for a dense model.
+    pub experts: f64,
+    /// Libraries that exchange tokens, each used where it is the quickest: DeepEP's low-latency kernels for few tokens
+    /// and its normal ones for many.
+    pub libraries: Vec<Library>,
+    /// Most nodes that routing lets a token go to.
+    pub node_limit: Option<u32>,
+    /// Cores that exchanges may take.
+    pub cores: Option<f64>,
+    /// Ranks of the whole instance; the group that the evidence is about.
+    pub ranks: u32,
+}
+
+impl CommSpec {
+    /// Libraries that the engines' kernel stacks bring, by the first stack that is known: SGLang DeepEP, TensorRT-LLM its
+    /// NVLink kernels, Ascend stacks CANN; vLLM gathers and scatters unless it is told otherwise.
+    pub fn libraries_of(stacks: &[String]) -> Vec<Library> {
+        for stack in stacks {
+            match stack.as_str() {
+                "sglang" | "deepep" => return vec![Library::DeepEpLowLatency, Library::DeepEpNormal],
+                "trtllm" => return vec![Library::TrtLlmOneSided],
+                "ascend" | "cann" => return vec![Library::Cann],
+                "vllm" => return vec![Library::AllGather],
+                _ => {}
+            }
+        }
+        vec![Library::AllGather]
+    }
+}
+
+/// Prices the collectives of one instance, whose ranks are numbered from 0 without gaps.
+#[derive(Debug)]
+pub struct InstanceComm {
+    network: Network,
+    spec: CommSpec,
+    /// Used to answer for a group that cannot be prepared; preparing the whole instance has proved the links sound.
+    whole: Group,
+    evidence: Evidence,
+    groups: RwLock<BTreeMap<(u32, u32), Group>>,
+    exchanges: RwLock<BTreeMap<ExchangeKey, Vec<(Library, Exchange)>>>,
+}
+
+type ExchangeKey = (u32, u32, u64, u64);
+
+impl InstanceComm {
+    /// Prices an instance on a network.
+    ///
+    /// # Errors
+    /// If a link class lacks what the instance needs.
+    pub fn new(network: Network, spec: CommSpec) -> Result<Self, CommError> {
+        let whole = network.group(spec.ranks.max(1), 1)?;
+        let mut evidence = whole.evidence().clone();
+        if spec.experts > 0.0 && spec.ranks > 1 {
+            for library in &spec.libraries {
+                let row = Bytes::new(1.0);
+                let exchange = Exchange::new(&network, &whole, &exchange_spec(&spec, *library, 1, row, row))?;
+                if exchange.evidence().sigma > evidence.sigma {
+                    evidence = exchange.evidence().clone();
+                }
+            }
+        }
+        Ok(Self {
+            network,
+            spec,
+            whole,
+            evidence,
+            groups: RwLock::default(),
+            exchanges: RwLock::default(),
+        })
+    }
+
+    /// The network underneath.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn with_group(&self, size: u32, stride: u32, price: impl Fn(&Group) -> CommCost) -> OpCost {
+        let (size, stride) = (size.max(1), stride.max(1));
+        let known = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = known.get(&(size, stride)) {
+            return op_cost(price(group));
+        }
+        drop(known);
+        let group = self.network.group(size, stride).unwrap_or_else(|_| self.whole.clone());
+        let cost = op_cost(price(&group));
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert((size, stride), group);
+        cost
+    }
+
+    fn exchange(&self, key: ExchangeKey, tokens: f64, price: impl Fn(&Exchange) -> CommCost) -> OpCost {
+        let known = self.exchanges.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(exchanges) = known.get(&key) {
+            return op_cost(quickest(exchanges, tokens, price));
+        }
+        drop(known);
+        let exchanges = self.prepare(key);
+        let cost = op_cost(quickest(&exchanges, tokens, price));
+        self.exchanges.write().unwrap_or_else(PoisonError::into_inner).insert(key, exchanges);
+        cost
+    }
+
+    fn prepare(&self, (size, topk, dispatch, combine): ExchangeKey) -> Vec<(Library, Exchange)> {
+        let group = self.network.group(size.max(1), 1).unwrap_or_else(|_| self.whole.clone());
+        let rows = [dispatch, combine].map(|bits| Bytes::new(f64::from_bits(bits)));
+        let prepared = self.spec.libraries.iter().filter_map(|library| {
+            let spec = exchange_spec(&self.spec, *library, topk, rows[0], rows[1]);
+            Exchange::new(&self.network, &group, &spec).ok().map(|exchange| (*library, exchange))
+        });
+        prepared.collect()
+    }
+}
+
+fn exchange_spec(spec: &CommSpec, library: Library, topk: u32, dispatch: Bytes, combine: Bytes) -> ExchangeSpec {
+    ExchangeSpec {
+        library,
+        experts: spec.experts.max(f64::from(topk)),
+        topk,
+        dispatch_row: dispatch,
+        combine_row: combine,
+        routing: Routing::Random,
+        node_limit: spec.node_limit,
+        cores: spec.cores,
+    }
+}
+
+/// The price of the library that is quickest for so many tokens, among those whose buffers hold them.
+fn quickest(exchanges: &[(Library, Exchange)], tokens: f64, price: impl Fn(&Exchange) -> CommCost) -> CommCost {
+    let fits = |library: Library| library != Library::DeepEpLowLatency || tokens <= Library::LOW_LATENCY_TOKENS;
+    let mut best: Option<CommCost> = None;
+    for (library, exchange) in exchanges {
+        if !fits(*library) && exchanges.len() > 1 {
+            continue;
+        }
+        let cost = price(exchange);
+        if best.is_none_or(|best| cost.time < best.time) {
+            best = Some(cost);
+        }
+    }
+    best.unwrap_or(CommCost::NONE)
+}
+
+fn op_cost(cost: CommCost) -> OpCost {
+    OpCost { time: cost.time, bound: cost.bound, flop: Flop::ZERO, bytes: cost.wire_total() }
+}
+
+impl Collectives for InstanceComm {
+    fn all_reduce(&self, bytes: Bytes, group: u32) -> OpCost {
+        self.with_group(group, 1, |group| group.all_reduce(bytes))
+    }
+
+    fn all_gather(&self, bytes: Bytes, group: u32) -> OpCost {
+        self.with_group(group, 1, |group| group.all_gather(bytes))
+    }
+
+    fn dispatch(&self, tokens: f64, topk: f64, token_bytes: Bytes, group: u32) -> OpCost {
+        let key = (group, topk.round().max(1.0) as u32, token_bytes.get().to_bits(), token_bytes.get().to_bits());
+        self.exchange(key, tokens, |exchange| exchange.dispatch(tokens))
+    }
+
+    fn combine(&self, tokens: f64, topk: f64, token_bytes: Bytes, group: u32) -> OpCost {
+        let key = (group, topk.round().max(1.0) as u32, token_bytes.get().to_bits(), token_bytes.get().to_bits());
+        self.exchange(key, tokens, |exchange| exchange.combine(tokens))
+    }
+
+    fn send(&self, bytes: Bytes, stage: u32) -> OpCost {
+        self.with_group(2, stage, |group| group.send(bytes))
+    }
+
+    fn evidence(&self) -> Evidence {
+        self.evidence.clone()
+    }
+}
+

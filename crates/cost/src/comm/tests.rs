@@ -1,0 +1,1 @@
+//! Laws of the network, and the shipped link classes.
