@@ -34,6 +34,8 @@ pub use exchange::{Direction, EXCHANGE_PARAMS, ExchangeForm, Load, touched_group
 pub use experts::{Exchange, ExchangeSpec, Library, PREPARE, Routing};
 pub use form::{COLLECTIVE_PARAMS, Collective, CollectiveForm, Place};
 pub use group::{CommCost, Group, PIPELINE_LOSS};
-pub use links::{LinkClass, LinkError, LinkSet, RANKS, RANKS_FEATURE, SIZE, SIZE_FEATURE, SetBasis};
-pub use network::{CommError, GENERIC, MAX_DOMAINS, Network, OTHER_CHIP_SIGMA, OTHER_CLASS_SIGMA};
+pub use links::{
+    COLLECTIVE_FEATURES, EXCHANGE_FEATURES, LinkClass, LinkError, LinkSet, RINGS_TO, SetBasis, USUAL_RANKS,
+};
+pub use network::{COMM_GROUP, CommError, GENERIC, MAX_DOMAINS, Network, OTHER_CHIP_SIGMA, OTHER_CLASS_SIGMA};
 pub use pricing::{CommSpec, InstanceComm};

@@ -2,8 +2,9 @@
 
 use super::curve::Curve;
 use super::exchange::{Direction, ExchangeForm, Load, touched_groups};
-use super::group::{CommCost, Group, PIPELINE_LOSS, Stage};
-use super::network::{CommError, MAX_DOMAINS, Network};
+use super::form::{Collective, Place};
+use super::group::{CommCost, Group, PIPELINE_LOSS, Span, Stage, spans};
+use super::network::{CommError, GENERIC, MAX_DOMAINS, Network};
 use crate::ops::Bound;
 use crate::step::Evidence;
 use units::{Bytes, Seconds};
@@ -192,10 +193,10 @@ impl Leg {
             let found = network.library_set(stage.level, way.name(), spec.library.name())?;
             let load = load(network, group, spec, way, at);
             wire[stage.level] += load.remote * load.row_bytes;
-            let mut forms = vec![(ExchangeForm::new(&found.set.params, found.set.ranks[1]), found.set)];
+            let mut forms = vec![(ExchangeForm::new(&found.set.params, found.set.rings_to), found.set)];
             if way == Direction::Dispatch && spec.library == Library::TrtLlmTwoSided {
                 let prepare = network.library_set(stage.level, PREPARE, spec.library.name())?;
-                forms.push((ExchangeForm::new(&prepare.set.params, prepare.set.ranks[1]), prepare.set));
+                forms.push((ExchangeForm::new(&prepare.set.params, prepare.set.rings_to), prepare.set));
             }
             stages.push((load, forms));
         }
@@ -236,34 +237,108 @@ pub const PREPARE: &str = "prepare";
 fn load(network: &Network, group: &Group, spec: &ExchangeSpec, way: Direction, at: usize) -> Load {
     let stage: &Stage = &group.stages[at];
     let total = f64::from(group.size());
-    let row_bytes = match way {
-        Direction::Dispatch => spec.dispatch_row,
-        Direction::Combine => spec.combine_row,
-    };
-    let topk = f64::from(spec.topk);
-    let (copies, remote) = if spec.library.deduplicates() {
-        // Parts that this stage tells apart: ranks inside the innermost stage, nodes further out. What arrives at a
-        // node for several of its ranks is passed on inside it, so that inner stages carry a copy for every rank.
-        let parts = if at == 0 { total } else { stage.members };
-        let touched = spec.routing.touched(parts, spec.experts, spec.topk);
-        let limited = match spec.node_limit {
-            Some(limit) if at > 0 => touched.min(f64::from(limit.max(1))),
-            _ => touched,
-        };
-        (limited, limited * (stage.members - 1.0) / stage.members)
-    } else {
-        (topk, topk * stage.inside * (stage.members - 1.0) / total)
-    };
-    Load {
-        tokens: 1.0,
-        row_bytes: row_bytes.get(),
-        copies,
-        remote,
-        ranks: if at + 1 == group.stages.len() { total } else { stage.members },
-        experts: spec.experts,
-        cores: spec.library.cores(network.cores, spec.experts, spec.cores),
+    let ranks = if at + 1 == group.stages.len() { total } else { stage.members };
+    let place = ExchangePlace {
+        members: stage.members,
+        inside: stage.inside,
+        total,
+        ranks,
         bandwidth: stage.bandwidth,
         extra_latency: stage.extra_latency,
+    };
+    place.load(network.cores, spec, way)
+}
+
+/// Where one stage of an exchange takes place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ExchangePlace {
+    members: f64,
+    inside: f64,
+    total: f64,
+    ranks: f64,
+    bandwidth: f64,
+    extra_latency: f64,
+}
+
+impl ExchangePlace {
+    fn flat(network: &Network, span: &Span) -> Self {
+        Self {
+            members: span.members,
+            inside: span.inside,
+            total: span.members,
+            ranks: span.members,
+            bandwidth: span.place(network, Collective::AllToAll).bandwidth,
+            extra_latency: span.extra_latency,
+        }
+    }
+
+    fn load(&self, cores: f64, spec: &ExchangeSpec, way: Direction) -> Load {
+        let row_bytes = match way {
+            Direction::Dispatch => spec.dispatch_row,
+            Direction::Combine => spec.combine_row,
+        };
+        let inner = self.inside <= 1.0;
+        let elsewhere = (self.members - 1.0) / self.members;
+        let (copies, remote) = if spec.library.deduplicates() {
+            // Parts that this stage tells apart: ranks inside the innermost stage, nodes further out. What arrives at
+            // a node for several of its ranks is passed on inside it, so that inner stages carry a copy for each rank.
+            let parts = if inner { self.total } else { self.members };
+            let touched = spec.routing.touched(parts, spec.experts, spec.topk);
+            let limited = match spec.node_limit {
+                Some(limit) if !inner => touched.min(f64::from(limit.max(1))),
+                _ => touched,
+            };
+            (limited, limited * elsewhere)
+        } else {
+            let topk = f64::from(spec.topk);
+            (topk, topk * elsewhere * self.inside * self.members / self.total)
+        };
+        Load {
+            tokens: 1.0,
+            row_bytes: row_bytes.get(),
+            copies,
+            remote,
+            ranks: self.ranks,
+            experts: spec.experts,
+            cores: spec.library.cores(cores, spec.experts, spec.cores),
+            bandwidth: self.bandwidth,
+            extra_latency: self.extra_latency,
+        }
     }
 }
 
+impl Network {
+    /// The load of one token exchanged among `ranks` consecutive ranks, and the link class it loads, if that is one
+    /// flat stage; with `outermost`, among ranks that are peers in the outermost domain, as benchmarks of a network with
+    /// one rank per node have them.
+    pub fn exchange_load(
+        &self,
+        spec: &ExchangeSpec,
+        way: Direction,
+        ranks: u32,
+        outermost: bool,
+    ) -> Option<(&str, Load)> {
+        let span = self.flat_span(ranks, outermost)?;
+        Some((self.class_of(span.level), ExchangePlace::flat(self, &span).load(self.cores, spec, way)))
+    }
+
+    /// Where `ranks` consecutive ranks meet for a collective, and the link class there, if that is one flat stage.
+    pub fn place(&self, collective: Collective, ranks: u32) -> Option<(&str, Place)> {
+        let span = self.flat_span(ranks, false)?;
+        Some((self.class_of(span.level), span.place(self, collective)))
+    }
+
+    fn flat_span(&self, ranks: u32, outermost: bool) -> Option<Span> {
+        if outermost {
+            return Span::outermost(self, f64::from(ranks));
+        }
+        match spans(self, f64::from(ranks), 1.0)[..] {
+            [span] => Some(span),
+            _ => None,
+        }
+    }
+
+    fn class_of(&self, level: usize) -> &str {
+        self.levels[level].classes.first().map_or(GENERIC, |class| class.id.as_str())
+    }
+}

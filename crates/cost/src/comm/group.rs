@@ -197,21 +197,12 @@ impl Sum {
 
 impl Stage {
     fn new(network: &Network, span: &Span) -> Result<Self, CommError> {
-        let level = &network.levels[span.level];
-        let curve = |collective: Collective| {
-            let place = Place {
-                ranks: span.members,
-                bandwidth: level.bandwidth * share(level.topology, collective, span.members, span.places),
-                extra_latency: span.extra_latency,
-                in_network: level.reduces(),
-            };
-            self::curve(network, span.level, collective, &place)
-        };
+        let curve = |collective| self::curve(network, span.level, collective, &span.place(network, collective));
         Ok(Self {
             level: span.level,
             members: span.members,
             inside: span.inside,
-            bandwidth: level.bandwidth * share(level.topology, Collective::AllToAll, span.members, span.places),
+            bandwidth: span.place(network, Collective::AllToAll).bandwidth,
             extra_latency: span.extra_latency,
             curves: [
                 curve(Collective::AllReduce)?,
@@ -233,7 +224,7 @@ impl Stage {
 
 fn curve(network: &Network, level: usize, collective: Collective, place: &Place) -> Result<Curve, CommError> {
     let found = network.collective_set(level, collective.name(), place.ranks)?;
-    let form = CollectiveForm::new(&found.set.params, found.set.ranks[1]);
+    let form = CollectiveForm::new(&found.set.params, found.set.rings_to);
     Ok(Curve::new(SIZES.0, SIZES.1, |bytes| {
         form.time(collective, bytes, place) * found.set.log_correction(bytes, place.ranks).exp()
     }))
@@ -241,17 +232,36 @@ fn curve(network: &Network, level: usize, collective: Collective, place: &Place)
 
 /// A stage before it is priced.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Span {
-    level: usize,
-    members: f64,
-    inside: f64,
+pub(super) struct Span {
+    pub(super) level: usize,
+    pub(super) members: f64,
+    pub(super) inside: f64,
     places: f64,
-    extra_latency: f64,
+    pub(super) extra_latency: f64,
+}
+
+impl Span {
+    pub(super) fn place(&self, network: &Network, collective: Collective) -> Place {
+        let level = &network.levels[self.level];
+        Place {
+            ranks: self.members,
+            bandwidth: level.bandwidth * share(level.topology, collective, self.members, self.places),
+            extra_latency: self.extra_latency,
+            in_network: level.reduces(),
+        }
+    }
+
+    /// `ranks` ranks as peers in the outermost domain, whatever joins them further in.
+    pub(super) fn outermost(network: &Network, ranks: f64) -> Option<Self> {
+        let level = network.levels.len().checked_sub(1)?;
+        let extra_latency = extra_latency(&network.levels[level]);
+        Some(Self { level, members: ranks, inside: 1.0, places: f64::INFINITY, extra_latency })
+    }
 }
 
 /// How a group of `size` ranks, `stride` apart, divides over the domains. Where it does not divide evenly, the parts
 /// are of equal size on average.
-fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
+pub(super) fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     // Ranks of the group, and domains of the system, inside one domain of the level below.
     let (mut inside, mut below) = (1.0_f64, 1.0_f64);

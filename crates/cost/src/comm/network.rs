@@ -1,7 +1,8 @@
 //! A system's domains with the coefficients of their links.
 
 use super::group::Group;
-use super::links::{LinkClass, LinkError, LinkSet, SetBasis};
+use super::links::{LinkClass, LinkError, LinkSet, SetBasis, USUAL_RANKS};
+use crate::kernels::{Profile, ProfileError};
 use crate::step::{Basis, Evidence};
 use hardware::{Catalog, Chip, Domain, DomainKind, System, Topology};
 use std::sync::Arc;
@@ -30,6 +31,9 @@ pub enum CommError {
     /// A link file that cannot be read.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// A profile of communication that cannot be read.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// Link classes that stand in for one another without end, or name a class that is not there.
     #[error("link class `{class}` is `like` `{like}`, which is not a class of its own; use one of {known}")]
     Relative {
@@ -104,11 +108,11 @@ impl Network {
         if system.domains.len() > MAX_DOMAINS {
             return Err(CommError::TooManyDomains { system: system.id.clone(), found: system.domains.len() });
         }
-        let generic = Arc::new(load(catalog, GENERIC)?);
+        let generic = Arc::new(load(catalog, GENERIC, &chip.id)?);
         let levels = system
             .domains
             .iter()
-            .map(|domain| Ok(Level::new(domain, classes(catalog, &domain.link, &generic)?)))
+            .map(|domain| Ok(Level::new(domain, classes(catalog, &domain.link, &chip.id, &generic)?)))
             .collect::<Result<Vec<_>, CommError>>()?;
         Ok(Self {
             levels,
@@ -142,7 +146,7 @@ impl Network {
         let mut libraries: Vec<&str> = self.stacks.iter().map(String::as_str).collect();
         libraries.extend(BASE_LIBRARIES);
         self.set(level, op, &libraries, |set| {
-            BASE_LIBRARIES.contains(&set.library.as_str()) || ranks <= set.ranks[1]
+            BASE_LIBRARIES.contains(&set.library.as_str()) || ranks <= set.most_ranks.max(USUAL_RANKS)
         })
     }
 
@@ -160,7 +164,7 @@ impl Network {
     ) -> Result<Found<'_>, CommError> {
         let classes = &self.levels[level].classes;
         let found = classes.iter().enumerate().find_map(|(distance, class)| {
-            let set = class.find(op, libraries, &self.chip, &serves)?;
+            let set = class.find(op, libraries, &serves)?;
             Some(Found { set, class, own: distance == 0, same_chip: set.chip == self.chip })
         });
         found.ok_or_else(|| CommError::NoSet {
@@ -214,17 +218,35 @@ pub const OTHER_CHIP_SIGMA: f64 = 0.15;
 /// The same when a class of link borrows those of another class (one NVLink generation predicting the next).
 pub const OTHER_CLASS_SIGMA: f64 = 0.3;
 
-fn load(catalog: &Catalog, class: &str) -> Result<LinkClass, CommError> {
+/// The group of profiles that hold fitted communication: `kernels/<chip>.comm.toml`.
+pub const COMM_GROUP: &str = "comm";
+
+/// A class with the fitted sets that speak for it on `chip`: the chip's own, else those of the first chip measured.
+fn load(catalog: &Catalog, class: &str, chip: &str) -> Result<LinkClass, CommError> {
     let document = catalog
         .document("links", class)
         .map_err(|error| LinkError::Format { class: class.to_owned(), message: error.to_string() })?;
-    Ok(LinkClass::parse(document.id, document.text)?)
+    let mut class = LinkClass::parse(document.id, document.text)?;
+    let own = std::iter::once(chip).filter(|chip| class.measured_on.first().is_none_or(|first| first != chip));
+    let measured: Vec<String> = own.chain(class.measured_on.first().map(String::as_str)).map(str::to_owned).collect();
+    // Each goes in front of what is there, so that the chip's own come first in the end.
+    for chip in measured.iter().rev() {
+        if let Ok(profile) = catalog.document("kernels", &format!("{chip}.{COMM_GROUP}")) {
+            class.add(&Profile::parse(profile.text, profile.id)?);
+        }
+    }
+    Ok(class)
 }
 
-fn classes(catalog: &Catalog, link: &str, generic: &Arc<LinkClass>) -> Result<Vec<Arc<LinkClass>>, CommError> {
+fn classes(
+    catalog: &Catalog,
+    link: &str,
+    chip: &str,
+    generic: &Arc<LinkClass>,
+) -> Result<Vec<Arc<LinkClass>>, CommError> {
     let mut chain = Vec::new();
     if catalog.document("links", link).is_ok() {
-        let own = load(catalog, link)?;
+        let own = load(catalog, link, chip)?;
         let like = own.like.clone();
         chain.push(Arc::new(own));
         if let Some(like) = like {
@@ -232,7 +254,7 @@ fn classes(catalog: &Catalog, link: &str, generic: &Arc<LinkClass>) -> Result<Ve
                 let known = catalog.ids("links").join(", ");
                 return Err(CommError::Relative { class: link.to_owned(), like, known });
             }
-            chain.push(Arc::new(load(catalog, &like)?));
+            chain.push(Arc::new(load(catalog, &like, chip)?));
         }
     }
     if link != GENERIC {

@@ -59,7 +59,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    pub(crate) fn named(&self) -> [(&'static str, Option<MedianP90>); 6] {
+    fn named(&self) -> [(&'static str, Option<MedianP90>); 6] {
         [
             ("fit", self.fit),
             ("held_out", self.held_out),
