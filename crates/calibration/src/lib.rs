@@ -1,12 +1,14 @@
 //! Measurement formats, fitting and error statistics.
 //!
 //! - [`fit`]: robust bounded least squares for the coefficients of a form, and residual grids on top of it.
-//! - [`ops`]: operator tables to kernel profiles and back; [`ops_gemm`] holds the families of dense products.
+//! - [`ops`]: operator tables to kernel profiles and back; [`ops_gemm`] holds the families of dense products,
+//!   [`ops_comm`] those of collectives and expert exchange.
 //! - [`stats`]: splits and error statistics.
 //! - [`training`]: published training runs against predictions.
 
 pub mod fit;
 pub mod ops;
+pub mod ops_comm;
 pub mod ops_gemm;
 pub mod stats;
 pub mod training;

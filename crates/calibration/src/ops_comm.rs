@@ -19,10 +19,10 @@ use crate::ops::{
 };
 use bench::Bench;
 use cost::comm::{
-    COLLECTIVE_FEATURES, COLLECTIVE_PARAMS, COMM_GROUP, Collective, CollectiveForm, Direction, EXCHANGE_FEATURES,
-    EXCHANGE_PARAMS, ExchangeForm, Load, PREPARE, Place, RINGS_TO, USUAL_RANKS,
+    CHUNK, COLLECTIVE_FEATURES, COLLECTIVE_PARAMS, COMM_GROUP, Collective, CollectiveForm, Direction, EXCHANGE_FEATURES,
+    EXCHANGE_PARAMS, ExchangeForm, FAR_CHUNK, Load, PREPARE, Place, RINGS_TO, USUAL_RANKS,
 };
-use cost::kernels::{Kernels, Origin, ParamSpec, ProfileError};
+use cost::kernels::{Kernels, ParamSpec, ProfileError};
 use cost::ops::Machine;
 use std::collections::BTreeMap;
 use units::Seconds;
@@ -126,7 +126,7 @@ impl Fitting<'_> {
             let Some(prediction) = by_line.get_mut(&record.line()) else { continue };
             let Some(measured) = read::read(self.family, &record)? else { continue };
             if let Some((time, sigma, origin)) = self.bench.price(self.family, &measured) {
-                prediction.predicted = Ok(Estimate { time, sigma, origin: Origin::Borrowed { chip: origin } });
+                prediction.predicted = Ok(Estimate { time, sigma, origin });
             }
         }
         Ok(())
@@ -181,13 +181,39 @@ impl OpFamily for Fitting<'_> {
         names.iter().filter_map(|name| all.iter().find(|spec| spec.name == *name)).copied().collect()
     }
 
-    fn structures(&self, key: &SetKey) -> Vec<Structure> {
-        let rings: &[&str] = match (self.family, key.stack.as_str()) {
-            (CommFamily::Collective(_), "hccl") => &["8", "16", "32"],
-            (CommFamily::Collective(_), _) => &["8"],
-            _ => &["64"],
+    fn starts(&self, key: &SetKey) -> Vec<Vec<f64>> {
+        // HCCL's bandwidth protocol starts late and then fills the link.
+        let other = |spec: &ParamSpec| match spec.name {
+            "start" => 3e-6,
+            "low" => 0.2,
+            "high_start" => 6e-5,
+            "high_step" => 2e-6,
+            "high" => 0.95,
+            "growth" => 1.0,
+            _ => spec.prior,
         };
-        rings.iter().map(|rings| Structure::from([(RINGS_TO.to_owned(), (*rings).to_owned())])).collect()
+        let hccl = matches!(self.family, CommFamily::Collective(_)) && key.stack == "hccl";
+        hccl.then(|| self.params(key).iter().map(other).collect()).into_iter().collect()
+    }
+
+    fn structures(&self, key: &SetKey) -> Vec<Structure> {
+        let choices: &[(&str, &[&str])] = match (self.family, key.stack.as_str()) {
+            // The library stages small parts through buffers whose size nobody states; 256 KiB to 2 MiB are usual.
+            (CommFamily::Collective(_), "hccl") => &[
+                (RINGS_TO, &["2", "8", "32"]),
+                (CHUNK, &["524288", "1048576", "2097152", "1e12"]),
+                (FAR_CHUNK, &["65536", "262144", "1048576", "1e12"]),
+            ],
+            (CommFamily::Collective(_), _) => &[(RINGS_TO, &["8"])],
+            _ => &[(RINGS_TO, &["64"])],
+        };
+        choices.iter().fold(vec![Structure::new()], |structures, (name, values)| {
+            let with = |value: &&str| {
+                let entry = ((*name).to_owned(), (*value).to_owned());
+                structures.iter().cloned().map(move |structure| structure.into_iter().chain([entry.clone()]).collect())
+            };
+            values.iter().flat_map(with).collect()
+        })
     }
 
     fn compile<'a>(
@@ -196,11 +222,15 @@ impl OpFamily for Fitting<'_> {
         structure: &Structure,
         _: Machine,
     ) -> Result<Form<'a, CommShape>, ProfileError> {
-        let rings_to = structure.get(RINGS_TO).and_then(|ranks| ranks.parse().ok()).unwrap_or(USUAL_RANKS);
+        let chosen = |name: &str| structure.get(name).and_then(|value| value.parse::<f64>().ok());
+        let rings_to = chosen(RINGS_TO).unwrap_or(USUAL_RANKS);
+        let buffers: Vec<(&str, f64)> =
+            [CHUNK, FAR_CHUNK].into_iter().filter_map(|name| Some((name, chosen(name)?))).collect();
         let names: Vec<&'static str> = self.params(key).iter().map(|spec| spec.name).collect();
         let family = self.family;
         Ok(Box::new(move |values, shape| {
-            let params = names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), *value)).collect();
+            let fitted = names.iter().copied().zip(values.iter().copied());
+            let params = fitted.chain(buffers.iter().copied()).map(|(name, value)| (name.to_owned(), value)).collect();
             match (family, &shape.work) {
                 (CommFamily::Collective(collective), Work::Collective(place)) => {
                     CollectiveForm::new(&params, rings_to).time(collective, shape.size, place)
@@ -243,16 +273,21 @@ impl OpFamily for Fitting<'_> {
         let axis = |name: &str, feature: usize, max: usize| {
             AxisPlan::over(name, feature, features.iter().map(|values| values[feature]), max)
         };
-        let (size, ranks) = (axis("size", 0, 32), axis("ranks", 1, 8));
-        let grid = if ranks.knots.len() > 1 { vec![0, 1] } else { vec![1] };
+        let axes = vec![axis("ranks", 1, 8), axis("size", 0, 32), axis("size_low", 0, 6)];
+        let grids: &[&[usize]] = if axes[0].knots.len() > 1 { &[&[0, 2], &[0, 1]] } else { &[&[1]] };
         GridOptions {
-            axes: vec![ranks, size],
-            grids: vec![GridPlan { axes: grid }],
+            axes,
+            grids: grids.iter().map(|axes| GridPlan { axes: axes.to_vec() }).collect(),
             // Protocol switches leave steps between neighbouring sizes; rows are few but repeat well.
             ridges: vec![0.02, 0.1, 0.4, 1.5],
             smoothness: 2.0,
             ..GridOptions::default()
         }
+    }
+
+    fn host_floor(&self) -> Seconds {
+        // Exchanges take long whoever launches them, and eager launches are stacks of their own here.
+        Seconds::new(1.0)
     }
 
     fn few_rows(&self) -> usize {
@@ -265,7 +300,7 @@ impl OpFamily for Fitting<'_> {
 }
 
 /// Stands in for the place of a row that is composed of several stages.
-const NOWHERE: Place = Place { ranks: 2.0, bandwidth: 1.0, extra_latency: 0.0, in_network: false };
+const NOWHERE: Place = Place { ranks: 2.0, bandwidth: 1.0, extra_latency: 0.0, in_network: false, far: false };
 
 /// Coefficients that the protocols of a library have.
 fn parameter_names(
@@ -279,7 +314,7 @@ fn parameter_names(
         CommFamily::Collective(collective) => collective,
     };
     if library == "hccl" {
-        return vec!["start", "step", "low", "high_start", "high_step", "high", "growth", "chunk"];
+        return vec!["start", "step", "low", "high_start", "high_step", "high", "growth"];
     }
     let mut names = vec!["start", "step"];
     names.push(if library == "nccl" { "low" } else { "direct" });

@@ -32,7 +32,7 @@ mod topology;
 pub use contention::{Flow, finish_times, share};
 pub use exchange::{Direction, EXCHANGE_PARAMS, ExchangeForm, Load, touched_groups};
 pub use experts::{Exchange, ExchangeSpec, Library, PREPARE, Routing};
-pub use form::{COLLECTIVE_PARAMS, Collective, CollectiveForm, Place};
+pub use form::{CHUNK, COLLECTIVE_PARAMS, Collective, CollectiveForm, FAR_CHUNK, Place};
 pub use group::{CommCost, Group, PIPELINE_LOSS};
 pub use links::{
     COLLECTIVE_FEATURES, EXCHANGE_FEATURES, LinkClass, LinkError, LinkSet, RINGS_TO, SetBasis, USUAL_RANKS,

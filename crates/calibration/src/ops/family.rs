@@ -129,6 +129,16 @@ pub trait OpFamily: Sync {
         Seconds::new(5e-5)
     }
 
+    /// Different shapes below which a set leans on a relative's coefficients.
+    fn few_rows(&self) -> usize {
+        64
+    }
+
+    /// Different shapes from which the rows held out, and splits of them, say something.
+    fn study_rows(&self) -> usize {
+        100
+    }
+
     /// Sets that behave enough alike to borrow coefficients from when there are none in a format.
     fn alike(&self, precision: Precision) -> Vec<Precision> {
         cost::kernels::alike(precision)
@@ -208,5 +218,10 @@ impl<F: OpFamily> AnyFamily for F {
 
 /// Every family that tables are searched for, in the order of their profiles.
 pub fn families() -> Vec<Box<dyn AnyFamily>> {
-    vec![Box::new(crate::ops_gemm::GemmFamily), Box::new(crate::ops_gemm::QuantizeFamily)]
+    let mut all: Vec<Box<dyn AnyFamily>> =
+        vec![Box::new(crate::ops_gemm::GemmFamily), Box::new(crate::ops_gemm::QuantizeFamily)];
+    for family in crate::ops_comm::CommFamily::ALL {
+        all.push(Box::new(family));
+    }
+    all
 }

@@ -13,10 +13,6 @@ use std::collections::BTreeMap;
 
 /// Different shapes below which a set is not fitted.
 pub const MIN_ROWS: usize = 4;
-/// Different shapes below which a set leans on a relative's coefficients.
-const FEW_ROWS: usize = 64;
-/// Different shapes from which the rows held out, and splits of them, say something.
-const STUDY_ROWS: usize = 100;
 
 /// How one set is fitted.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +30,8 @@ pub(super) struct SetData<Shape> {
     pub(super) shapes: Vec<Shape>,
     pub(super) seconds: Vec<f64>,
     pub(super) machine: Machine,
+    few_rows: usize,
+    study_rows: usize,
 }
 
 /// A fitted form.
@@ -82,7 +80,15 @@ fn gather<F: OpFamily>(
         let chip = options.chip(&key.chip)?;
         let machine = machine(&chip, family.multiplied(&key))?;
         key.chip = chip.id;
-        let mut data = SetData { key, keys: Vec::new(), shapes: Vec::new(), seconds: Vec::new(), machine };
+        let mut data = SetData {
+            key,
+            keys: Vec::new(),
+            shapes: Vec::new(),
+            seconds: Vec::new(),
+            machine,
+            few_rows: family.few_rows(),
+            study_rows: family.study_rows(),
+        };
         for (shape_key, (shape, total, count)) in rows {
             data.keys.push(shape_key);
             data.shapes.push(shape);
@@ -99,11 +105,11 @@ impl<Shape: Clone + Send + Sync> SetData<Shape> {
     }
 
     pub(super) fn few(&self) -> bool {
-        self.len() < FEW_ROWS
+        self.len() < self.few_rows
     }
 
     pub(super) fn studied(&self) -> bool {
-        self.len() >= STUDY_ROWS
+        self.len() >= self.study_rows
     }
 
     /// Which rows the shipped coefficients are fitted on; few rows are all fitted.
@@ -238,7 +244,7 @@ fn fit_and_judge<F: OpFamily>(
         errors.random =
             Some(test(&random, &fit_rows(family, data, &random.train, &prior, &how)?)?.median_p90());
         let shapes = Split::by(data.len(), |row| family.trains(&data.shapes[row]));
-        if shapes.train.len() >= STUDY_ROWS && shapes.test.len() >= STUDY_ROWS / 5 {
+        if shapes.train.len() >= data.study_rows && shapes.test.len() >= data.study_rows / 5 {
             let fixed = Prior { structures: vec![fitted.structure.clone()], ..prior.clone() };
             errors.family =
                 Some(test(&shapes, &fit_rows(family, data, &shapes.train, &fixed, &how)?)?.median_p90());

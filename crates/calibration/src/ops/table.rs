@@ -114,6 +114,11 @@ impl OpTable {
         columns.iter().all(|wanted| self.columns.iter().any(|column| column == wanted))
     }
 
+    /// The first column whose name starts with `prefix`: some tables explain a column in its name.
+    pub fn column_starting(&self, prefix: &str) -> Option<&str> {
+        self.columns.iter().map(String::as_str).find(|column| column.starts_with(prefix))
+    }
+
     /// Its rows.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.records.iter().map(|fields| Record { table: self, fields })

@@ -2,6 +2,7 @@
 
 use super::{CommFamily, Measured, Work};
 use cost::comm::{Collective, CommCost, Direction, Exchange, Network};
+use cost::kernels::Origin;
 use cost::step::{Basis, Evidence};
 use hardware::{Catalog, DomainKind, Topology};
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The row's price as a step would have it, with its spread and where the coefficients come from.
-    pub(super) fn price(&self, family: CommFamily, measured: &Measured) -> Option<(Seconds, f64, String)> {
+    pub(super) fn price(&self, family: CommFamily, measured: &Measured) -> Option<(Seconds, f64, Origin)> {
         let host = self.host(&measured.key.chip, &measured.key.stack)?;
         let group = host.network.group(ranks(measured, &host), 1).ok()?;
         let bytes = Bytes::new(measured.size);
@@ -81,10 +82,11 @@ impl<'a> Bench<'a> {
             }
             _ => return None,
         };
+        let stack = measured.key.stack.clone();
         let origin = match &evidence.basis {
-            Basis::Measured => "its own links".to_owned(),
-            Basis::Transferred(from) => from.clone(),
-            Basis::Generic => "generic links".to_owned(),
+            Basis::Measured => Origin::Measured { stack },
+            Basis::Transferred(from) => Origin::Transferred { chip: from.clone(), stack },
+            Basis::Generic => Origin::Generic,
         };
         Some((cost.time, evidence.sigma, origin))
     }

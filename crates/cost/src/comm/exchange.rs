@@ -131,7 +131,7 @@ impl ExchangeForm {
     /// Seconds for one direction.
     pub fn time(&self, load: &Load) -> f64 {
         let growth = self.growth.map_or(1.0, |growth| {
-            growth.powf((load.ranks.min(self.most_ranks.max(2.0)) / REFERENCE_RANKS).log2())
+            growth.powf((load.ranks.min(self.most_ranks.max(REFERENCE_RANKS)) / REFERENCE_RANKS).log2())
         });
         let wire = self.efficiency.map_or(0.0, |efficiency| {
             load.tokens * load.remote * load.row_bytes / ((efficiency * growth).min(1.0) * load.bandwidth)

@@ -12,7 +12,8 @@
 //!
 //! and the library takes the quickest. `growth(n) = growth^(log2(n/8))` is what doubling the ranks does to the
 //! bandwidth of each: a little more on NVLink (more channels), a fraction on PCIe (shared paths through the host).
-//! Low latency and direct protocols stage through buffers of limited size, `chunk` bytes per peer.
+//! Low latency and direct protocols may stage through buffers of limited size, `chunk` bytes per peer, `far_chunk` where
+//! the group leaves its node: a choice of the library and no coefficient of the link.
 //! The two-protocol alpha-beta model is that of Thakur, Rabenseifner and Gropp, "Optimization of Collective
 //! Communication Operations in MPICH" (2005), with NCCL's protocols.
 
@@ -74,11 +75,16 @@ const fn spec(
     ParamSpec::new(name, unit, meaning, range[0], range[1], prior, sd)
 }
 
+/// Bytes per peer from which the low-latency protocol no longer serves.
+pub const CHUNK: &str = "chunk";
+/// The same for groups over several nodes.
+pub const FAR_CHUNK: &str = "far_chunk";
+
 /// Share of a fitted latency that software alone accounts for: a quicker link cannot save more than the rest.
 const LEAST_LATENCY: f64 = 0.2;
 
 /// Coefficients of collectives. Priors are medians over the measured NVLink sets.
-pub const COLLECTIVE_PARAMS: [ParamSpec; 11] = [
+pub const COLLECTIVE_PARAMS: [ParamSpec; 10] = [
     spec("start", "s", "launch and first synchronisation", [3e-7, 3e-4], 6e-6, 1.0),
     spec("step", "s", "one more peer to synchronise with", [1e-9, 3e-5], 6e-7, 1.2),
     spec("low", "", "share of bandwidth of the low-latency protocol", [0.003, 1.0], 0.3, 0.7),
@@ -89,7 +95,6 @@ pub const COLLECTIVE_PARAMS: [ParamSpec; 11] = [
     spec("growth", "", "bandwidth per rank after doubling the ranks", [0.2, 1.4], 1.08, 0.15),
     spec("network_start", "s", "extra latency of reducing in the switch", [1e-8, 2e-4], 2e-5, 1.0),
     spec("network", "", "share of bandwidth when the switch reduces", [0.1, 1.0], 0.55, 0.15),
-    spec("chunk", "B", "largest message part per peer in the low-latency protocol", [1e3, 1e9], 2e6, 1.0),
 ];
 
 /// Where a flat group sits.
@@ -103,6 +108,8 @@ pub struct Place {
     pub extra_latency: f64,
     /// Whether the switch reduces.
     pub in_network: bool,
+    /// Whether the ranks are in several nodes.
+    pub far: bool,
 }
 
 /// Coefficients of one collective of one library on one class of link; see the module for their meaning.
@@ -119,6 +126,7 @@ pub struct CollectiveForm {
     network_start: f64,
     network: Option<f64>,
     chunk: Option<f64>,
+    far_chunk: Option<f64>,
     /// Largest group measured; beyond it synchronisation is taken to go in trees.
     most_ranks: f64,
 }
@@ -139,7 +147,8 @@ impl CollectiveForm {
             growth: get("growth"),
             network_start: or_zero("network_start"),
             network: get("network"),
-            chunk: get("chunk"),
+            chunk: get(CHUNK),
+            far_chunk: get(FAR_CHUNK).or(get(CHUNK)),
             most_ranks,
         }
     }
@@ -158,12 +167,13 @@ impl CollectiveForm {
         let start = later(self.start);
         let latency = start + later(self.step) * steps;
         let growth = self.growth.map_or(1.0, |growth| {
-            growth.powf((ranks.min(self.most_ranks.max(2.0)) / REFERENCE_RANKS).log2())
+            growth.powf((ranks.min(self.most_ranks.max(REFERENCE_RANKS)) / REFERENCE_RANKS).log2())
         });
         let wire = collective.wire(ranks, bytes);
         let over = |efficiency: f64| wire / (efficiency.min(1.0) * bandwidth);
         let mut best = f64::INFINITY;
-        if self.chunk.is_none_or(|chunk| bytes / ranks < chunk) {
+        let chunk = if place.far { self.far_chunk } else { self.chunk };
+        if chunk.is_none_or(|chunk| bytes / ranks < chunk) {
             if let Some(low) = self.low {
                 best = best.min(latency + over(low * growth));
             }

@@ -56,6 +56,7 @@ pub(super) struct Stage {
     /// Bytes/s of one rank, before the topology takes its share.
     pub(super) bandwidth: f64,
     pub(super) extra_latency: f64,
+    far: bool,
     curves: [Curve; 4],
 }
 
@@ -204,6 +205,7 @@ impl Stage {
             inside: span.inside,
             bandwidth: span.place(network, Collective::AllToAll).bandwidth,
             extra_latency: span.extra_latency,
+            far: span.far,
             curves: [
                 curve(Collective::AllReduce)?,
                 curve(Collective::AllGather)?,
@@ -218,7 +220,8 @@ impl Stage {
     }
 
     fn pair(&self) -> Place {
-        Place { ranks: 2.0, bandwidth: self.bandwidth, extra_latency: self.extra_latency, in_network: false }
+        let (bandwidth, extra_latency) = (self.bandwidth, self.extra_latency);
+        Place { ranks: 2.0, bandwidth, extra_latency, in_network: false, far: self.far }
     }
 }
 
@@ -238,6 +241,7 @@ pub(super) struct Span {
     pub(super) inside: f64,
     places: f64,
     pub(super) extra_latency: f64,
+    far: bool,
 }
 
 impl Span {
@@ -248,6 +252,7 @@ impl Span {
             bandwidth: level.bandwidth * share(level.topology, collective, self.members, self.places),
             extra_latency: self.extra_latency,
             in_network: level.reduces(),
+            far: self.far,
         }
     }
 
@@ -255,7 +260,7 @@ impl Span {
     pub(super) fn outermost(network: &Network, ranks: f64) -> Option<Self> {
         let level = network.levels.len().checked_sub(1)?;
         let extra_latency = extra_latency(&network.levels[level]);
-        Some(Self { level, members: ranks, inside: 1.0, places: f64::INFINITY, extra_latency })
+        Some(Self { level, members: ranks, inside: 1.0, places: f64::INFINITY, extra_latency, far: true })
     }
 }
 
@@ -275,7 +280,8 @@ pub(super) fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
         if members <= 1.0 + 1e-9 {
             continue;
         }
-        let span = Span { level: index, members, inside, places, extra_latency: extra_latency(level) };
+        let far = !matches!(level.kind, DomainKind::Package | DomainKind::Node);
+        let span = Span { level: index, members, inside, places, extra_latency: extra_latency(level), far };
         match spans.last() {
             Some(last) if merges(&network.levels[last.level], level) => {
                 let merged = merge(last, &span);
@@ -319,5 +325,6 @@ fn merge(inner: &Span, outer: &Span) -> Span {
         inside: inner.inside,
         places: inner.places * outer.places,
         extra_latency: near * inner.extra_latency + (1.0 - near) * outer.extra_latency,
+        far: outer.far,
     }
 }

@@ -22,6 +22,7 @@
 //! params = { start = 4.6e-6, step = 1.8e-6, low = 0.4, high_start = 1.8e-5, high = 0.86 }
 //! ```
 
+use super::form::{CHUNK, FAR_CHUNK};
 use crate::kernels::{KernelSet, Profile, Residual};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -232,6 +233,12 @@ impl LinkSet {
         let ranks_axis = set.residual.features.iter().position(|feature| *feature == 1);
         let measured = ranks_axis.and_then(|axis| set.residual.axes[axis].knots.last()).map(|knot| knot.exp());
         let rings_to = set.structure.get(RINGS_TO).and_then(|ranks| ranks.parse().ok()).unwrap_or(USUAL_RANKS);
+        let mut params = set.params.clone();
+        for choice in [CHUNK, FAR_CHUNK] {
+            if let Some(bytes) = set.structure.get(choice).and_then(|bytes| bytes.parse().ok()) {
+                params.insert(choice.to_owned(), bytes);
+            }
+        }
         Self {
             op: set.family.clone(),
             library: set.stack.clone(),
@@ -241,7 +248,7 @@ impl LinkSet {
             rings_to,
             most_ranks: measured.unwrap_or(rings_to),
             sigma: set.sigma,
-            params: set.params.clone(),
+            params,
             residual: set.residual.clone(),
         }
     }

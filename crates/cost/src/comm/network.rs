@@ -221,14 +221,14 @@ pub const OTHER_CLASS_SIGMA: f64 = 0.3;
 /// The group of profiles that hold fitted communication: `kernels/<chip>.comm.toml`.
 pub const COMM_GROUP: &str = "comm";
 
-/// A class with the fitted sets that speak for it on `chip`: the chip's own, else those of the first chip measured.
+/// A class with the fitted sets that speak for it on `chip`: the chip's own, then those of the chips measured.
 fn load(catalog: &Catalog, class: &str, chip: &str) -> Result<LinkClass, CommError> {
     let document = catalog
         .document("links", class)
         .map_err(|error| LinkError::Format { class: class.to_owned(), message: error.to_string() })?;
     let mut class = LinkClass::parse(document.id, document.text)?;
-    let own = std::iter::once(chip).filter(|chip| class.measured_on.first().is_none_or(|first| first != chip));
-    let measured: Vec<String> = own.chain(class.measured_on.first().map(String::as_str)).map(str::to_owned).collect();
+    let others = class.measured_on.iter().map(String::as_str).filter(|other| *other != chip);
+    let measured: Vec<String> = std::iter::once(chip).chain(others).map(str::to_owned).collect();
     // Each goes in front of what is there, so that the chip's own come first in the end.
     for chip in measured.iter().rev() {
         if let Ok(profile) = catalog.document("kernels", &format!("{chip}.{COMM_GROUP}")) {
