@@ -14,13 +14,13 @@ mod read;
 
 use crate::fit::{AxisPlan, GridOptions, GridPlan};
 use crate::ops::{
-    AnyFamily, CalibrateError, CalibrateOptions, Draft, Estimate, Form, OpFamily, OpRow, OpTable, Prediction, Record,
-    SetKey, Structure, TableError,
+    AnyFamily, CalibrateError, CalibrateOptions, Draft, Estimate, Form, OpFamily, OpRow, OpTable, Prediction,
+    Record, SetKey, Structure, TableError,
 };
 use bench::Bench;
 use cost::comm::{
-    CHUNK, COLLECTIVE_FEATURES, COLLECTIVE_PARAMS, COMM_GROUP, Collective, CollectiveForm, Direction, EXCHANGE_FEATURES,
-    EXCHANGE_PARAMS, ExchangeForm, FAR_CHUNK, Load, PREPARE, Place, RINGS_TO, USUAL_RANKS,
+    CHUNK, COLLECTIVE_FEATURES, COLLECTIVE_PARAMS, COMM_GROUP, Collective, CollectiveForm, Direction,
+    EXCHANGE_FEATURES, EXCHANGE_PARAMS, ExchangeForm, FAR_CHUNK, Load, PREPARE, Place, RINGS_TO, USUAL_RANKS,
 };
 use cost::kernels::{Kernels, ParamSpec, ProfileError};
 use cost::ops::Machine;
@@ -89,7 +89,11 @@ impl AnyFamily for CommFamily {
         read::accepts(table)
     }
 
-    fn calibrate(&self, tables: &[OpTable], options: &CalibrateOptions<'_>) -> Result<Vec<Draft>, CalibrateError> {
+    fn calibrate(
+        &self,
+        tables: &[OpTable],
+        options: &CalibrateOptions<'_>,
+    ) -> Result<Vec<Draft>, CalibrateError> {
         let fitting = Fitting { family: *self, bench: Bench::new(options.catalog), flat_only: true };
         let mut drafts = AnyFamily::calibrate(&fitting, tables, options)?;
         // Medians over libraries as different as a ring and a one-shot kernel would describe neither; the generic
@@ -98,7 +102,11 @@ impl AnyFamily for CommFamily {
         Ok(drafts)
     }
 
-    fn predict(&self, table: &OpTable, options: &CalibrateOptions<'_>) -> Result<Vec<Prediction>, CalibrateError> {
+    fn predict(
+        &self,
+        table: &OpTable,
+        options: &CalibrateOptions<'_>,
+    ) -> Result<Vec<Prediction>, CalibrateError> {
         let fitting = Fitting { family: *self, bench: Bench::new(options.catalog), flat_only: false };
         let mut predictions = AnyFamily::predict(&fitting, table, options)?;
         if predictions.iter().any(|prediction| prediction.predicted.is_err()) {
@@ -210,7 +218,10 @@ impl OpFamily for Fitting<'_> {
         choices.iter().fold(vec![Structure::new()], |structures, (name, values)| {
             let with = |value: &&str| {
                 let entry = ((*name).to_owned(), (*value).to_owned());
-                structures.iter().cloned().map(move |structure| structure.into_iter().chain([entry.clone()]).collect())
+                structures
+                    .iter()
+                    .cloned()
+                    .map(move |structure| structure.into_iter().chain([entry.clone()]).collect())
             };
             values.iter().flat_map(with).collect()
         })
@@ -230,7 +241,8 @@ impl OpFamily for Fitting<'_> {
         let family = self.family;
         Ok(Box::new(move |values, shape| {
             let fitted = names.iter().copied().zip(values.iter().copied());
-            let params = fitted.chain(buffers.iter().copied()).map(|(name, value)| (name.to_owned(), value)).collect();
+            let params =
+                fitted.chain(buffers.iter().copied()).map(|(name, value)| (name.to_owned(), value)).collect();
             match (family, &shape.work) {
                 (CommFamily::Collective(collective), Work::Collective(place)) => {
                     CollectiveForm::new(&params, rings_to).time(collective, shape.size, place)
@@ -300,14 +312,11 @@ impl OpFamily for Fitting<'_> {
 }
 
 /// Stands in for the place of a row that is composed of several stages.
-const NOWHERE: Place = Place { ranks: 2.0, bandwidth: 1.0, extra_latency: 0.0, in_network: false, far: false };
+const NOWHERE: Place =
+    Place { ranks: 2.0, bandwidth: 1.0, extra_latency: 0.0, in_network: false, far: false };
 
 /// Coefficients that the protocols of a library have.
-fn parameter_names(
-    family: CommFamily,
-    library: &str,
-    in_network: impl Fn() -> bool,
-) -> Vec<&'static str> {
+fn parameter_names(family: CommFamily, library: &str, in_network: impl Fn() -> bool) -> Vec<&'static str> {
     let collective = match family {
         CommFamily::Prepare => return vec!["start", "doubling", "per_token"],
         CommFamily::Exchange(direction) => return exchange_names(direction, library).to_vec(),
@@ -327,8 +336,12 @@ fn parameter_names(
 
 fn exchange_names(direction: Direction, library: &str) -> &'static [&'static str] {
     match (library, direction) {
-        ("deepep-low-latency", Direction::Dispatch) => &["start", "per_expert", "efficiency", "token", "scan", "blend"],
-        ("deepep-low-latency", Direction::Combine) => &["start", "per_expert", "first", "efficiency", "copy", "blend"],
+        ("deepep-low-latency", Direction::Dispatch) => {
+            &["start", "per_expert", "efficiency", "token", "scan", "blend"]
+        }
+        ("deepep-low-latency", Direction::Combine) => {
+            &["start", "per_expert", "first", "efficiency", "copy", "blend"]
+        }
         ("deepep-normal", _) => {
             &["start", "first", "per_token", "efficiency", "copy", "token", "row", "scan", "blend"]
         }

@@ -37,5 +37,7 @@ pub use group::{CommCost, Group, PIPELINE_LOSS};
 pub use links::{
     COLLECTIVE_FEATURES, EXCHANGE_FEATURES, LinkClass, LinkError, LinkSet, RINGS_TO, SetBasis, USUAL_RANKS,
 };
-pub use network::{COMM_GROUP, CommError, GENERIC, MAX_DOMAINS, Network, OTHER_CHIP_SIGMA, OTHER_CLASS_SIGMA};
+pub use network::{
+    COMM_GROUP, CommError, GENERIC, MAX_DOMAINS, Network, OTHER_CHIP_SIGMA, OTHER_CLASS_SIGMA,
+};
 pub use pricing::{CommSpec, InstanceComm};

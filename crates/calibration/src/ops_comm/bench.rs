@@ -48,11 +48,13 @@ impl<'a> Bench<'a> {
                 (class, Work::Collective(place))
             }
             (CommFamily::Exchange(Direction::Combine), Some(spec)) => {
-                let (class, load) = host.network.exchange_load(spec, Direction::Combine, ranks, measured.outermost)?;
+                let (class, load) =
+                    host.network.exchange_load(spec, Direction::Combine, ranks, measured.outermost)?;
                 (class, Work::Exchange(load))
             }
             (_, Some(spec)) => {
-                let (class, load) = host.network.exchange_load(spec, Direction::Dispatch, ranks, measured.outermost)?;
+                let (class, load) =
+                    host.network.exchange_load(spec, Direction::Dispatch, ranks, measured.outermost)?;
                 (class, Work::Exchange(load))
             }
             (_, None) => return None,
@@ -72,7 +74,9 @@ impl<'a> Bench<'a> {
         let (cost, evidence): (CommCost, &Evidence) = match (family, &exchange) {
             (CommFamily::Collective(Collective::AllReduce), _) => (group.all_reduce(bytes), group.evidence()),
             (CommFamily::Collective(Collective::AllGather), _) => (group.all_gather(bytes), group.evidence()),
-            (CommFamily::Collective(Collective::ReduceScatter), _) => (group.reduce_scatter(bytes), group.evidence()),
+            (CommFamily::Collective(Collective::ReduceScatter), _) => {
+                (group.reduce_scatter(bytes), group.evidence())
+            }
             (CommFamily::Collective(Collective::AllToAll), _) => (group.all_to_all(bytes), group.evidence()),
             (CommFamily::Exchange(Direction::Dispatch), Some(exchange)) => {
                 (exchange.dispatch(measured.size), exchange.evidence())
@@ -103,7 +107,8 @@ impl<'a> Bench<'a> {
         let stacks: Vec<String> = (!stack.is_empty()).then(|| stack.to_owned()).into_iter().collect();
         let network = Network::new(self.catalog, &system, &chip, &stacks).ok()?;
         let node = system.domains.iter().find(|domain| domain.kind == DomainKind::Node);
-        let reduces = |topology: Topology| matches!(topology, Topology::Switch { in_network_reduction: true });
+        let reduces =
+            |topology: Topology| matches!(topology, Topology::Switch { in_network_reduction: true });
         Some(Host {
             network,
             node_ranks: node.and_then(|node| node.ranks).map_or(1.0, f64::from),

@@ -129,7 +129,9 @@ fn trtllm(family: CommFamily, record: &Record<'_>) -> Result<Option<Measured>, T
     let (op, suffix) = match (record.text("op_name"), family) {
         ("alltoall_dispatch", CommFamily::Exchange(Direction::Dispatch)) => ("dispatch", ""),
         ("alltoall_combine", CommFamily::Exchange(Direction::Combine)) => ("combine", ""),
-        ("alltoall_combine_low_precision", CommFamily::Exchange(Direction::Combine)) => ("combine", "-low-precision"),
+        ("alltoall_combine_low_precision", CommFamily::Exchange(Direction::Combine)) => {
+            ("combine", "-low-precision")
+        }
         ("alltoall_prepare", CommFamily::Prepare) => ("prepare", ""),
         _ => return Ok(None),
     };
@@ -197,7 +199,8 @@ fn published(family: CommFamily, record: &Record<'_>) -> Result<Option<Measured>
         return Ok(None);
     }
     let (config, notes) = (record.text("config"), record.text("notes"));
-    let numbers = [number_after(config, "EP"), number_after(config, "batch "), number_after(config, "hidden ")];
+    let numbers =
+        [number_after(config, "EP"), number_after(config, "batch "), number_after(config, "hidden ")];
     let [Some(ranks), Some(tokens), Some(hidden)] = numbers else { return Ok(None) };
     let Some(topk) = number_after(config, "top-") else { return Ok(None) };
     let over_network = notes.contains("RDMA");
@@ -252,7 +255,10 @@ mod tests {
         let csv = "chip,framework,version,table,op_name,nccl_dtype,num_gpus,message_size,latency_us\n\
                    h100,nccl,2.29.2,nccl,alltoall,half,8,1024,7.5\nh100,nccl,2.29.2,nccl,alltoall,int8,4,512,7\n";
         let found = rows(CommFamily::Collective(Collective::AllToAll), csv);
-        assert_eq!(found.iter().map(|row| (row.ranks, row.size)).collect::<Vec<_>>(), [(8.0, 2048.0), (4.0, 512.0)]);
+        assert_eq!(
+            found.iter().map(|row| (row.ranks, row.size)).collect::<Vec<_>>(),
+            [(8.0, 2048.0), (4.0, 512.0)]
+        );
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub fn share(capacities: &[BytesPerSecond], flows: &[Flow]) -> Vec<BytesPerSecon
     while fixed.contains(&false) {
         let Some(level) = tightest(&left, flows, &fixed) else { break };
         // Everything that this level saturates is settled together; at least one flow is.
-        let settled: Vec<usize> =
-            (0..flows.len()).filter(|flow| !fixed[*flow] && held(&left, flows, &fixed, *flow, level)).collect();
+        let settled: Vec<usize> = (0..flows.len())
+            .filter(|flow| !fixed[*flow] && held(&left, flows, &fixed, *flow, level))
+            .collect();
         for flow in settled {
             rates[flow] = level;
             fixed[flow] = true;
@@ -44,7 +45,8 @@ pub fn finish_times(capacities: &[BytesPerSecond], flows: &[Flow], sizes: &[Byte
         let active: Vec<usize> = (0..flows.len()).filter(|flow| done[*flow].is_none()).collect();
         let paths: Vec<Flow> = active.iter().map(|flow| flows[*flow].clone()).collect();
         let rates = share(capacities, &paths);
-        let lasts: Vec<f64> = active.iter().zip(&rates).map(|(flow, rate)| left[*flow] / rate.get()).collect();
+        let lasts: Vec<f64> =
+            active.iter().zip(&rates).map(|(flow, rate)| left[*flow] / rate.get()).collect();
         let step = lasts.iter().copied().fold(f64::INFINITY, f64::min);
         now += step;
         for ((flow, rate), last) in active.iter().zip(&rates).zip(&lasts) {
@@ -66,7 +68,8 @@ fn distinct(links: &[usize]) -> impl Iterator<Item = usize> + '_ {
 }
 
 fn fair(left: &[f64], flows: &[Flow], fixed: &[bool], link: usize) -> f64 {
-    let users = flows.iter().zip(fixed).filter(|(flow, fixed)| !**fixed && flow.links.contains(&link)).count();
+    let users =
+        flows.iter().zip(fixed).filter(|(flow, fixed)| !**fixed && flow.links.contains(&link)).count();
     if users == 0 { f64::INFINITY } else { left[link] / users as f64 }
 }
 

@@ -49,7 +49,15 @@ pub const EXCHANGE_PARAMS: [ParamSpec; 13] = [
     ParamSpec::new("copy", "B/s", "rate at which one core sends copies", 1e8, 3e12, 3e10, 0.6),
     ParamSpec::new("token", "s", "work of one core on a token", 1e-11, 1e-4, 3e-7, 1.0),
     ParamSpec::new("row", "s", "work of one core on a copy", 1e-11, 1e-4, 1.5e-7, 1.0),
-    ParamSpec::new("scan", "B/s", "rate at which one core reads or reduces a token once", 1e8, 1e13, 1e10, 1.0),
+    ParamSpec::new(
+        "scan",
+        "B/s",
+        "rate at which one core reads or reduces a token once",
+        1e8,
+        1e13,
+        1e10,
+        1.0,
+    ),
     ParamSpec::new("blend", "", "how well wire and cores overlap", 0.7, 10.0, 2.5, 0.6),
     ParamSpec::new("cores", "", "cores the library takes; absent: by its own rule", 1.0, 1024.0, 20.0, 1.0),
 ];
@@ -159,6 +167,7 @@ pub fn touched_groups(groups: f64, experts: f64, topk: u32) -> f64 {
         return groups;
     }
     let others = experts - experts / groups;
-    let missed: f64 = (0..topk).map(|i| ((others - f64::from(i)) / (experts - f64::from(i))).max(0.0)).product();
+    let missed: f64 =
+        (0..topk).map(|i| ((others - f64::from(i)) / (experts - f64::from(i))).max(0.0)).product();
     groups * (1.0 - missed)
 }

@@ -67,7 +67,9 @@ impl Library {
     pub fn cores(self, chip_cores: f64, experts: f64, given: Option<f64>) -> f64 {
         match self {
             // One group of warps per expert, as many groups on a core as it takes to fit them on the chip.
-            Self::DeepEpLowLatency => (experts / (experts / chip_cores).ceil().max(1.0)).ceil().min(chip_cores),
+            Self::DeepEpLowLatency => {
+                (experts / (experts / chip_cores).ceil().max(1.0)).ceil().min(chip_cores)
+            }
             // The library's default.
             Self::DeepEpNormal => given.unwrap_or(20.0).min(chip_cores),
             Self::Cann | Self::TrtLlmOneSided | Self::TrtLlmTwoSided | Self::AllGather => chip_cores,
@@ -210,9 +212,8 @@ impl Leg {
                         .sum()
                 });
                 // Near and far tokens travel at the same time; the slower way decides, as in a collective.
-                let (longest, total) = times.fold((0.0_f64, 0.0), |(longest, total), time| {
-                    (longest.max(time), total + time)
-                });
+                let (longest, total) =
+                    times.fold((0.0_f64, 0.0), |(longest, total), time| (longest.max(time), total + time));
                 longest + PIPELINE_LOSS * (total - longest)
             })
         });

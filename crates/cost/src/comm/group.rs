@@ -36,7 +36,8 @@ pub struct CommCost {
 
 impl CommCost {
     /// Nothing to do.
-    pub const NONE: Self = Self { time: Seconds::ZERO, bound: Bound::Launch, wire: [Bytes::ZERO; MAX_DOMAINS] };
+    pub const NONE: Self =
+        Self { time: Seconds::ZERO, bound: Bound::Launch, wire: [Bytes::ZERO; MAX_DOMAINS] };
 
     /// Bytes that one rank sends over all its links.
     pub fn wire_total(&self) -> Bytes {
@@ -105,7 +106,12 @@ impl Group {
 
     /// Sum of `bytes` on each rank, left on all of them.
     pub fn all_reduce(&self, bytes: Bytes) -> CommCost {
-        self.nested(bytes.get(), Collective::ReduceScatter, Collective::AllReduce, Some(Collective::AllGather))
+        self.nested(
+            bytes.get(),
+            Collective::ReduceScatter,
+            Collective::AllReduce,
+            Some(Collective::AllGather),
+        )
     }
 
     /// `bytes` in total, an equal share from each rank, gathered on all of them.
@@ -134,7 +140,12 @@ impl Group {
             let reached = stage.inside * (stage.members - 1.0) / total;
             let given = bytes.get() * reached * stage.members / (stage.members - 1.0);
             let curve = stage.curve(Collective::AllToAll);
-            sum.add(stage.level, curve.at(given), curve.latency(), Collective::AllToAll.wire(stage.members, given));
+            sum.add(
+                stage.level,
+                curve.at(given),
+                curve.latency(),
+                Collective::AllToAll.wire(stage.members, given),
+            );
         }
         sum.cost()
     }
@@ -198,7 +209,8 @@ impl Sum {
 
 impl Stage {
     fn new(network: &Network, span: &Span) -> Result<Self, CommError> {
-        let curve = |collective| self::curve(network, span.level, collective, &span.place(network, collective));
+        let curve =
+            |collective| self::curve(network, span.level, collective, &span.place(network, collective));
         Ok(Self {
             level: span.level,
             members: span.members,
@@ -275,7 +287,8 @@ pub(super) fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
         let parts = (size / held.min(size)).ceil();
         let here = size / parts;
         let members = here / inside;
-        let places = if level.capacity.is_finite() { (level.capacity / below).max(members) } else { f64::INFINITY };
+        let places =
+            if level.capacity.is_finite() { (level.capacity / below).max(members) } else { f64::INFINITY };
         below = level.capacity;
         if members <= 1.0 + 1e-9 {
             continue;
@@ -310,7 +323,8 @@ fn merges(inner: &Level, outer: &Level) -> bool {
         Topology::Clos { oversubscription } => oversubscription <= 1.0,
         Topology::FullMesh | Topology::Ring | Topology::Torus { .. } => false,
     };
-    let same_class = inner.classes.first().map(|class| &class.id) == outer.classes.first().map(|class| &class.id);
+    let same_class =
+        inner.classes.first().map(|class| &class.id) == outer.classes.first().map(|class| &class.id);
     let same_rate = (inner.bandwidth / outer.bandwidth).ln().abs() < 0.1;
     inner.kind == DomainKind::Package || (same_class && same_rate && switched(inner) && switched(outer))
 }

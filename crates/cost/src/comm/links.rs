@@ -231,8 +231,10 @@ impl LinkSet {
     /// A fitted set of a chip's profile.
     pub fn fitted(chip: &str, set: &KernelSet) -> Self {
         let ranks_axis = set.residual.features.iter().position(|feature| *feature == 1);
-        let measured = ranks_axis.and_then(|axis| set.residual.axes[axis].knots.last()).map(|knot| knot.exp());
-        let rings_to = set.structure.get(RINGS_TO).and_then(|ranks| ranks.parse().ok()).unwrap_or(USUAL_RANKS);
+        let measured =
+            ranks_axis.and_then(|axis| set.residual.axes[axis].knots.last()).map(|knot| knot.exp());
+        let rings_to =
+            set.structure.get(RINGS_TO).and_then(|ranks| ranks.parse().ok()).unwrap_or(USUAL_RANKS);
         let mut params = set.params.clone();
         for choice in [CHUNK, FAR_CHUNK] {
             if let Some(bytes) = set.structure.get(choice).and_then(|bytes| bytes.parse().ok()) {

@@ -45,7 +45,9 @@ pub enum CommError {
         known: String,
     },
     /// An operation that no class of the chain has coefficients for.
-    #[error("no link class among {classes} has a set `{op}` of library {libraries}; add one to `links/{GENERIC}.toml`")]
+    #[error(
+        "no link class among {classes} has a set `{op}` of library {libraries}; add one to `links/{GENERIC}.toml`"
+    )]
     NoSet {
         /// The operation.
         op: String,
@@ -55,7 +57,9 @@ pub enum CommError {
         classes: String,
     },
     /// A group that the system cannot hold.
-    #[error("a group needs at least one rank and a stride of at least one, not {size} ranks with stride {stride}")]
+    #[error(
+        "a group needs at least one rank and a stride of at least one, not {size} ranks with stride {stride}"
+    )]
     EmptyGroup {
         /// Ranks asked for.
         size: u32,
@@ -104,7 +108,12 @@ impl Network {
     /// # Errors
     /// If a link file is malformed or the system nests too many domains. A link class that the catalog does not know is
     /// priced by the generic one.
-    pub fn new(catalog: &Catalog, system: &System, chip: &Chip, stacks: &[String]) -> Result<Self, CommError> {
+    pub fn new(
+        catalog: &Catalog,
+        system: &System,
+        chip: &Chip,
+        stacks: &[String],
+    ) -> Result<Self, CommError> {
         if system.domains.len() > MAX_DOMAINS {
             return Err(CommError::TooManyDomains { system: system.id.clone(), found: system.domains.len() });
         }

@@ -73,14 +73,7 @@ impl InstanceComm {
                 }
             }
         }
-        Ok(Self {
-            network,
-            spec,
-            whole,
-            evidence,
-            groups: RwLock::default(),
-            exchanges: RwLock::default(),
-        })
+        Ok(Self { network, spec, whole, evidence, groups: RwLock::default(), exchanges: RwLock::default() })
     }
 
     /// The network underneath.
@@ -124,7 +117,13 @@ impl InstanceComm {
     }
 }
 
-fn exchange_spec(spec: &CommSpec, library: Library, topk: u32, dispatch: Bytes, combine: Bytes) -> ExchangeSpec {
+fn exchange_spec(
+    spec: &CommSpec,
+    library: Library,
+    topk: u32,
+    dispatch: Bytes,
+    combine: Bytes,
+) -> ExchangeSpec {
     ExchangeSpec {
         library,
         experts: spec.experts.max(f64::from(topk)),
@@ -138,8 +137,13 @@ fn exchange_spec(spec: &CommSpec, library: Library, topk: u32, dispatch: Bytes, 
 }
 
 /// The price of the library that is quickest for so many tokens, among those whose buffers hold them.
-fn quickest(exchanges: &[(Library, Exchange)], tokens: f64, price: impl Fn(&Exchange) -> CommCost) -> CommCost {
-    let fits = |library: Library| library != Library::DeepEpLowLatency || tokens <= Library::LOW_LATENCY_TOKENS;
+fn quickest(
+    exchanges: &[(Library, Exchange)],
+    tokens: f64,
+    price: impl Fn(&Exchange) -> CommCost,
+) -> CommCost {
+    let fits =
+        |library: Library| library != Library::DeepEpLowLatency || tokens <= Library::LOW_LATENCY_TOKENS;
     let mut best: Option<CommCost> = None;
     for (library, exchange) in exchanges {
         if !fits(*library) && exchanges.len() > 1 {
@@ -167,12 +171,14 @@ impl Collectives for InstanceComm {
     }
 
     fn dispatch(&self, tokens: f64, topk: f64, token_bytes: Bytes, group: u32) -> OpCost {
-        let key = (group, topk.round().max(1.0) as u32, token_bytes.get().to_bits(), token_bytes.get().to_bits());
+        let key =
+            (group, topk.round().max(1.0) as u32, token_bytes.get().to_bits(), token_bytes.get().to_bits());
         self.exchange(key, tokens, |exchange| exchange.dispatch(tokens))
     }
 
     fn combine(&self, tokens: f64, topk: f64, token_bytes: Bytes, group: u32) -> OpCost {
-        let key = (group, topk.round().max(1.0) as u32, token_bytes.get().to_bits(), token_bytes.get().to_bits());
+        let key =
+            (group, topk.round().max(1.0) as u32, token_bytes.get().to_bits(), token_bytes.get().to_bits());
         self.exchange(key, tokens, |exchange| exchange.combine(tokens))
     }
 
@@ -184,4 +190,3 @@ impl Collectives for InstanceComm {
         self.evidence.clone()
     }
 }
-

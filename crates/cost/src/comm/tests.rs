@@ -75,14 +75,24 @@ fn every_shipped_class_is_read_and_every_system_is_priced() {
 #[test]
 fn published_exchange_times_of_the_cloudmatrix_are_met() {
     // arXiv 2506.12708, batch 128 per die: (EP, dispatch us, combine us).
-    let published =
-        [(8, 116.0, 118.0), (16, 131.0, 132.0), (32, 133.0, 146.0), (64, 141.0, 150.0), (128, 152.0, 150.0), (256, 152.0, 149.0)];
+    let published = [
+        (8, 116.0, 118.0),
+        (16, 131.0, 132.0),
+        (32, 133.0, 146.0),
+        (64, 141.0, 150.0),
+        (128, 152.0, 150.0),
+        (256, 152.0, 149.0),
+    ];
     let network = network("cloudmatrix384", "ascend");
     for (ranks, dispatch, combine) in published {
         let group = network.group(ranks, 1).unwrap();
         let exchange = Exchange::new(&network, &group, &moe(Library::Cann)).unwrap();
         for (measured, cost) in [(dispatch, exchange.dispatch(128.0)), (combine, exchange.combine(128.0))] {
-            assert!((cost.time.us() / measured - 1.0).abs() < 0.15, "EP{ranks}: {} us, published {measured}", cost.time);
+            assert!(
+                (cost.time.us() / measured - 1.0).abs() < 0.15,
+                "EP{ranks}: {} us, published {measured}",
+                cost.time
+            );
         }
         assert_eq!(exchange.evidence().basis, Basis::Measured);
     }
@@ -101,7 +111,8 @@ fn two_hopper_nodes_reduce_at_the_published_bus_bandwidth() {
 #[test]
 fn engines_bring_their_own_all_reduce_for_small_messages_in_a_node() {
     let bytes = Bytes::new(64e3);
-    let time = |id: &str, stack: &str, ranks| network(id, stack).group(ranks, 1).unwrap().all_reduce(bytes).time;
+    let time =
+        |id: &str, stack: &str, ranks| network(id, stack).group(ranks, 1).unwrap().all_reduce(bytes).time;
     assert!(time("h100-8", "vllm", 8) < 0.6 * time("h100-8", "nccl", 8));
     assert_eq!(time("h100-8", "vllm", 16), time("h100-8", "nccl", 16));
 }
