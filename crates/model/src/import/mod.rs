@@ -104,7 +104,7 @@ fn check_size(model: &Model, origin: &str) -> Result<(), ImportError> {
 }
 
 /// A file beside the configuration, if it is there.
-fn sibling(file: &Path) -> Result<Option<(String, Map<String, Value>)>, ImportError> {
+fn sibling(file: &Path) -> Result<Option<quant::Sibling>, ImportError> {
     if !file.is_file() {
         return Ok(None);
     }

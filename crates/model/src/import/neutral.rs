@@ -15,6 +15,7 @@ const NAMES: &[&str] = &[
     "aux_loss_alpha",
     "bad_words_ids",
     "begin_suppress_tokens",
+    "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
     "cross_attention_hidden_size",
@@ -122,7 +123,7 @@ const NAMES: &[&str] = &[
 
 /// Beginnings of names.
 const PREFIXES: &[&str] =
-    &["_", "rope_", "summary_", "unsloth_", "bos_", "eos_", "pad_", "sep_", "initializer_"];
+    &["_", "rope_", "summary_", "transformers", "unsloth_", "bos_", "eos_", "pad_", "sep_", "initializer_"];
 
 /// Endings of names.
 const SUFFIXES: &[&str] = &[

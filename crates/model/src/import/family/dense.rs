@@ -81,6 +81,7 @@ fn qwen3(keys: &Keys, frame: Frame) -> Read<Decoder> {
 
 fn phi3(keys: &Keys, frame: Frame) -> Read<Decoder> {
     keys.expect_flag("attention_bias", false, "this line has no attention biases; give false")?;
+    keys.ignore("full_attn_mod|interpolate_factor");
     decoder(keys, frame, PLAIN)
 }
 

@@ -151,6 +151,8 @@ fn pangu_pro(keys: &Keys, frame: Frame) -> Read<Decoder> {
 }
 
 fn minimax_m2(keys: &Keys, frame: Frame) -> Read<Decoder> {
+    keys.ignore("layernorm_full_attention_beta|layernorm_linear_attention_beta|layernorm_mlp_beta");
+    keys.ignore("mlp_intermediate_size|shared_moe_mode");
     let qk_norm = keys.flag("use_qk_norm", true)?;
     let attention = MultiHead { qk_norm, qk_norm_whole: qk_norm_whole(keys)?, ..heads(keys, frame)? };
     let moe = Moe {

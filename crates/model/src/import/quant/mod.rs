@@ -18,13 +18,16 @@ use scheme::{Format, Scheme};
 use serde_json::{Map, Value};
 use units::Dtype;
 
+/// A file beside `config.json`: its path and what it holds.
+pub(crate) type Sibling = (String, Map<String, Value>);
+
 /// Files beside `config.json` that describe formats.
 #[derive(Debug, Default)]
 pub(crate) struct Siblings {
     /// `hf_quant_config.json` of ModelOpt, with its path.
-    pub modelopt: Option<(String, Map<String, Value>)>,
+    pub modelopt: Option<Sibling>,
     /// `quant_model_description.json` of ModelSlim, with its path.
-    pub modelslim: Option<(String, Map<String, Value>)>,
+    pub modelslim: Option<Sibling>,
 }
 
 /// The formats of a checkpoint.

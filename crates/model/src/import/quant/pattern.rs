@@ -58,7 +58,7 @@ fn contains_path(name: &str, path: &str) -> bool {
 
 /// Whether the pattern matches a module that `name` is below.
 fn glob_above(glob: &str, name: &str) -> bool {
-    name.match_indices('.').any(|(end, _)| glob_matches(glob.as_bytes(), name[..end].as_bytes()))
+    name.match_indices('.').any(|(end, _)| glob_matches(glob.as_bytes(), &name.as_bytes()[..end]))
 }
 
 /// Matches `*` with any run of characters, in time linear in the product of the lengths.
