@@ -5,6 +5,8 @@ use super::fit_set;
 use super::predict::Prediction;
 use super::table::{OpTable, Record, TableError};
 use crate::fit::GridOptions;
+use crate::ops_attention_linear::LinearFamily;
+use crate::ops_attention_mla::{MlaDecodeFamily, MlaPrefillFamily};
 use cost::kernels::{KernelSet, ParamSpec, ProfileError};
 use cost::ops::{Machine, Precision};
 use std::collections::BTreeMap;
@@ -88,6 +90,11 @@ pub trait OpFamily: Sync {
 
     /// Coefficients with bounds and priors for such a set.
     fn params(&self, key: &SetKey) -> Vec<ParamSpec>;
+
+    /// Weight of the priors against the rows; see [`crate::fit::FitOptions::prior_weight`].
+    fn prior_weight(&self) -> f64 {
+        crate::fit::FitOptions::default().prior_weight
+    }
 
     /// Starting points of the search besides the priors' centres.
     fn starts(&self, key: &SetKey) -> Vec<Vec<f64>> {
@@ -218,8 +225,19 @@ impl<F: OpFamily> AnyFamily for F {
 
 /// Every family that tables are searched for, in the order of their profiles.
 pub fn families() -> Vec<Box<dyn AnyFamily>> {
-    let mut all: Vec<Box<dyn AnyFamily>> =
-        vec![Box::new(crate::ops_gemm::GemmFamily), Box::new(crate::ops_gemm::QuantizeFamily)];
+    let mut all: Vec<Box<dyn AnyFamily>> = vec![
+        Box::new(crate::ops_gemm::GemmFamily),
+        Box::new(crate::ops_gemm::QuantizeFamily),
+        Box::new(crate::ops_attention::PrefillFamily),
+        Box::new(crate::ops_attention::DecodeFamily),
+        Box::new(MlaPrefillFamily { module: false }),
+        Box::new(MlaDecodeFamily { module: false }),
+        Box::new(MlaPrefillFamily { module: true }),
+        Box::new(MlaDecodeFamily { module: true }),
+    ];
+    for family in LinearFamily::ALL {
+        all.push(Box::new(family));
+    }
     for family in crate::ops_comm::CommFamily::ALL {
         all.push(Box::new(family));
     }

@@ -202,11 +202,12 @@ pub(super) fn fit_rows<F: OpFamily>(
 }
 
 /// Options for so many rows.
-pub(super) fn set_options<Shape: Clone + Send + Sync>(data: &SetData<Shape>, seed: u64) -> SetOptions {
+pub(super) fn set_options<F: OpFamily>(family: &F, data: &SetData<F::Shape>, seed: u64) -> SetOptions {
     if data.few() {
         SetOptions { fit: FitOptions { seed, ..FitOptions::few_shot() }, residual: false }
     } else {
-        SetOptions { fit: FitOptions { seed, ..FitOptions::default() }, residual: true }
+        let prior_weight = family.prior_weight();
+        SetOptions { fit: FitOptions { seed, prior_weight, ..FitOptions::default() }, residual: true }
     }
 }
 
@@ -220,7 +221,7 @@ fn fit_and_judge<F: OpFamily>(
     } else {
         Prior::fresh(family, &data.key)
     };
-    let how = set_options(data, options.seed);
+    let how = set_options(family, data, options.seed);
     let split = data.shipped_split();
     let fitted = fit_rows(family, data, &split.train, &prior, &how)?;
     let test = |split: &Split, fitted: &Fitted| -> Result<ErrorStats, CalibrateError> {

@@ -209,7 +209,7 @@ impl<F: OpFamily> Pool<'_, F> {
         let data = &self.data[at];
         let work: Vec<f64> = data.shapes.iter().map(|shape| self.family.work(shape)).collect();
         let split = Split::size(&work, 0.7);
-        let mut how = set_options(data, options.seed);
+        let mut how = set_options(self.family, data, options.seed);
         let prior = match self.sibling(at) {
             Some(sibling) => {
                 how.fit = FitOptions { prior_weight: SIBLING_WEIGHT, random_starts: 0, ..how.fit };

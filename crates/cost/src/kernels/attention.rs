@@ -5,6 +5,7 @@ use super::{KernelSet, ProfileError};
 use crate::ops::attention_decode::{self, DecodeKernel, DecodeWave10, Warmth};
 use crate::ops::attention_prefill::{self, PrefillKernel, PrefillWave10};
 use crate::ops::{AttentionDecode, AttentionPrefill, Machine, OpCost, Precision};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::Dtype;
 
@@ -18,14 +19,15 @@ pub const MLA_PREFILL: &str = "mla_prefill";
 pub const MLA_DECODE: &str = "mla_decode";
 
 /// Features of the residual of prefill attention; see [`prefill_features`].
-pub const PREFILL_FEATURES: [&str; 6] = ["new", "rows", "caches", "group", "head", "window"];
+pub const PREFILL_FEATURES: [&str; 7] = ["new", "rows", "caches", "batch", "group", "head", "window"];
 /// Features of the residual of decode attention; see [`decode_features`].
 pub const DECODE_FEATURES: [&str; 6] = ["context", "caches", "batch", "group", "head", "window"];
 
-/// New tokens, query heads over the batch, key/value heads over the batch, query heads per key/value head, head width,
-/// and 2 if a window limits the context, else 1.
-pub fn prefill_features(op: &AttentionPrefill) -> [f64; 6] {
-    [op.new_tokens, op.batch * op.heads, op.batch * op.kv_heads, op.group(), op.qk_dim, windowed(op.window)]
+/// New tokens, query heads over the batch, key/value heads over the batch, batch, query heads per key/value head, head
+/// width, and 2 if a window limits the context, else 1.
+pub fn prefill_features(op: &AttentionPrefill) -> [f64; 7] {
+    let (rows, caches) = (op.batch * op.heads, op.batch * op.kv_heads);
+    [op.new_tokens, rows, caches, op.batch, op.group(), op.qk_dim, windowed(op.window)]
 }
 
 /// Context, key/value heads over the batch, batch, query rows per key/value head, head width, and 2 if a window limits
@@ -38,20 +40,34 @@ fn windowed(window: Option<f64>) -> f64 {
     if window.is_some() { 2.0 } else { 1.0 }
 }
 
-/// The structure that a set names, with the element size of the cache wanted.
+/// The kernel that a structure (`rows` and `packed`, as profiles store them) names, for a cache of `cache`.
 ///
 /// # Errors
-/// If the set names none or an unknown one.
-pub fn prefill_structure(set: &KernelSet, wanted: Precision) -> Result<PrefillKernel, ProfileError> {
-    let text = set.structure.get("rows").map_or("128", String::as_str);
-    let rows = text.parse::<f64>().ok().filter(|rows| [64.0, 128.0, 256.0].contains(rows));
-    let rows = rows.ok_or_else(|| ProfileError::Structure {
-        set: set.label(),
-        key: "rows",
-        value: text.to_owned(),
-        allowed: "`64`, `128` or `256`",
-    })?;
-    Ok(PrefillKernel { rows, packed: set.flag("packed")?, cache_bytes: wanted.weight.bytes() })
+/// If the structure says something else; `label` names the set in the error.
+pub fn prefill_structure(
+    structure: &BTreeMap<String, String>,
+    cache: Dtype,
+    label: impl Fn() -> String,
+) -> Result<PrefillKernel, ProfileError> {
+    let text = |key: &str, default: &'static str| structure.get(key).map_or(default, String::as_str);
+    let wrong = |key, value: &str, allowed| ProfileError::Structure {
+        set: label(),
+        key,
+        value: value.to_owned(),
+        allowed,
+    };
+    let rows = match text("rows", "128") {
+        "64" => 64.0,
+        "128" => 128.0,
+        "256" => 256.0,
+        other => return Err(wrong("rows", other, "`64`, `128` or `256`")),
+    };
+    let packed = match text("packed", "no") {
+        "yes" => true,
+        "no" => false,
+        other => return Err(wrong("packed", other, "`yes` or `no`")),
+    };
+    Ok(PrefillKernel { rows, packed, cache_bytes: cache.bytes() })
 }
 
 /// Formats (cache, queries) whose kernels behave like those of `wanted`, itself first.
@@ -89,7 +105,7 @@ impl PricedPrefill {
     /// If the set lacks a coefficient or names an unknown structure.
     pub fn new(choice: Choice, wanted: Precision, machine: Machine) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
-        let kernel = prefill_structure(&set, wanted)?;
+        let kernel = prefill_structure(&set.structure, wanted.weight, || set.label())?;
         let coefficients = PrefillWave10::from_slice(&set.values(&attention_prefill::PARAMS)?);
         Ok(Self { kernel, coefficients, machine, set, origin, sigma })
     }

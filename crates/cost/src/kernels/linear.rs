@@ -18,7 +18,7 @@ pub const SCAN_PREFILL: &str = "scan_prefill";
 pub const SCAN_DECODE: &str = "scan_decode";
 
 /// Features of the residuals of linear attention; see [`linear_features`].
-pub const LINEAR_FEATURES: [&str; 5] = ["sequences", "new", "channels", "states", "state"];
+pub const LINEAR_FEATURES: [&str; 5] = ["sequences", "new", "channels", "heads", "state"];
 
 /// Sequences, new tokens per sequence, channels of the convolution, value heads, and elements of a head's state.
 pub fn linear_features(op: &LinearAttention) -> [f64; 5] {

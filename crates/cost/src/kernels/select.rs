@@ -109,7 +109,7 @@ pub enum KernelsError {
 
 impl Kernels {
     /// Groups of families, one file each per chip.
-    pub const GROUPS: [&'static str; 4] = ["gemm", "attention", "linear_attention", "moe"];
+    pub const GROUPS: [&'static str; 5] = ["gemm", "attention", "mla", "linear_attention", "moe"];
     /// Catalog key of the medians over all chips.
     pub const GENERIC: &'static str = "generic";
 

@@ -5,8 +5,10 @@
 
 use super::attention_decode::PARAMS as DECODE_PARAMS;
 use super::attention_prefill::PARAMS as PREFILL_PARAMS;
-use super::{AttentionDecode, AttentionPrefill};
+use super::common::pn;
+use super::{AttentionDecode, AttentionPrefill, Machine};
 use crate::kernels::ParamSpec;
+use units::Seconds;
 
 /// Widths of a latent attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +56,49 @@ impl Latent {
         }
     }
 }
+
+/// A whole latent-attention module as some tables measure it: projections around the attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Module {
+    /// Width of the residual stream.
+    pub hidden: f64,
+    /// Width of the compressed query.
+    pub query_rank: f64,
+    /// Widths of the attention.
+    pub latent: Latent,
+}
+
+impl Module {
+    /// DeepSeek-V3, which the tables measure.
+    pub const DEEPSEEK_V3: Self = Self { hidden: 7168.0, query_rank: 1536.0, latent: Latent::DEEPSEEK };
+
+    /// Elements of the projections' weights with `heads` heads, which is also the multiply-adds per token: down to the
+    /// ranks, up to queries, between latent and heads (once for keys, once for values), and out.
+    pub fn weights(&self, heads: f64) -> f64 {
+        let latent = &self.latent;
+        self.hidden * (self.query_rank + latent.rank + latent.rope)
+            + self.query_rank * heads * (latent.nope + latent.rope)
+            + latent.rank * heads * (latent.nope + latent.value)
+            + heads * latent.value * self.hidden
+    }
+
+    /// Time of the projections of `tokens` tokens: arithmetic at `share` of the machine's peak against weights of
+    /// `weight_bytes` bytes per element and bf16 activations, streamed at [`STREAM_SHARE`] of memory bandwidth.
+    pub fn projections(&self, machine: &Machine, tokens: f64, heads: f64, weight_bytes: f64, share: f64) -> Seconds {
+        let weights = self.weights(heads);
+        let inner = heads * (2.0 * self.latent.nope + self.latent.value + 2.0 * self.latent.rank);
+        let bytes = weights * weight_bytes + 2.0 * tokens * (2.0 * self.hidden + inner);
+        let arithmetic = 2.0 * tokens * weights / (share * machine.peak.get());
+        Seconds::new(pn(arithmetic, bytes / (STREAM_SHARE * machine.bandwidth.get()), 2.0))
+    }
+}
+
+/// Share of peak memory bandwidth at which projections are taken to stream.
+const STREAM_SHARE: f64 = 0.8;
+
+/// The coefficient of [`Module::projections`].
+pub const PROJECTION: ParamSpec =
+    ParamSpec::new("eg", "", "share of the queries' peak that the projections reach", 0.02, 4.0, 0.6, 0.6);
 
 const fn adjusted<const N: usize>(
     mut specs: [ParamSpec; N],
