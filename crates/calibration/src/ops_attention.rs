@@ -93,10 +93,8 @@ struct Named {
 
 impl Named {
     fn read(record: &Record<'_>) -> Result<Self, TableError> {
-        let precision = Precision {
-            weight: record.dtype("kv_cache_dtype")?,
-            activation: record.dtype("attn_dtype")?,
-        };
+        let precision =
+            Precision { weight: record.dtype("kv_cache_dtype")?, activation: record.dtype("attn_dtype")? };
         let window = record.number_or("window_size", 0.0)?;
         Ok(Self {
             key: table_key(record, record.text("kernel_source").to_owned(), precision),
@@ -167,7 +165,8 @@ impl<'a> GridBuilder<'a> {
         }
         let range = (last / first).log2();
         let steps = (range / octaves).round().max(1.0);
-        (range > 0.1).then(|| (0..=steps as u32).map(|i| first * (range * f64::from(i) / steps).exp2()).collect())
+        (range > 0.1)
+            .then(|| (0..=steps as u32).map(|i| first * (range * f64::from(i) / steps).exp2()).collect())
     }
 }
 
@@ -455,3 +454,7 @@ fn by_family(group: f64, head: f64, window: Option<f64>) -> Option<bool> {
     let fitted = head == 128.0 && (group == 4.0 || group == 8.0);
     window.is_none().then_some(fitted)
 }
+
+#[cfg(test)]
+#[path = "ops_attention_tests.rs"]
+mod tests;

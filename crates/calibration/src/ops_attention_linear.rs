@@ -4,8 +4,8 @@ use crate::fit::GridOptions;
 use crate::ops::{Form, OpFamily, OpRow, OpTable, Record, SetKey, Structure, TableError};
 use crate::ops_attention::{GridBuilder, microseconds, table_key};
 use cost::kernels::{
-    CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, ParamSpec, ProfileError, SCAN_DECODE, SCAN_PREFILL,
-    linear_features,
+    CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, ParamSpec, ProfileError, SCAN_DECODE,
+    SCAN_PREFILL, linear_features,
 };
 use cost::ops::linear_attention::{LinearAttention, SCAN_PARAMS, STREAM_PARAMS, Scan5, Stream6, Streaming};
 use cost::ops::{Machine, Precision};

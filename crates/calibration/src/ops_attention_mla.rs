@@ -3,7 +3,7 @@
 use crate::fit::GridOptions;
 use crate::ops::{Form, OpFamily, OpRow, OpTable, Record, SetKey, Structure, TableError};
 use crate::ops_attention::{
-    GridBuilder, PRIOR_WEIGHT, deep_pipeline, decode_key, is_prefill, microseconds, prefill_key,
+    GridBuilder, PRIOR_WEIGHT, decode_key, deep_pipeline, is_prefill, microseconds, prefill_key,
     prefill_structures, table_key,
 };
 use cost::kernels::{
@@ -285,7 +285,9 @@ impl OpFamily for MlaDecodeFamily {
     }
 
     fn grids(&self, features: &[Vec<f64>]) -> GridOptions {
-        GridBuilder::new(features).grid(&[("context", 0, 1.5), ("batch", 2, 1.3), ("group", 3, 1.0)]).options()
+        GridBuilder::new(features)
+            .grid(&[("context", 0, 1.5), ("batch", 2, 1.3), ("group", 3, 1.0)])
+            .options()
     }
 
     fn host_floor(&self) -> Seconds {

@@ -84,7 +84,14 @@ impl Module {
 
     /// Time of the projections of `tokens` tokens: arithmetic at `share` of the machine's peak against weights of
     /// `weight_bytes` bytes per element and bf16 activations, streamed at [`STREAM_SHARE`] of memory bandwidth.
-    pub fn projections(&self, machine: &Machine, tokens: f64, heads: f64, weight_bytes: f64, share: f64) -> Seconds {
+    pub fn projections(
+        &self,
+        machine: &Machine,
+        tokens: f64,
+        heads: f64,
+        weight_bytes: f64,
+        share: f64,
+    ) -> Seconds {
         let weights = self.weights(heads);
         let inner = heads * (2.0 * self.latent.nope + self.latent.value + 2.0 * self.latent.rank);
         let bytes = weights * weight_bytes + 2.0 * tokens * (2.0 * self.hidden + inner);
