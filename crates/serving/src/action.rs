@@ -22,6 +22,8 @@ pub struct Ended {
 /// What the driver tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// The cluster comes up; told once, first.
+    Started,
     /// A request came in.
     Arrived(RequestId, Request),
     /// Its client went away.

@@ -93,7 +93,6 @@ impl<P: StepPricer> Cluster<P> {
             for _ in 0..pool.instances {
                 self.add_instance(index, InstanceState::Active);
             }
-            self.start_scaling(index);
         }
         let tiers = Tiers::new(config.tiers, bytes_per_hash);
         let (admission, recovery) = (config.admission, config.recovery);
@@ -114,6 +113,7 @@ impl<P: StepPricer> Cluster<P> {
         debug_assert!(now >= self.now, "time goes forward");
         self.now = now;
         match event {
+            Event::Started => (0..self.pools.len() as u32).for_each(|pool| self.start_scaling(pool)),
             Event::Arrived(id, request) => self.arrive(id, request),
             Event::Cancelled(id) => self.cancel(id),
             Event::StepFinished { instance, steps, ended } => self.step_finished(instance, steps, &ended),

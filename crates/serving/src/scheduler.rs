@@ -84,7 +84,8 @@ impl Instance {
         self.unload(id, around);
         let swap = decoding && self.limits.preemption == Preemption::Swap;
         let live = around.live.at_mut(id);
-        let target = live.request.prompt + live.generated;
+        // The KV of the last token has not been computed yet: it is the input of the next step.
+        let target = live.request.prompt + live.generated - u32::from(swap);
         self.tokens += u64::from(target - live.target);
         let lost = if swap { 0 } else { computed.max(if decoding { target - 1 } else { 0 }) };
         live.target = target;
@@ -263,7 +264,7 @@ impl Instance {
             }
             let own =
                 rank.kv.blocks_for(live.target + 1).saturating_sub(rank.kv.blocks_for(cached * hash_tokens));
-            if rank.kv.available() < own {
+            if rank.kv.available() < own + self.reserve(index) {
                 continue;
             }
             let load = rank.context + rank.pending;
@@ -274,13 +275,21 @@ impl Instance {
             }
         }
         let (index, cached, _) = best?;
+        let reserve = self.reserve(index);
         let rank = &mut self.ranks[index];
-        let reserve = match rank.admitted {
-            0 => 0,
-            _ => (self.limits.watermark * f64::from(rank.kv.total())) as u32,
-        };
         let hold = rank.kv.hold(live.target + 1, hashes, cached, reserve)?;
         Some((index, hold))
+    }
+
+    /// Blocks that admission to a rank leaves: what its batch needs for the next step, and the watermark.
+    fn reserve(&self, rank: usize) -> u32 {
+        let rank = &self.ranks[rank];
+        if rank.admitted == 0 {
+            return 0;
+        }
+        let clock = self.clock.tokens();
+        let growth = rank.kv.growth(clock, self.clock.tokens_after(1) - clock);
+        growth + (self.limits.watermark * f64::from(rank.kv.total())) as u32
     }
 
     /// Starts fetching a longer prefix from a slower tier if that is faster than computing it; returns its tokens.

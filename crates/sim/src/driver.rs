@@ -140,7 +140,12 @@ pub struct Simulation<P, S, O> {
     actions: Vec<Action>,
     now: Nanos,
     totals: Totals,
+    /// Looks of autoscalers since anything else happened.
+    looks: u32,
 }
+
+/// Looks of autoscalers with nothing between them after which nothing more is expected.
+const FRUITLESS_LOOKS: u32 = 10_000;
 
 impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     /// Sets a simulation up; `pricers` has one entry per pool.
@@ -171,6 +176,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             actions: Vec::new(),
             now: Nanos::ZERO,
             totals: Totals::default(),
+            looks: 0,
             options,
         };
         for index in 0..simulation.options.faults.len() {
@@ -185,6 +191,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     /// # Errors
     /// A workload that cannot be read, or a broken law.
     pub fn run(mut self) -> Result<(Totals, O), SimError> {
+        self.tell(Event::Started)?;
         let mut until = self.options.until.map_or(Nanos::NEVER, Nanos::from_seconds);
         let mut open = true;
         loop {
@@ -194,12 +201,13 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             }
             let event = self.queue.peek().map(|Reverse((at, ..))| *at);
             let next = [arrival, event].into_iter().flatten().min();
-            let Some(next) = next.filter(|next| *next <= until) else {
-                if !open {
+            let idle = arrival.is_none() && self.looks > FRUITLESS_LOOKS;
+            let Some(next) = next.filter(|next| *next <= until && !idle) else {
+                if !open || (next.is_none_or(|next| next <= until) && !self.excused()) {
                     return Err(self.stuck());
                 }
                 // Time is up, or what is left waits for hardware that nobody mends: the clients go away.
-                (open, until) = (false, Nanos::NEVER);
+                (open, until, self.looks) = (false, Nanos::NEVER, 0);
                 self.cancel_all()?;
                 continue;
             };
@@ -240,6 +248,12 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         Ok(())
     }
 
+    /// Whether requests may wait for ever: for hardware that is broken, or for links without bandwidth.
+    fn excused(&self) -> bool {
+        let failed = |index| self.cluster.instance(InstanceId(index)).state == InstanceState::Failed;
+        self.wiring.network.stalled() || (0..self.cluster.instance_count()).any(failed)
+    }
+
     fn stuck(&self) -> SimError {
         let what = format!("{} requests in flight and nothing left to happen", self.flights.live);
         SimError::Law { law: 5, at: self.now.seconds(), what }
@@ -258,6 +272,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     }
 
     fn happen(&mut self, what: What) -> Result<(), SimError> {
+        if !matches!(what, What::Timer(1, _)) {
+            self.looks = 0;
+        }
         match what {
             What::Step(instance, epoch) if self.engines[instance.0 as usize].epoch == epoch => {
                 self.step_over(instance)
@@ -265,7 +282,10 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             What::Arrivals(epoch) if self.network_epoch == epoch => self.transfers_over(),
             What::Step(..) | What::Arrivals(..) => Ok(()),
             What::Timer(0, instance) => self.tell(Event::Timer(Timer::Loaded(InstanceId(instance)))),
-            What::Timer(_, pool) => self.tell(Event::Timer(Timer::Scale(pool))),
+            What::Timer(_, pool) => {
+                self.looks += 1;
+                self.tell(Event::Timer(Timer::Scale(pool)))
+            }
             What::Fault(index) => self.fault(self.options.faults[index as usize].kind.clone()),
             What::Patience(id, epoch) => {
                 let flight = self.flights.at(id);

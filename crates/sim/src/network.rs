@@ -78,6 +78,11 @@ impl Network {
         self.flows.values().map(|flow| self.arrival(flow)).min()
     }
 
+    /// Whether a transfer does not move at all.
+    pub fn stalled(&self) -> bool {
+        self.flows.values().any(|flow| flow.rate <= 0.0 && flow.left > 0.0)
+    }
+
     /// Takes out a transfer that has arrived by `now`.
     pub fn arrived(&mut self, now: Nanos) -> Option<TransferId> {
         let (id, _) = self.flows.iter().find(|(_, flow)| self.arrival(flow) <= now)?;
