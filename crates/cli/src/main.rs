@@ -5,6 +5,8 @@ mod common;
 mod compare;
 mod estimate;
 mod model;
+mod progress;
+mod simulate;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +26,8 @@ enum Command {
     Compare(compare::Args),
     /// One deployment's steady state: latency, throughput, memory, power, cost.
     Estimate(Box<estimate::Args>),
+    /// Traffic through a cluster, request by request, in virtual time.
+    Simulate(Box<simulate::Args>),
     /// What a model is made of: parameters, cache and arithmetic per token.
     Model(model::Args),
     /// Chips, systems and engines with the source of every figure.
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Estimate(args) => estimate::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Catalog(args) => catalog::run(&args),
         Command::ExportRules(args) => catalog::run_export_rules(&args),

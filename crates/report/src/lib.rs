@@ -4,10 +4,12 @@
 
 mod compare;
 mod estimate;
+pub mod simulate;
 mod table;
 mod validate;
 
 pub use compare::{compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_text};
+pub use simulate::{Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json};
 pub use table::{list, table};
 pub use validate::{validate_json, validate_text, worst_text};

@@ -44,15 +44,14 @@ pub enum Preemption {
 pub struct Speculation {
     /// Tokens drafted per step.
     pub draft_tokens: u32,
-    /// Probability that a draft token is accepted when those before it were, 0 to 1.
+    /// Mean share of the draft tokens that is accepted, 0 to 1.
     pub acceptance: f64,
 }
 
 impl Speculation {
-    /// Tokens a sequence gains per step on average: one and the accepted run of the draft, `sum of a^i`.
+    /// Tokens a sequence gains per step on average.
     pub fn tokens_per_step(self) -> f64 {
-        let accepted = self.acceptance.clamp(0.0, 1.0);
-        (0..=self.draft_tokens).map(|position| accepted.powi(position as i32)).sum()
+        1.0 + f64::from(self.draft_tokens) * self.acceptance.clamp(0.0, 1.0)
     }
 }
 

@@ -27,6 +27,15 @@ pub enum FirstToken {
     Decode,
 }
 
+/// What happens to a request in front of the engine: HTTP, tokenising, hand-over.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ingress {
+    /// Per request.
+    pub request: Seconds,
+    /// Per prompt token.
+    pub prompt_token: Seconds,
+}
+
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
@@ -40,6 +49,8 @@ pub struct Options {
     pub ports: Vec<PortConfig>,
     /// Tiers by deployment, as many as the deployment has.
     pub tiers: Vec<Vec<TierPort>>,
+    /// What a request passes before the control plane sees it, by deployment.
+    pub ingress: Vec<Ingress>,
     /// Failures and repairs, ascending in time.
     pub faults: Vec<Fault>,
     /// Stop here; what is in flight is cancelled.
@@ -93,6 +104,7 @@ enum What {
     Timer(u8, u32),
     Fault(u32),
     Patience(RequestId, u32),
+    Ingress(RequestId),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -242,7 +254,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         let left: Vec<RequestId> = self.flights.iter().map(|(id, _)| id).collect();
         for id in left {
             if self.flights.at(id).live {
-                self.tell(Event::Cancelled(id))?;
+                self.leave(id)?;
             }
         }
         Ok(())
@@ -268,7 +280,36 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             let epoch = self.flights.at(id).arrival_epoch();
             self.schedule(self.now.after(patience), What::Patience(id, epoch));
         }
+        let ingress = self.options.ingress.get(request.deployment as usize).copied().unwrap_or_default();
+        let delay = ingress.request + ingress.prompt_token * f64::from(request.prompt);
+        if delay > Seconds::ZERO {
+            self.flights.at_mut(id).told = false;
+            self.schedule(self.now.after(delay), What::Ingress(id));
+            return Ok(());
+        }
         self.tell(Event::Arrived(id, request))
+    }
+
+    /// A request has passed what is in front of the engine.
+    fn pass(&mut self, id: RequestId) -> Result<(), SimError> {
+        let flight = self.flights.at_mut(id);
+        flight.told = true;
+        if flight.left {
+            // Its client went away in the meantime.
+            self.end(id, Outcome::Cancelled);
+            return Ok(());
+        }
+        let request = visible(&flight.arrival, flight.arrived);
+        self.tell(Event::Arrived(id, request))
+    }
+
+    fn leave(&mut self, id: RequestId) -> Result<(), SimError> {
+        let flight = self.flights.at_mut(id);
+        if !flight.told {
+            flight.left = true;
+            return Ok(());
+        }
+        self.tell(Event::Cancelled(id))
     }
 
     fn happen(&mut self, what: What) -> Result<(), SimError> {
@@ -286,11 +327,12 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
                 self.looks += 1;
                 self.tell(Event::Timer(Timer::Scale(pool)))
             }
+            What::Ingress(id) => self.pass(id),
             What::Fault(index) => self.fault(self.options.faults[index as usize].kind.clone()),
             What::Patience(id, epoch) => {
                 let flight = self.flights.at(id);
                 let waits = flight.live && flight.arrival_epoch() == epoch && flight.first_token.is_none();
-                if waits { self.tell(Event::Cancelled(id)) } else { Ok(()) }
+                if waits { self.leave(id) } else { Ok(()) }
             }
         }
     }
@@ -386,7 +428,8 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         while self.engines.len() <= instance.0 as usize {
             self.engines.push(Engine::default());
         }
-        self.observer.instance_changed(instance, state, self.now.seconds());
+        let pool = self.cluster.pool_of(instance);
+        self.observer.instance_changed(instance, pool, state, self.now.seconds());
     }
 
     fn joined(&mut self, request: RequestId, instance: InstanceId, clock: u64) {
@@ -505,17 +548,17 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         }
         let energy = active.span.energy(active.steps);
         self.totals.steps += u64::from(active.steps);
-        self.report(instance, &active, energy);
+        self.report(instance, &active, energy, ended.len());
         self.tell(Event::StepFinished { instance, steps: active.steps, ended })
     }
 
-    fn report(&mut self, instance: InstanceId, active: &Active, energy: Joules) {
+    fn report(&mut self, instance: InstanceId, active: &Active, energy: Joules, ended: usize) {
         let engine = &mut self.engines[instance.0 as usize];
         let decodes = active.run.decode_seqs > 0;
         let stall =
             engine.last_decode.filter(|_| decodes).map_or(Seconds::ZERO, |last| active.start.since(last));
         if decodes {
-            engine.last_decode = Some(self.now);
+            engine.last_decode = (ended < active.run.decode_seqs as usize).then_some(self.now);
         }
         let (start, end) = (active.start.seconds(), self.now.seconds());
         let record = RunRecord {

@@ -22,6 +22,10 @@ pub(crate) struct Flight {
     /// Rises whenever what was foretold for the request no longer holds.
     pub epoch: u32,
     pub live: bool,
+    /// Whether the control plane has been told of it.
+    pub told: bool,
+    /// Whether its client went away before that.
+    pub left: bool,
     /// Rises when the slot is used again.
     pub use_count: u32,
 }
@@ -51,7 +55,7 @@ impl Flights {
         });
         let flight = &mut self.slots[slot as usize];
         let (epoch, use_count) = (flight.epoch + 1, flight.use_count + 1);
-        *flight = Flight { arrival, arrived, epoch, use_count, live: true, ..Flight::default() };
+        *flight = Flight { arrival, arrived, epoch, use_count, live: true, told: true, ..Flight::default() };
         RequestId(slot)
     }
 

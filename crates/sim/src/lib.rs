@@ -11,13 +11,17 @@ pub mod closed_loop;
 mod driver;
 pub mod faults;
 mod flight;
+pub mod metrics;
 pub mod network;
 pub mod record;
+pub mod sketch;
 pub mod span;
 pub mod testing;
+pub mod timeline;
 mod wiring;
 
 pub use closed_loop::{ClosedLoop, ClosedLoopResult, PoolSetting, closed_loop, closed_loop_disaggregated};
-pub use driver::{FirstToken, Options, SimError, Simulation, Totals};
+pub use driver::{FirstToken, Ingress, Options, SimError, Simulation, Totals};
+pub use metrics::{Metrics, Slo};
 pub use record::{Observer, Outcome, Record, RunRecord, TransferRecord};
 pub use wiring::{PortConfig, TierPort};

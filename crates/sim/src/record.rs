@@ -123,7 +123,7 @@ pub trait Observer {
     /// A transfer ended.
     fn transfer_ended(&mut self, _: &TransferRecord) {}
     /// An instance changed its state.
-    fn instance_changed(&mut self, _: InstanceId, _: serving::InstanceState, _: Seconds) {}
+    fn instance_changed(&mut self, _: InstanceId, _pool: u32, _: serving::InstanceState, _: Seconds) {}
     /// Tokens whose KV was lost to a preemption or a failure and has to be computed again.
     fn tokens_lost(&mut self, _: u64) {}
     /// Whether [`RunRecord::kv_used`] is wanted for a run that ends now; counting it costs time.
@@ -150,9 +150,9 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.transfer_ended(record);
     }
 
-    fn instance_changed(&mut self, instance: InstanceId, state: serving::InstanceState, at: Seconds) {
-        self.0.instance_changed(instance, state, at);
-        self.1.instance_changed(instance, state, at);
+    fn instance_changed(&mut self, instance: InstanceId, pool: u32, state: serving::InstanceState, at: Seconds) {
+        self.0.instance_changed(instance, pool, state, at);
+        self.1.instance_changed(instance, pool, state, at);
     }
 
     fn tokens_lost(&mut self, tokens: u64) {

@@ -228,6 +228,7 @@ fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
         first_token: draw.of(&[FirstToken::Prefill, FirstToken::Decode]),
         ports: vec![PortConfig { fabric: BytesPerSecond::new(draw.real(1e9, 1e11)), ..PortConfig::default() }; pools],
         tiers: vec![vec![tier; 2]; deployments.len()],
+        ingress: vec![sim::Ingress { request: Seconds::from_ms(draw.real(0.0, 3.0)), ..sim::Ingress::default() }],
         faults: draw.faults(),
         until: draw.chance(0.1).then_some(Seconds::new(2.0)),
     };

@@ -1,0 +1,60 @@
+//! A progress bar on the error stream, for runs that take longer than a glance.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sim::{Observer, Record};
+use std::time::{Duration, Instant};
+
+/// Shown only when a run takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests between looks at the clock.
+const STRIDE: u64 = 1024;
+
+/// Counts requests that have ended.
+pub struct Progress {
+    ended: u64,
+    total: Option<u64>,
+    start: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Of `total` requests, if that is known.
+    pub fn new(total: Option<u64>) -> Self {
+        Self { ended: 0, total, start: Instant::now(), bar: None }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn show(&mut self, virtual_time: f64) {
+        if self.bar.is_none() && self.start.elapsed() > PATIENCE {
+            let (bar, template) = match self.total {
+                Some(total) => (ProgressBar::new(total), "{wide_bar} {pos}/{len} requests, {msg}, {eta} left"),
+                None => (ProgressBar::no_length(), "{spinner} {pos} requests, {msg}"),
+            };
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            self.bar = Some(bar);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.ended);
+            bar.set_message(format!("{virtual_time:.0} s simulated"));
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn request_ended(&mut self, record: &Record) {
+        self.ended += 1;
+        if self.ended % STRIDE == 0 {
+            self.show(record.end.get());
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! `supernode simulate`.
+
+use crate::common::{CatalogArgs, Failure, print, print_json};
+use crate::progress::Progress;
+use ::estimate::economics::Ownership;
+use ::estimate::{Resolver, ownership};
+use report::simulate::Prices;
+use report::{
+    Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
+};
+use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
+use scenario::{Outcome, Resolved, ScenarioError};
+use sim::{Observer, SimError};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use units::{DollarsPerHour, Dtype, PerSecond, Seconds};
+use workload::Lengths;
+
+/// Runs traffic through a cluster, request by request, in virtual time.
+///
+/// The scenario file says everything; flags stand in for it in the simple case of one aggregated deployment.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Scenario file (TOML).
+    #[arg(conflicts_with_all = ["system", "model"])]
+    scenario: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Folder for results: summary.json, requests.jsonl, vllm.json, report.html.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Per-request records in --out: jsonl or csv.
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = ["jsonl", "csv"])]
+    records: String,
+    /// Timeline for ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+    /// One request in so many is drawn in the timeline.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    perfetto_sample: u64,
+    /// Step through every iteration instead of leaping.
+    #[arg(long)]
+    exact: bool,
+    /// Hold the control plane to its laws after every event (always on in debug builds).
+    #[arg(long)]
+    check: bool,
+    /// Seed of everything random, instead of the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Stop at this time, for example "1 h".
+    #[arg(long)]
+    until: Option<Seconds>,
+    #[command(flatten)]
+    deployment: DeploymentFlags,
+    #[command(flatten)]
+    traffic: TrafficFlags,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+/// One aggregated deployment.
+#[derive(clap::Args)]
+struct DeploymentFlags {
+    /// Catalog key of the system.
+    #[arg(long)]
+    system: Option<String>,
+    /// Catalog key of a chip to put in the system instead of its own.
+    #[arg(long)]
+    chip: Option<String>,
+    /// Hugging Face id of a built-in model, or the path of a config.json.
+    #[arg(long)]
+    model: Option<String>,
+    /// Catalog key of the engine.
+    #[arg(long)]
+    engine: Option<String>,
+    /// Instances behind one router.
+    #[arg(long)]
+    instances: Option<u32>,
+    /// Weights instead of the checkpoint's format.
+    #[arg(long)]
+    weight_dtype: Option<Dtype>,
+    /// Activations.
+    #[arg(long)]
+    act_dtype: Option<Dtype>,
+    /// Cache.
+    #[arg(long)]
+    kv_dtype: Option<Dtype>,
+    /// Routed experts.
+    #[arg(long)]
+    moe_dtype: Option<Dtype>,
+    /// Tensor-parallel ranks.
+    #[arg(long)]
+    tp: Option<u32>,
+    /// Pipeline stages.
+    #[arg(long)]
+    pp: Option<u32>,
+    /// Attention data-parallel ranks.
+    #[arg(long)]
+    dp: Option<u32>,
+    /// Expert-parallel ranks.
+    #[arg(long)]
+    ep: Option<u32>,
+    /// Tensor-parallel ranks of one expert.
+    #[arg(long)]
+    moe_tp: Option<u32>,
+    /// round-robin, least-requests, least-tokens, power-of-two, prefix-aware or session-sticky.
+    #[arg(long)]
+    router: Option<String>,
+    /// mixed, prefill-first, decode-first or slo-aware.
+    #[arg(long)]
+    batching: Option<String>,
+    /// Tokens of a step per rank, instead of the engine's.
+    #[arg(long)]
+    token_budget: Option<u32>,
+    /// Sequences in flight per rank, instead of the engine's.
+    #[arg(long)]
+    max_seqs: Option<u32>,
+    /// Cache prefixes on the device.
+    #[arg(long)]
+    prefix_cache: bool,
+    /// Draft tokens per step.
+    #[arg(long)]
+    spec_tokens: Option<u32>,
+    /// Mean share of draft tokens accepted, 0 to 1.
+    #[arg(long)]
+    spec_accept: Option<f64>,
+}
+
+/// The traffic.
+#[derive(clap::Args)]
+struct TrafficFlags {
+    /// Requests to send (of a trace: at most).
+    #[arg(long)]
+    requests: Option<u64>,
+    /// poisson, gamma, constant, bursts, diurnal or closed.
+    #[arg(long)]
+    arrival: Option<String>,
+    /// Requests per second.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Shape of gamma arrivals: 1 is Poisson, less is burstier.
+    #[arg(long)]
+    burstiness: Option<f64>,
+    /// Users of a closed loop.
+    #[arg(long)]
+    concurrency: Option<u32>,
+    /// Requests of a closed loop that are not measured.
+    #[arg(long)]
+    warm_up: Option<u64>,
+    /// Prompt lengths: tokens, a range, or lognormal(median, sigma, max).
+    #[arg(long)]
+    isl: Option<Lengths>,
+    /// Output lengths.
+    #[arg(long)]
+    osl: Option<Lengths>,
+    /// Trace file; - is standard input.
+    #[arg(long)]
+    trace: Option<String>,
+    /// Its format, if it cannot be told.
+    #[arg(long)]
+    trace_format: Option<String>,
+    /// How much denser than recorded the trace is played.
+    #[arg(long)]
+    rate_scale: Option<f64>,
+    /// How often the trace is played.
+    #[arg(long)]
+    repeat: Option<u32>,
+    /// Longest time to first token that counts as good, for example "2 s".
+    #[arg(long)]
+    slo_ttft: Option<Seconds>,
+    /// Longest time per output token that counts as good.
+    #[arg(long)]
+    slo_tpot: Option<Seconds>,
+}
+
+impl Args {
+    fn raw_from_flags(&self) -> Result<Raw, Failure> {
+        let flags = &self.deployment;
+        let needed = |value: &Option<String>, flag: &str| {
+            let hint = format!("--{flag} is needed where no scenario file is given");
+            value.clone().ok_or(Failure::Input(hint))
+        };
+        let (system, model) = (needed(&flags.system, "system")?, needed(&flags.model, "model")?);
+        let pool = RawPool {
+            instances: flags.instances,
+            tp: flags.tp,
+            pp: flags.pp,
+            dp: flags.dp,
+            ep: flags.ep,
+            moe_tp: flags.moe_tp,
+            router: flags.router.clone(),
+            batching: flags.batching.clone(),
+            token_budget: flags.token_budget,
+            max_seqs: flags.max_seqs,
+            prefix_cache: flags.prefix_cache.then_some(true),
+            ..RawPool::default()
+        };
+        let deployment = RawDeployment {
+            name: None,
+            model: model.clone(),
+            system: system.clone(),
+            chip: flags.chip.clone(),
+            engine: flags.engine.clone(),
+            weight_dtype: flags.weight_dtype,
+            act_dtype: flags.act_dtype,
+            kv_dtype: flags.kv_dtype,
+            moe_dtype: flags.moe_dtype,
+            spec_tokens: flags.spec_tokens.unwrap_or(0),
+            spec_accept: flags.spec_accept,
+            pool: vec![pool],
+            ..RawDeployment::default()
+        };
+        let name = Some(format!("{model} on {system}"));
+        Ok(Raw { name, deployment: vec![deployment], ..Raw::default() })
+    }
+
+    /// Flags that are given replace what the scenario says of its traffic.
+    fn overlay(&self, raw: &mut Raw) {
+        let flags = &self.traffic;
+        let workload: &mut RawWorkload = &mut raw.workload;
+        replace(&mut workload.requests, flags.requests);
+        replace(&mut workload.arrival, flags.arrival.clone());
+        replace(&mut workload.rate, flags.rate.map(PerSecond::new));
+        replace(&mut workload.burstiness, flags.burstiness);
+        replace(&mut workload.users, flags.concurrency);
+        replace(&mut workload.warm_up, flags.warm_up);
+        replace(&mut workload.isl, flags.isl);
+        replace(&mut workload.osl, flags.osl);
+        replace(&mut workload.trace_format, flags.trace_format.clone());
+        replace(&mut workload.rate_scale, flags.rate_scale);
+        replace(&mut workload.repeat, flags.repeat);
+        replace(&mut raw.slo.ttft, flags.slo_ttft);
+        replace(&mut raw.slo.tpot, flags.slo_tpot);
+        replace(&mut raw.until, self.until);
+        raw.seed = self.seed.unwrap_or(raw.seed);
+        if let Some(trace) = &flags.trace {
+            // A path on the command line is relative to where the user is, not to the scenario.
+            let absolute = std::path::absolute(trace).map(|path| path.display().to_string());
+            raw.workload.trace = if trace == "-" { Some(trace.clone()) } else { absolute.ok() };
+        }
+    }
+}
+
+fn replace<T>(slot: &mut Option<T>, given: Option<T>) {
+    if given.is_some() {
+        *slot = given;
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let resolver = Resolver::new(args.catalog.load()?);
+    let (mut raw, path, text) = match &args.scenario {
+        Some(path) => {
+            let (raw, text) = scenario::read(path)?;
+            (raw, path.clone(), text)
+        }
+        None => (args.raw_from_flags()?, PathBuf::new(), String::new()),
+    };
+    args.overlay(&mut raw);
+    let mut resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(refused)?;
+    resolved.options.exact = args.exact;
+    resolved.options.checks = args.check || cfg!(debug_assertions);
+    let prices = prices(&resolved, &resolver)?;
+    match (&args.out, &args.perfetto) {
+        (None, None) => show(args, &simulate(resolved, ())?, &prices),
+        (out, perfetto) => with_files(args, resolved, &prices, out.as_deref(), perfetto.as_deref()),
+    }
+}
+
+fn refused(error: ScenarioError) -> Failure {
+    if error.is_refusal() { Failure::No(error.to_string()) } else { Failure::Input(error.to_string()) }
+}
+
+fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, Failure> {
+    let progress = Progress::new(resolved.requests);
+    let outcome = scenario::run(resolved, (observer, progress)).map_err(|error| match error {
+        SimError::Workload(error) => Failure::Input(error.to_string()),
+        other => Failure::No(other.to_string()),
+    })?;
+    let Outcome { name, pools, metrics, totals, observer: (observer, progress), seed } = outcome;
+    progress.finish();
+    Ok(Outcome { name, pools, metrics, totals, observer, seed })
+}
+
+fn show<O>(args: &Args, outcome: &Outcome<O>, prices: &Prices) -> Result<(), Failure> {
+    if args.json { print_json(&simulate_json(outcome, prices)) } else { print(&simulate_text(outcome, prices)) }
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
+    let failed = |error: std::io::Error| Failure::Input(format!("{}: cannot be written ({error})", path.display()));
+    File::create(path).map(BufWriter::new).map_err(failed)
+}
+
+fn with_files(
+    args: &Args, resolved: Resolved, prices: &Prices, out: Option<&Path>, perfetto: Option<&Path>,
+) -> Result<(), Failure> {
+    let failed = |path: &Path, error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
+    if let Some(folder) = out {
+        std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    }
+    let format = if args.records == "csv" { RecordFormat::Csv } else { RecordFormat::Jsonl };
+    let records_path = out.map(|folder| folder.join(format!("requests.{}", args.records)));
+    let records = records_path.as_deref().map(create).transpose()?.map(|file| Records::new(file, format));
+    let timeline = perfetto.map(create).transpose()?.map(|file| Perfetto::new(file, args.perfetto_sample));
+    let outcome = simulate(resolved, ((Maybe(records), Maybe(timeline)), Detail::default()))?;
+    let Outcome { name, pools, metrics, totals, observer: ((records, timeline), detail), seed } = outcome;
+    let outcome = Outcome { name, pools, metrics, totals, observer: (), seed };
+    if let (Some(records), Some(path)) = (records.0, &records_path) {
+        records.finish().map_err(|error| failed(path, error))?;
+    }
+    if let (Some(timeline), Some(path)) = (timeline.0, perfetto) {
+        timeline.finish().map_err(|error| failed(path, error))?;
+    }
+    if let Some(folder) = out {
+        let files = [
+            ("summary.json", format!("{:#}\n", simulate_json(&outcome, prices))),
+            ("vllm.json", format!("{}\n", vllm_json(&outcome, &detail))),
+            ("report.html", simulate_html(&outcome, prices)),
+        ];
+        for (file, text) in files {
+            let path = folder.join(file);
+            std::fs::write(&path, text).map_err(|error| failed(&path, error))?;
+        }
+    }
+    show(args, &outcome, prices)
+}
+
+/// What the chips of each pool cost to own or rent per hour, electricity aside.
+fn prices(resolved: &Resolved, resolver: &Resolver) -> Result<Prices, Failure> {
+    let hours = resolver.catalog().economics()?.prices.depreciation.value.get() / 3600.0;
+    let hourly = |ownership| match ownership {
+        Ownership::Rented(rent) => rent,
+        Ownership::Bought(price) => DollarsPerHour::new(price.get() / hours),
+    };
+    let of = |pool: &scenario::PoolInfo| ownership(&pool.model.deployment().system).map(hourly);
+    Ok(resolved.pools.iter().map(of).collect())
+}
+
+/// An observer that may not be wanted.
+struct Maybe<O>(Option<O>);
+
+impl<O: Observer> Observer for Maybe<O> {
+    fn request_ended(&mut self, record: &sim::Record) {
+        if let Some(observer) = &mut self.0 {
+            observer.request_ended(record);
+        }
+    }
+
+    fn run_ended(&mut self, record: &sim::RunRecord) {
+        if let Some(observer) = &mut self.0 {
+            observer.run_ended(record);
+        }
+    }
+
+    fn transfer_ended(&mut self, record: &sim::TransferRecord) {
+        if let Some(observer) = &mut self.0 {
+            observer.transfer_ended(record);
+        }
+    }
+
+    fn instance_changed(
+        &mut self, instance: serving::InstanceId, pool: u32, state: serving::InstanceState, at: Seconds,
+    ) {
+        if let Some(observer) = &mut self.0 {
+            observer.instance_changed(instance, pool, state, at);
+        }
+    }
+
+    fn wants_kv(&self, now: Seconds) -> bool {
+        self.0.as_ref().is_some_and(|observer| observer.wants_kv(now))
+    }
+}

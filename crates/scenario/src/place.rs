@@ -1,0 +1,67 @@
+//! Where in a file a key is, for messages.
+
+use crate::error::ScenarioError;
+
+/// The text of a scenario and its name; flags have no text.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    pub file: String,
+    pub text: String,
+}
+
+impl Place {
+    /// An error at `key` of the `index`-th table called `table` (`deployment.pool`, say; empty for the top level).
+    pub fn wrong(&self, table: &str, index: usize, key: &str, problem: impl Into<String>) -> ScenarioError {
+        ScenarioError::Value { at: self.at(table, index, key), problem: problem.into() }
+    }
+
+    /// File, line and key.
+    pub fn at(&self, table: &str, index: usize, key: &str) -> String {
+        let path = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+        match self.line(table, index, key) {
+            Some(line) => format!("{}:{line}: {path}", self.file),
+            None if self.text.is_empty() => format!("--{}", key.replace('_', "-")),
+            None => format!("{}: {path}", self.file),
+        }
+    }
+
+    /// The line of the key, or of the table if the key is not written.
+    fn line(&self, table: &str, index: usize, key: &str) -> Option<usize> {
+        let (mut current, mut seen) = (String::new(), 0);
+        let mut header = None;
+        for (number, line) in self.text.lines().enumerate() {
+            let line = line.trim();
+            if line.starts_with('[') {
+                current = line.split(']').next().unwrap_or("").trim_start_matches('[').trim().to_owned();
+                if current == table {
+                    if seen == index {
+                        header = Some(number + 1);
+                    }
+                    seen += 1;
+                }
+                continue;
+            }
+            let here = current == table && (table.is_empty() || seen == index + 1);
+            let name = line.split('=').next().unwrap_or("").trim().trim_matches('"');
+            if here && name == key {
+                return Some(number + 1);
+            }
+        }
+        header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_the_table_meant() {
+        let text = "seed = 1\n[[deployment]]\nmodel = \"a\"\n[[deployment.pool]]\ntp = 1\n[[deployment.pool]]\n\ntp = 2\n";
+        let place = Place { file: "s.toml".to_owned(), text: text.to_owned() };
+        assert_eq!(place.at("", 0, "seed"), "s.toml:1: seed");
+        assert_eq!(place.at("deployment.pool", 0, "tp"), "s.toml:5: deployment.pool.tp");
+        assert_eq!(place.at("deployment.pool", 1, "tp"), "s.toml:8: deployment.pool.tp");
+        assert_eq!(place.at("deployment.pool", 1, "dp"), "s.toml:6: deployment.pool.dp");
+    }
+}

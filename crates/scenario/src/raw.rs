@@ -1,0 +1,401 @@
+//! What a scenario file may say. Every key but a few has a default, and the defaults are here or in [`crate::resolve`].
+
+use serde::Deserialize;
+use units::{Bytes, BytesPerSecond, Dtype, PerSecond, Seconds};
+use workload::Lengths;
+
+/// A scenario as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    /// Its name in results.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Seed of everything random; 0 if not given.
+    #[serde(default)]
+    pub seed: u64,
+    /// Stop here.
+    #[serde(default)]
+    pub until: Option<Seconds>,
+    /// The models and where they run.
+    #[serde(default)]
+    pub deployment: Vec<RawDeployment>,
+    /// The traffic.
+    #[serde(default)]
+    pub workload: RawWorkload,
+    /// What requests have to meet.
+    #[serde(default)]
+    pub slo: RawSlo,
+    /// Terms of tenants.
+    #[serde(default)]
+    pub tenant: Vec<RawTenant>,
+    /// Failures at given times.
+    #[serde(default)]
+    pub fault: Vec<RawFault>,
+    /// Failures by rate.
+    #[serde(default)]
+    pub failures: Option<RawFailures>,
+}
+
+/// One model on one or two pools.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDeployment {
+    /// Its name in results; the model's if not given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Built-in model or path of a config.json.
+    pub model: String,
+    /// Catalog key of the system.
+    pub system: String,
+    /// Catalog key of a chip instead of the system's.
+    #[serde(default)]
+    pub chip: Option<String>,
+    /// Catalog key of the engine; the vendor's usual one if not given.
+    #[serde(default)]
+    pub engine: Option<String>,
+    /// Formats instead of the checkpoint's.
+    #[serde(default)]
+    pub weight_dtype: Option<Dtype>,
+    /// Activations.
+    #[serde(default)]
+    pub act_dtype: Option<Dtype>,
+    /// Cache.
+    #[serde(default)]
+    pub kv_dtype: Option<Dtype>,
+    /// Routed experts.
+    #[serde(default)]
+    pub moe_dtype: Option<Dtype>,
+    /// Draft tokens per decode step.
+    #[serde(default)]
+    pub spec_tokens: u32,
+    /// Mean share of them accepted.
+    #[serde(default)]
+    pub spec_accept: Option<f64>,
+    /// Requests waiting at most.
+    #[serde(default)]
+    pub queue_limit: Option<u32>,
+    /// Times a request may be lost.
+    #[serde(default)]
+    pub retries: Option<u8>,
+    /// Spare instances' worth of hardware.
+    #[serde(default)]
+    pub spares: u32,
+    /// Pause after which an instance goes on without its dead ranks.
+    #[serde(default)]
+    pub shrink: Option<Seconds>,
+    /// `prefill` or `decode`: which instance's first token the client sees.
+    #[serde(default)]
+    pub first_token: Option<String>,
+    /// Its pools.
+    pub pool: Vec<RawPool>,
+    /// Memories that keep prefixes.
+    #[serde(default)]
+    pub tier: Vec<RawTier>,
+}
+
+/// Equal instances.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPool {
+    /// `aggregated` (the default), `prefill` or `decode`.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// How many at the start; one if not given.
+    #[serde(default)]
+    pub instances: Option<u32>,
+    /// System instead of the deployment's.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// Chip instead of the deployment's.
+    #[serde(default)]
+    pub chip: Option<String>,
+    /// Engine instead of the deployment's.
+    #[serde(default)]
+    pub engine: Option<String>,
+    /// Packages of one instance, where sizes are to be derived.
+    #[serde(default)]
+    pub chips: Option<u32>,
+    /// Tensor-parallel ranks.
+    #[serde(default)]
+    pub tp: Option<u32>,
+    /// Pipeline stages.
+    #[serde(default)]
+    pub pp: Option<u32>,
+    /// Attention data-parallel ranks.
+    #[serde(default)]
+    pub dp: Option<u32>,
+    /// Expert-parallel ranks.
+    #[serde(default)]
+    pub ep: Option<u32>,
+    /// Tensor-parallel ranks of an expert.
+    #[serde(default)]
+    pub moe_tp: Option<u32>,
+    /// Expert replicas beyond one of each.
+    #[serde(default)]
+    pub redundant_experts: Option<u32>,
+    /// How requests are spread; see the documentation for the names.
+    #[serde(default)]
+    pub router: Option<String>,
+    /// What is batched together.
+    #[serde(default)]
+    pub batching: Option<String>,
+    /// Longest step to plan for, with `batching = "slo-aware"`.
+    #[serde(default)]
+    pub step_limit: Option<Seconds>,
+    /// `fcfs`, `priority` or `fair-share`.
+    #[serde(default)]
+    pub order: Option<String>,
+    /// `recompute` or `swap`.
+    #[serde(default)]
+    pub preemption: Option<String>,
+    /// Whether prefixes are cached on the device.
+    #[serde(default)]
+    pub prefix_cache: Option<bool>,
+    /// Tokens of a step per rank, instead of the engine's.
+    #[serde(default)]
+    pub token_budget: Option<u32>,
+    /// Sequences per rank.
+    #[serde(default)]
+    pub max_seqs: Option<u32>,
+    /// KV blocks per rank, instead of what memory allows.
+    #[serde(default)]
+    pub kv_blocks: Option<u32>,
+    /// Tokens of a block.
+    #[serde(default)]
+    pub block: Option<u32>,
+    /// Longest context, instead of the model's.
+    #[serde(default)]
+    pub max_context: Option<u32>,
+    /// Whether prompts may be cut.
+    #[serde(default)]
+    pub chunked_prefill: Option<bool>,
+    /// Batch sizes captured as graphs.
+    #[serde(default)]
+    pub capture: Vec<u32>,
+    /// Time to come up with the weights in the model cache.
+    #[serde(default)]
+    pub load_warm: Option<Seconds>,
+    /// Time to come up from storage.
+    #[serde(default)]
+    pub load_cold: Option<Seconds>,
+    /// Autoscaling.
+    #[serde(default)]
+    pub scaling: Option<RawScaling>,
+}
+
+/// Autoscaling of a pool.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawScaling {
+    /// `reactive`, `scheduled` or `balance`.
+    pub rule: String,
+    /// Never fewer.
+    #[serde(default)]
+    pub min: Option<u32>,
+    /// Never more.
+    #[serde(default)]
+    pub max: Option<u32>,
+    /// Time between looks.
+    #[serde(default)]
+    pub interval: Option<Seconds>,
+    /// Waiting requests per instance above which one is added.
+    #[serde(default)]
+    pub up: Option<f64>,
+    /// Requests per instance below which one is removed.
+    #[serde(default)]
+    pub down: Option<f64>,
+    /// Instances from given times on.
+    #[serde(default)]
+    pub schedule: Vec<RawScheduled>,
+}
+
+/// A line of a schedule.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawScheduled {
+    /// From when on.
+    pub at: Seconds,
+    /// How many.
+    pub instances: u32,
+}
+
+/// A memory that keeps prefixes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTier {
+    /// Its name in results.
+    pub name: String,
+    /// How much it keeps.
+    pub capacity: Bytes,
+    /// What one instance reads at most.
+    pub bandwidth: BytesPerSecond,
+    /// What all read together at most; as much as all instances could if not given.
+    #[serde(default)]
+    pub total_bandwidth: Option<BytesPerSecond>,
+    /// Time to the first byte.
+    #[serde(default)]
+    pub latency: Option<Seconds>,
+    /// Whether every instance reads what any wrote.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+/// The traffic.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWorkload {
+    /// `poisson` (the default), `gamma`, `constant`, `bursts`, `diurnal` or `closed`.
+    #[serde(default)]
+    pub arrival: Option<String>,
+    /// Requests per second.
+    #[serde(default)]
+    pub rate: Option<PerSecond>,
+    /// Shape of the gamma law.
+    #[serde(default)]
+    pub burstiness: Option<f64>,
+    /// Requests of a burst.
+    #[serde(default)]
+    pub burst: Option<u32>,
+    /// How far a day swings.
+    #[serde(default)]
+    pub swing: Option<f64>,
+    /// How long a day is.
+    #[serde(default)]
+    pub period: Option<Seconds>,
+    /// Requests (or of a trace: at most).
+    #[serde(default)]
+    pub requests: Option<u64>,
+    /// Prompt lengths.
+    #[serde(default)]
+    pub isl: Option<Lengths>,
+    /// Output lengths.
+    #[serde(default)]
+    pub osl: Option<Lengths>,
+    /// Users of a closed loop.
+    #[serde(default)]
+    pub users: Option<u32>,
+    /// Requests of a closed loop that are not measured.
+    #[serde(default)]
+    pub warm_up: Option<u64>,
+    /// A trace file.
+    #[serde(default)]
+    pub trace: Option<String>,
+    /// Its format, if it cannot be told.
+    #[serde(default)]
+    pub trace_format: Option<String>,
+    /// How much denser than recorded it is played.
+    #[serde(default)]
+    pub rate_scale: Option<f64>,
+    /// How often it is played.
+    #[serde(default)]
+    pub repeat: Option<u32>,
+    /// Conversations instead of single requests.
+    #[serde(default)]
+    pub sessions: Option<RawSessions>,
+    /// Prompts that begin alike.
+    #[serde(default)]
+    pub prefix: Option<RawPrefix>,
+    /// The service promises to start a request within this time.
+    #[serde(default)]
+    pub deadline: Option<Seconds>,
+    /// Clients go away if they wait longer for the first token.
+    #[serde(default)]
+    pub patience: Option<Seconds>,
+}
+
+/// Conversations.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSessions {
+    /// How many.
+    pub count: u64,
+    /// Turns of each.
+    pub turns: Lengths,
+    /// Tokens of the system prompt.
+    #[serde(default)]
+    pub system: u32,
+    /// Mean time between an answer and the next turn.
+    pub think: Seconds,
+}
+
+/// Prompts that begin alike.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPrefix {
+    /// How many beginnings there are.
+    pub groups: u32,
+    /// Share of a prompt that is its group's.
+    pub share: f64,
+    /// Tokens per hash.
+    #[serde(default)]
+    pub block: Option<u32>,
+}
+
+/// What requests have to meet.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSlo {
+    /// Time to first token.
+    #[serde(default)]
+    pub ttft: Option<Seconds>,
+    /// Time per output token.
+    #[serde(default)]
+    pub tpot: Option<Seconds>,
+    /// End-to-end latency.
+    #[serde(default)]
+    pub e2e: Option<Seconds>,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTenant {
+    /// Its number in traces and results.
+    pub id: u32,
+    /// Weight in fair shares.
+    #[serde(default)]
+    pub weight: Option<f64>,
+    /// Most requests per second.
+    #[serde(default)]
+    pub rate: Option<PerSecond>,
+    /// Part of generated traffic, relative to the others'.
+    #[serde(default)]
+    pub share: Option<f64>,
+    /// Class of its requests.
+    #[serde(default)]
+    pub priority: u8,
+}
+
+/// A failure at a given time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFault {
+    /// When.
+    pub at: Seconds,
+    /// `chip`, `node`, `instance`, `link` or `switch`.
+    pub kind: String,
+    /// The instance hit, counted from zero in the order of pools.
+    pub instance: u32,
+    /// Further instances hit by the same switch.
+    #[serde(default)]
+    pub also: Vec<u32>,
+    /// Share of the bandwidth that is left, for links and switches.
+    #[serde(default)]
+    pub left: Option<f64>,
+    /// How long it takes to mend; never if not given.
+    #[serde(default)]
+    pub repair: Option<Seconds>,
+}
+
+/// Failures by rate.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFailures {
+    /// Mean time between failures of one chip.
+    pub chip_mtbf: Seconds,
+    /// Mean time to mend (exponential).
+    pub repair: Seconds,
+    /// Failures are drawn up to here.
+    pub horizon: Seconds,
+}
