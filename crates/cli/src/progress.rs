@@ -34,7 +34,9 @@ impl Progress {
     fn show(&mut self, virtual_time: f64) {
         if self.bar.is_none() && self.start.elapsed() > PATIENCE {
             let (bar, template) = match self.total {
-                Some(total) => (ProgressBar::new(total), "{wide_bar} {pos}/{len} requests, {msg}, {eta} left"),
+                Some(total) => {
+                    (ProgressBar::new(total), "{wide_bar} {pos}/{len} requests, {msg}, {eta} left")
+                }
                 None => (ProgressBar::no_length(), "{spinner} {pos} requests, {msg}"),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -286,16 +286,25 @@ fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, 
 }
 
 fn show<O>(args: &Args, outcome: &Outcome<O>, prices: &Prices) -> Result<(), Failure> {
-    if args.json { print_json(&simulate_json(outcome, prices)) } else { print(&simulate_text(outcome, prices)) }
+    if args.json {
+        print_json(&simulate_json(outcome, prices))
+    } else {
+        print(&simulate_text(outcome, prices))
+    }
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
-    let failed = |error: std::io::Error| Failure::Input(format!("{}: cannot be written ({error})", path.display()));
+    let failed =
+        |error: std::io::Error| Failure::Input(format!("{}: cannot be written ({error})", path.display()));
     File::create(path).map(BufWriter::new).map_err(failed)
 }
 
 fn with_files(
-    args: &Args, resolved: Resolved, prices: &Prices, out: Option<&Path>, perfetto: Option<&Path>,
+    args: &Args,
+    resolved: Resolved,
+    prices: &Prices,
+    out: Option<&Path>,
+    perfetto: Option<&Path>,
 ) -> Result<(), Failure> {
     let failed = |path: &Path, error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
     if let Some(folder) = out {
@@ -362,7 +371,11 @@ impl<O: Observer> Observer for Maybe<O> {
     }
 
     fn instance_changed(
-        &mut self, instance: serving::InstanceId, pool: u32, state: serving::InstanceState, at: Seconds,
+        &mut self,
+        instance: serving::InstanceId,
+        pool: u32,
+        state: serving::InstanceState,
+        at: Seconds,
     ) {
         if let Some(observer) = &mut self.0 {
             observer.instance_changed(instance, pool, state, at);

@@ -10,6 +10,8 @@ mod validate;
 
 pub use compare::{compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_text};
-pub use simulate::{Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json};
+pub use simulate::{
+    Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
+};
 pub use table::{list, table};
 pub use validate::{validate_json, validate_text, worst_text};

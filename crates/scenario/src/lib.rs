@@ -27,7 +27,8 @@ use std::sync::Arc;
 /// A file that cannot be read, or that says what a scenario cannot say.
 pub fn read(path: &Path) -> Result<(Raw, String), ScenarioError> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| ScenarioError::Read { file: file.clone(), error })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| ScenarioError::Read { file: file.clone(), error })?;
     let raw = parse(&file, &text)?;
     Ok((raw, text))
 }
@@ -37,8 +38,10 @@ pub fn read(path: &Path) -> Result<(Raw, String), ScenarioError> {
 /// # Errors
 /// Text that says what a scenario cannot say.
 pub fn parse(file: &str, text: &str) -> Result<Raw, ScenarioError> {
-    toml::from_str(text)
-        .map_err(|error| ScenarioError::Syntax { file: file.to_owned(), message: error.to_string().trim().to_owned() })
+    toml::from_str(text).map_err(|error| ScenarioError::Syntax {
+        file: file.to_owned(),
+        message: error.to_string().trim().to_owned(),
+    })
 }
 
 /// Resolves a scenario. `path` and `text` are where it was read from (an empty text for flags).
@@ -76,7 +79,8 @@ pub fn run<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, S
     let pricers: Vec<Arc<StepModel>> = pools.iter().map(|pool| Arc::clone(&pool.model)).collect();
     let idle = pools.iter().map(|pool| pool.idle).collect();
     let watch = (Metrics::new(slo, idle), observer);
-    let (totals, (mut metrics, observer)) = Simulation::new(config, pricers, source, watch, options)?.run()?;
+    let (totals, (mut metrics, observer)) =
+        Simulation::new(config, pricers, source, watch, options)?.run()?;
     metrics.finish(totals.end);
     Ok(Outcome { name, pools, metrics, totals, observer, seed })
 }

@@ -10,7 +10,11 @@ const TABLE: &str = "deployment.pool";
 
 /// The choice called `name`, or an error that lists the names.
 fn choose<T: Copy>(
-    place: &Place, index: usize, key: &str, name: &str, choices: &[(&str, T)],
+    place: &Place,
+    index: usize,
+    key: &str,
+    name: &str,
+    choices: &[(&str, T)],
 ) -> Result<T, ScenarioError> {
     let found = choices.iter().find(|(known, _)| *known == name).map(|(_, choice)| *choice);
     found.ok_or_else(|| {
@@ -37,7 +41,10 @@ pub(crate) fn router(place: &Place, index: usize, pool: &RawPool) -> Result<Rout
 }
 
 pub(crate) fn batching(
-    place: &Place, index: usize, pool: &RawPool, usual: Batching,
+    place: &Place,
+    index: usize,
+    pool: &RawPool,
+    usual: Batching,
 ) -> Result<Batching, ScenarioError> {
     let Some(name) = pool.batching.as_deref() else { return Ok(usual) };
     let step = pool.step_limit.unwrap_or(Seconds::from_ms(50.0));
@@ -61,7 +68,10 @@ pub(crate) fn preemption(place: &Place, index: usize, pool: &RawPool) -> Result<
 }
 
 pub(crate) fn scaling(
-    place: &Place, index: usize, raw: &RawScaling, instances: u32,
+    place: &Place,
+    index: usize,
+    raw: &RawScaling,
+    instances: u32,
 ) -> Result<Scaling, ScenarioError> {
     let table = "deployment.pool.scaling";
     let rule = match raw.rule.as_str() {
@@ -71,7 +81,12 @@ pub(crate) fn scaling(
             let times: Vec<_> =
                 raw.schedule.iter().map(|line| (Nanos::from_seconds(line.at), line.instances)).collect();
             if times.is_empty() || times.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-                return Err(place.wrong(table, index, "schedule", "give at least one line, in ascending times"));
+                return Err(place.wrong(
+                    table,
+                    index,
+                    "schedule",
+                    "give at least one line, in ascending times",
+                ));
             }
             ScalingRule::Scheduled(times)
         }

@@ -9,8 +9,8 @@ use cost::step::StepModel;
 use estimate::{Formats, Point, Resolver, Roles, Sizes};
 use rand::Rng;
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, PoolConfig, Recovery,
-    Role, Speculation, Tenant, TierSpec,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, PoolConfig,
+    Recovery, Role, Speculation, Tenant, TierSpec,
 };
 use sim::faults::{Fault, FaultKind};
 use sim::{FirstToken, Ingress, Options, PortConfig, Slo, TierPort};
@@ -64,14 +64,24 @@ pub struct Resolved {
 
 /// Resolves a scenario; traces are looked for beside the file, in `folder`.
 pub(crate) fn resolve(
-    raw: &Raw, place: &Place, folder: &Path, resolver: &Resolver,
+    raw: &Raw,
+    place: &Place,
+    folder: &Path,
+    resolver: &Resolver,
 ) -> Result<Resolved, ScenarioError> {
     if raw.deployment.is_empty() {
-        return Err(place.wrong("", 0, "deployment", "is needed; a scenario has at least one `[[deployment]]`"));
+        return Err(place.wrong(
+            "",
+            0,
+            "deployment",
+            "is needed; a scenario has at least one `[[deployment]]`",
+        ));
     }
     let Traffic { source, hash_block, requests } = traffic(raw, place, folder)?;
-    let mut context = Context { raw, place, resolver, hash_block, pools: Vec::new(), options: Options::default(), at: 0 };
-    let deployments = raw.deployment.iter().map(|deployment| context.deployment(deployment)).collect::<Result<_, _>>()?;
+    let mut context =
+        Context { raw, place, resolver, hash_block, pools: Vec::new(), options: Options::default(), at: 0 };
+    let deployments =
+        raw.deployment.iter().map(|deployment| context.deployment(deployment)).collect::<Result<_, _>>()?;
     let tenants = raw.tenant.iter().map(|tenant| {
         let terms = Tenant { weight: tenant.weight.unwrap_or(1.0).max(1e-6), rate: tenant.rate };
         (tenant.id, terms)
@@ -102,11 +112,18 @@ impl Context<'_> {
         let first = self.pools.len();
         let pools = raw.pool.iter().map(|pool| self.pool(raw, &name, pool)).collect::<Result<Vec<_>, _>>()?;
         let Some(info) = self.pools.get(first) else {
-            return Err(self.place.wrong("deployment", number, "pool", "is needed; give one aggregated pool, or one \
-                 prefill and one decode pool"));
+            return Err(self.place.wrong(
+                "deployment",
+                number,
+                "pool",
+                "is needed; give one aggregated pool, or one \
+                 prefill and one decode pool",
+            ));
         };
         let host = &info.model.deployment().engine.host;
-        self.options.ingress.push(Ingress { request: host.request.value, prompt_token: host.prompt_token.value });
+        self.options
+            .ingress
+            .push(Ingress { request: host.request.value, prompt_token: host.prompt_token.value });
         match raw.first_token.as_deref() {
             None | Some("prefill") => {}
             Some("decode") => self.options.first_token = FirstToken::Decode,
@@ -142,7 +159,12 @@ impl Context<'_> {
         })
     }
 
-    fn pool(&mut self, deployment: &RawDeployment, name: &str, raw: &RawPool) -> Result<PoolConfig, ScenarioError> {
+    fn pool(
+        &mut self,
+        deployment: &RawDeployment,
+        name: &str,
+        raw: &RawPool,
+    ) -> Result<PoolConfig, ScenarioError> {
         let (place, index) = (self.place, self.at);
         self.at += 1;
         let role = policies::role(place, index, raw)?;
@@ -150,7 +172,8 @@ impl Context<'_> {
         let limits = self.limits(raw, &model, role, index)?;
         limits.check().map_err(|error| place.wrong("deployment.pool", index, error.key, error.problem))?;
         let instances = raw.instances.unwrap_or(1);
-        let scaling = raw.scaling.as_ref().map(|raw| policies::scaling(place, index, raw, instances)).transpose()?;
+        let scaling =
+            raw.scaling.as_ref().map(|raw| policies::scaling(place, index, raw, instances)).transpose()?;
         let pool_name = match role {
             Role::Aggregated => "aggregated",
             Role::Prefill => "prefill",
@@ -183,7 +206,11 @@ impl Context<'_> {
     }
 
     fn step_model(
-        &self, deployment: &RawDeployment, pool: &RawPool, role: Role, index: usize,
+        &self,
+        deployment: &RawDeployment,
+        pool: &RawPool,
+        role: Role,
+        index: usize,
     ) -> Result<Arc<StepModel>, ScenarioError> {
         let sizes = Sizes {
             instances: None,
@@ -218,13 +245,18 @@ impl Context<'_> {
             Role::Prefill => Roles::Prefill,
             Role::Decode => Roles::Decode,
         };
-        self.resolver
-            .step_model(&point, roles)
-            .map_err(|error| ScenarioError::Deployment { at: self.place.at("deployment.pool", index, "role"), error })
+        self.resolver.step_model(&point, roles).map_err(|error| ScenarioError::Deployment {
+            at: self.place.at("deployment.pool", index, "role"),
+            error,
+        })
     }
 
     fn limits(
-        &self, raw: &RawPool, model: &StepModel, role: Role, index: usize,
+        &self,
+        raw: &RawPool,
+        model: &StepModel,
+        role: Role,
+        index: usize,
     ) -> Result<EngineLimits, ScenarioError> {
         let deployment = model.deployment();
         let scheduler = &deployment.engine.scheduler;
@@ -233,7 +265,9 @@ impl Context<'_> {
         let tokens = model.memory().cache_tokens(length);
         let fits = ((tokens / f64::from(block.max(1))) as u32).max(1);
         let usual = if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst };
-        let cached = raw.prefix_cache.unwrap_or(self.raw.workload.prefix.is_some() || self.raw.workload.sessions.is_some());
+        let cached = raw
+            .prefix_cache
+            .unwrap_or(self.raw.workload.prefix.is_some() || self.raw.workload.sessions.is_some());
         let speculation = deployment.speculation;
         let drafts = speculation.tokens > 0 && role != Role::Prefill;
         Ok(EngineLimits {
@@ -276,35 +310,46 @@ fn port(model: &StepModel) -> PortConfig {
 }
 
 fn faults(
-    raw: &Raw, place: &Place, config: &ClusterConfig, pools: &[PoolInfo],
+    raw: &Raw,
+    place: &Place,
+    config: &ClusterConfig,
+    pools: &[PoolInfo],
 ) -> Result<Vec<Fault>, ScenarioError> {
-    let counts = config.deployments.iter().flat_map(|deployment| deployment.pools.iter().map(|pool| pool.instances));
-    let owners: Vec<&PoolInfo> =
-        pools.iter().zip(counts).flat_map(|(pool, count)| std::iter::repeat_n(pool, count as usize)).collect();
+    let counts =
+        config.deployments.iter().flat_map(|deployment| deployment.pools.iter().map(|pool| pool.instances));
+    let owners: Vec<&PoolInfo> = pools
+        .iter()
+        .zip(counts)
+        .flat_map(|(pool, count)| std::iter::repeat_n(pool, count as usize))
+        .collect();
     let mut faults = Vec::new();
     for (index, fault) in raw.fault.iter().enumerate() {
         let wrong = |key: &str, problem: String| place.wrong("fault", index, key, problem);
         let hit = [fault.instance].into_iter().chain(fault.also.iter().copied());
         if let Some(unknown) = hit.clone().find(|instance| *instance as usize >= owners.len()) {
-            let problem = format!("there is no instance {unknown}; the scenario starts with {}", owners.len());
+            let problem =
+                format!("there is no instance {unknown}; the scenario starts with {}", owners.len());
             return Err(wrong("instance", problem));
         }
         let instances: Vec<InstanceId> = hit.map(InstanceId).collect();
         let deployment = owners[fault.instance as usize].model.deployment();
         let left = fault.left.unwrap_or(0.5);
         // Ranks of attention that go with a chip or a node: those its ranks belong to.
-        let of_chips = |chips: u32| (chips * deployment.chip.ranks).div_ceil(deployment.layout.tp.max(1)).max(1);
+        let of_chips =
+            |chips: u32| (chips * deployment.chip.ranks).div_ceil(deployment.layout.tp.max(1)).max(1);
         let kind = match fault.kind.as_str() {
             "chip" => Some(of_chips(1)),
             "node" => {
-                let node = deployment.system.domains.iter().find(|domain| domain.kind == hardware::DomainKind::Node);
+                let node =
+                    deployment.system.domains.iter().find(|domain| domain.kind == hardware::DomainKind::Node);
                 let ranks = node.and_then(|domain| domain.ranks).unwrap_or(8);
                 Some(ranks.div_ceil(deployment.layout.tp.max(1)).max(1))
             }
             "instance" => Some(u32::MAX),
             "link" | "switch" => None,
             other => {
-                let problem = format!("`{other}` is not known; use one of chip, node, instance, link, switch");
+                let problem =
+                    format!("`{other}` is not known; use one of chip, node, instance, link, switch");
                 return Err(wrong("kind", problem));
             }
         };
@@ -314,8 +359,12 @@ fn faults(
         let repair = fault.repair.map(|after| fault.at + after);
         match kind {
             None => {
-                faults.push(Fault { at: fault.at, kind: FaultKind::Links { instances: instances.clone(), share: left } });
-                faults.extend(repair.map(|at| Fault { at, kind: FaultKind::Links { instances, share: 1.0 } }));
+                faults.push(Fault {
+                    at: fault.at,
+                    kind: FaultKind::Links { instances: instances.clone(), share: left },
+                });
+                faults
+                    .extend(repair.map(|at| Fault { at, kind: FaultKind::Links { instances, share: 1.0 } }));
             }
             Some(ranks) => {
                 for instance in instances {
@@ -333,7 +382,8 @@ fn faults(
         let mut random = workload::random::stream(raw.seed, "failures");
         for (index, pool) in owners.iter().enumerate() {
             let instance = InstanceId(index as u32);
-            let ranks = pool.model.deployment().chip.ranks.div_ceil(pool.model.deployment().layout.tp.max(1)).max(1);
+            let ranks =
+                pool.model.deployment().chip.ranks.div_ceil(pool.model.deployment().layout.tp.max(1)).max(1);
             let mut draw = |mean: Seconds| mean * -(1.0 - random.random::<f64>()).ln();
             let mut at = draw(rate.chip_mtbf / pool.chips.max(1.0));
             while at < rate.horizon {

@@ -6,8 +6,8 @@ use crate::raw::{Raw, RawWorkload};
 use std::path::{Path, PathBuf};
 use units::Seconds;
 use workload::{
-    Arrival, ArrivalError, Arrivals, ClosedLoop, Lengths, OpenLoop, Process, Replay, ReplayOptions, Sessions, SessionsConfig,
-    SharedPrefix, Source, TenantShare, WorkloadError,
+    Arrival, ArrivalError, Arrivals, ClosedLoop, Lengths, OpenLoop, Process, Replay, ReplayOptions, Sessions,
+    SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
 };
 
 const TABLE: &str = "workload";
@@ -72,7 +72,8 @@ fn named(place: &Place, error: &ArrivalError) -> ScenarioError {
 
 fn process(workload: &RawWorkload, place: &Place) -> Result<Process, ScenarioError> {
     let missing = |key: &str, hint: &str| place.wrong(TABLE, 0, key, format!("is needed; {hint}"));
-    let rate = || workload.rate.ok_or_else(|| missing("rate", "give the requests per second, `rate = \"4 /s\"`"));
+    let rate =
+        || workload.rate.ok_or_else(|| missing("rate", "give the requests per second, `rate = \"4 /s\"`"));
     Ok(match workload.arrival.as_deref().unwrap_or("poisson") {
         "poisson" => Process::Poisson { rate: rate()? },
         "constant" => Process::Constant { rate: rate()? },
@@ -84,8 +85,9 @@ fn process(workload: &RawWorkload, place: &Place) -> Result<Process, ScenarioErr
             period: workload.period.unwrap_or(Seconds::new(86_400.0)),
         },
         other => {
-            let problem =
-                format!("`{other}` is not known; use one of poisson, gamma, constant, bursts, diurnal, closed");
+            let problem = format!(
+                "`{other}` is not known; use one of poisson, gamma, constant, bursts, diurnal, closed"
+            );
             return Err(place.wrong(TABLE, 0, "arrival", problem));
         }
     })
@@ -94,7 +96,8 @@ fn process(workload: &RawWorkload, place: &Place) -> Result<Process, ScenarioErr
 fn generated(raw: &Raw, place: &Place) -> Result<Traffic, ScenarioError> {
     let workload = &raw.workload;
     let lengths = |lengths: Option<Lengths>, key: &str| {
-        lengths.ok_or_else(|| place.wrong(TABLE, 0, key, "is needed; give tokens, a range or a log-normal law"))
+        lengths
+            .ok_or_else(|| place.wrong(TABLE, 0, key, "is needed; give tokens, a range or a log-normal law"))
     };
     let (input, output) = (lengths(workload.isl, "isl")?, lengths(workload.osl, "osl")?);
     let hash_block = workload.prefix.and_then(|prefix| prefix.block).unwrap_or(HASH_BLOCK);
@@ -117,9 +120,9 @@ fn generated(raw: &Raw, place: &Place) -> Result<Traffic, ScenarioError> {
         .requests
         .ok_or_else(|| place.wrong(TABLE, 0, "requests", "is needed; say how many requests are sent"))?;
     if workload.arrival.as_deref() == Some("closed") {
-        let users = workload
-            .users
-            .ok_or_else(|| place.wrong(TABLE, 0, "users", "is needed for a closed loop; say how many users send"))?;
+        let users = workload.users.ok_or_else(|| {
+            place.wrong(TABLE, 0, "users", "is needed for a closed loop; say how many users send")
+        })?;
         let source = ClosedLoop::new(users, workload.warm_up.unwrap_or(0), requests, input, output, raw.seed);
         return Ok(Traffic { source: Box::new(source), hash_block, requests: Some(requests) });
     }

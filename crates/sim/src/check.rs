@@ -175,7 +175,11 @@ impl Checker {
     /// A broken law.
     pub fn finish(&self, totals: &Totals, _now: Nanos) -> Result<(), SimError> {
         let counted = totals.completed + totals.rejected + totals.cancelled;
-        if self.arrived != self.ended || counted != totals.arrived || counted < self.ended || !self.live.is_empty() {
+        if self.arrived != self.ended
+            || counted != totals.arrived
+            || counted < self.ended
+            || !self.live.is_empty()
+        {
             return self.broken(1, format!("{} requests arrived and {} ended", self.arrived, self.ended));
         }
         if !self.transfers.is_empty() {

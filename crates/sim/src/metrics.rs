@@ -24,7 +24,9 @@ impl Slo {
             (Some(limit), Some(value)) => value <= limit,
             _ => true,
         };
-        within(self.ttft, record.ttft()) && within(self.tpot, record.tpot()) && within(self.e2e, Some(record.e2e()))
+        within(self.ttft, record.ttft())
+            && within(self.tpot, record.tpot())
+            && within(self.e2e, Some(record.e2e()))
     }
 }
 
@@ -164,7 +166,8 @@ impl Metrics {
                 (idle, usage.alive.get() / self.end.get().max(1e-9))
             })
             .collect();
-        let (idle, alive) = idle.iter().fold((0.0, 0.0), |sum, (idle, alive)| (sum.0 + idle * alive, sum.1 + alive));
+        let (idle, alive) =
+            idle.iter().fold((0.0, 0.0), |sum, (idle, alive)| (sum.0 + idle * alive, sum.1 + alive));
         let per_busy = if alive > 0.0 { idle / alive } else { 0.0 };
         let width = self.timeline.width().get();
         let power = |bin: &Bin| (bin.energy + idle * width - per_busy * bin.busy) / width;

@@ -150,7 +150,13 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.transfer_ended(record);
     }
 
-    fn instance_changed(&mut self, instance: InstanceId, pool: u32, state: serving::InstanceState, at: Seconds) {
+    fn instance_changed(
+        &mut self,
+        instance: InstanceId,
+        pool: u32,
+        state: serving::InstanceState,
+        at: Seconds,
+    ) {
         self.0.instance_changed(instance, pool, state, at);
         self.1.instance_changed(instance, pool, state, at);
     }

@@ -9,7 +9,9 @@ use sim::{Observer, Options, Record, Simulation};
 use std::io::Cursor;
 use supernode_sim as sim;
 use units::{PerSecond, Seconds};
-use workload::{Arrival, Lengths, OpenLoop, Process, Replay, ReplayOptions, SharedPrefix, Source, TraceWriter};
+use workload::{
+    Arrival, Lengths, OpenLoop, Process, Replay, ReplayOptions, SharedPrefix, Source, TraceWriter,
+};
 
 #[derive(Default)]
 struct Keep(Vec<Record>);
@@ -83,11 +85,14 @@ fn leaping_is_stepping_within_a_thousandth() {
     let limits = EngineLimits { kv_blocks: 20_000, ..EngineLimits::default() };
     let long = Lengths::LogNormal { median: 900.0, sigma: 1.0, max: 20_000 };
     let short = Lengths::LogNormal { median: 150.0, sigma: 0.9, max: 4000 };
-    let aggregated = |limits: &EngineLimits| cluster(vec![pool(Role::Aggregated, limits, 1, RouterPolicy::RoundRobin)]);
+    let aggregated =
+        |limits: &EngineLimits| cluster(vec![pool(Role::Aggregated, limits, 1, RouterPolicy::RoundRobin)]);
     check_leap("light", &aggregated(&limits), || poisson(2.0, 1500, long, short));
     check_leap("busy", &aggregated(&limits), || poisson(12.0, 1500, long, short));
     let tight = EngineLimits { kv_blocks: 1500, ..limits.clone() };
-    check_leap("tight", &aggregated(&tight), || poisson(4.0, 1500, Lengths::Fixed(900), Lengths::Uniform(200, 600)));
+    check_leap("tight", &aggregated(&tight), || {
+        poisson(4.0, 1500, Lengths::Fixed(900), Lengths::Uniform(200, 600))
+    });
     let eager = EngineLimits { batching: Batching::PrefillFirst, ..limits.clone() };
     check_leap("prefill first", &aggregated(&eager), || poisson(8.0, 1500, long, short));
     let ranks = EngineLimits { ranks: 8, kv_blocks: 4000, ..limits.clone() };
@@ -107,9 +112,8 @@ fn a_recorded_run_replays_to_the_same_records() {
     let limits = EngineLimits { kv_blocks: 3000, prefix_cache: Some(64), ..EngineLimits::default() };
     let config = || cluster(vec![pool(Role::Aggregated, &limits, 3, RouterPolicy::PowerOfTwo)]);
     let shared = SharedPrefix { groups: 5, share: 0.5, hash_block: 64 };
-    let source = || {
-        poisson(20.0, 600, Lengths::Uniform(100, 3000), Lengths::Uniform(1, 400)).with_prefix(shared)
-    };
+    let source =
+        || poisson(20.0, 600, Lengths::Uniform(100, 3000), Lengths::Uniform(1, 400)).with_prefix(shared);
     let run = records(config(), source(), false);
     let mut writer = TraceWriter::new(Vec::new());
     let mut generated = source();
@@ -146,7 +150,8 @@ fn mean_wait(slots: u32, step: f64, source: impl Source) -> f64 {
     let limits = EngineLimits { max_seqs: slots, kv_blocks: 10_000_000, ..EngineLimits::default() };
     let config = cluster(vec![pool(Role::Aggregated, &limits, 1, RouterPolicy::RoundRobin)]);
     let pricer = Constant(Seconds::new(step));
-    let simulation = Simulation::new(config, vec![pricer], source, Waits::default(), Options::default()).unwrap();
+    let simulation =
+        Simulation::new(config, vec![pricer], source, Waits::default(), Options::default()).unwrap();
     let (_, waits) = simulation.run().unwrap();
     waits.sum / waits.count as f64
 }
@@ -187,8 +192,13 @@ fn a_batch_with_so_many_slots_is_an_m_m_c_queue() {
         random: workload::random::stream(4, "exponential"),
     };
     // Erlang's C formula.
-    let terms: Vec<f64> =
-        (0..slots).scan(1.0, |term, k| { let now = *term; *term *= offered / f64::from(k + 1); Some(now) }).collect();
+    let terms: Vec<f64> = (0..slots)
+        .scan(1.0, |term, k| {
+            let now = *term;
+            *term *= offered / f64::from(k + 1);
+            Some(now)
+        })
+        .collect();
     let last = terms[slots as usize - 1] * offered / f64::from(slots) / (1.0 - 0.8);
     let waits = last / (terms.iter().sum::<f64>() + last);
     let expected = waits * service / (f64::from(slots) - offered);
@@ -203,7 +213,8 @@ fn a_batch_that_is_never_full_is_an_infinite_server() {
     let config = cluster(vec![pool(Role::Aggregated, &limits, 1, RouterPolicy::RoundRobin)]);
     let source = poisson(5.0, 30_000, Lengths::Fixed(10), Lengths::Uniform(100, 300));
     let pricer = Constant(Seconds::new(0.001));
-    let simulation = Simulation::new(config, vec![pricer], source, Keep::default(), Options::default()).unwrap();
+    let simulation =
+        Simulation::new(config, vec![pricer], source, Keep::default(), Options::default()).unwrap();
     let (totals, Keep(records)) = simulation.run().unwrap();
     // A request waits half a step on average for the step under way when another request is there (all but e^-1 of the
     // time at a mean of one), then takes a step per token.

@@ -5,8 +5,9 @@
 
 use rand::Rng;
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, Nanos, Order, PoolConfig,
-    Preemption, Recovery, Role, RouterPolicy, Scaling, ScalingRule, Speculation, Tenant, TierSpec,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, Nanos, Order,
+    PoolConfig, Preemption, Recovery, Role, RouterPolicy, Scaling, ScalingRule, Speculation, Tenant,
+    TierSpec,
 };
 use sim::faults::{Fault, FaultKind};
 use sim::testing::Roofline;
@@ -15,7 +16,10 @@ use std::collections::BTreeMap;
 use supernode_sim as sim;
 use units::{Bytes, BytesPerSecond, PerSecond, Seconds};
 use workload::random::{Stream, stream};
-use workload::{Arrival, ClosedLoop, Lengths, OpenLoop, Process, Sessions, SessionsConfig, SharedPrefix, Source, TenantShare};
+use workload::{
+    Arrival, ClosedLoop, Lengths, OpenLoop, Process, Sessions, SessionsConfig, SharedPrefix, Source,
+    TenantShare,
+};
 
 /// Draws everything from one seed.
 struct Draw(Stream);
@@ -86,7 +90,8 @@ impl Draw {
             let interval = Seconds::new(self.real(0.2, 2.0));
             Scaling { min: 1, max: 4, interval, rule: rules[self.whole(0, 2) as usize].clone() }
         });
-        let load = LoadTime { warm: Seconds::new(self.real(0.1, 1.0)), cold: Seconds::new(self.real(1.0, 5.0)) };
+        let load =
+            LoadTime { warm: Seconds::new(self.real(0.1, 1.0)), cold: Seconds::new(self.real(1.0, 5.0)) };
         let (limits, instances, router) = (self.limits(hash_block), self.whole(1, 3), self.router());
         PoolConfig { name: format!("{role:?}"), role, limits, instances, router, load, scaling }
     }
@@ -123,10 +128,22 @@ impl Draw {
     }
 
     fn source(&mut self, seed: u64) -> Box<dyn Source> {
-        let input = self.of(&[Lengths::Fixed(300), Lengths::Uniform(1, 2000), Lengths::LogNormal { median: 200.0, sigma: 1.2, max: 9000 }]);
-        let output = self.of(&[Lengths::Fixed(1), Lengths::Uniform(1, 300), Lengths::LogNormal { median: 60.0, sigma: 1.0, max: 3000 }]);
+        let input = self.of(&[
+            Lengths::Fixed(300),
+            Lengths::Uniform(1, 2000),
+            Lengths::LogNormal { median: 200.0, sigma: 1.2, max: 9000 },
+        ]);
+        let output = self.of(&[
+            Lengths::Fixed(1),
+            Lengths::Uniform(1, 300),
+            Lengths::LogNormal { median: 60.0, sigma: 1.0, max: 3000 },
+        ]);
         let rate = PerSecond::new(self.real(0.5, 60.0));
-        let process = self.of(&[Process::Poisson { rate }, Process::Bursts { rate, size: 20 }, Process::Gamma { rate, burstiness: 0.3 }]);
+        let process = self.of(&[
+            Process::Poisson { rate },
+            Process::Bursts { rate, size: 20 },
+            Process::Gamma { rate, burstiness: 0.3 },
+        ]);
         let requests = u64::from(self.whole(10, 100));
         match self.whole(0, 2) {
             0 => Box::new(ClosedLoop::new(self.whole(1, 40), 0, requests, input, output, seed)),
@@ -148,7 +165,11 @@ impl Draw {
                 let share = |tenant, share, priority| TenantShare { tenant, share, priority };
                 let open = OpenLoop::new(process, requests, input, output, seed).unwrap();
                 let prefix = SharedPrefix { groups: 4, share: 0.5, hash_block: 64 };
-                Box::new(open.with_tenants(vec![share(1, 1.0, 0), share(2, 3.0, 1)]).with_prefix(prefix).over_deployments(2))
+                Box::new(
+                    open.with_tenants(vec![share(1, 1.0, 0), share(2, 3.0, 1)])
+                        .with_prefix(prefix)
+                        .over_deployments(2),
+                )
             }
         }
     }
@@ -159,7 +180,10 @@ impl Draw {
             let instance = InstanceId(self.whole(0, 5));
             let at = self.real(0.0, 10.0);
             let kind = if self.chance(0.2) {
-                FaultKind::Links { instances: vec![InstanceId(0), InstanceId(2)], share: self.of(&[0.0, 0.5, 1.0]) }
+                FaultKind::Links {
+                    instances: vec![InstanceId(0), InstanceId(2)],
+                    share: self.of(&[0.0, 0.5, 1.0]),
+                }
             } else {
                 FaultKind::Fail { instance, ranks: self.whole(1, 5), repairable: self.chance(0.7) }
             };
@@ -215,7 +239,8 @@ impl Observer for Watch {
 fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
     let mut draw = Draw(stream(seed, "swarm"));
     let deployments: Vec<DeploymentConfig> = (0..draw.whole(1, 2)).map(|_| draw.deployment()).collect();
-    let tenants = BTreeMap::from([(2, Tenant { weight: 2.0, rate: draw.chance(0.3).then_some(PerSecond::new(5.0)) })]);
+    let tenants =
+        BTreeMap::from([(2, Tenant { weight: 2.0, rate: draw.chance(0.3).then_some(PerSecond::new(5.0)) })]);
     let pools: usize = deployments.iter().map(|deployment| deployment.pools.len()).sum();
     let tier = TierPort {
         reader: BytesPerSecond::new(50e9),
@@ -226,9 +251,15 @@ fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
         exact,
         checks: true,
         first_token: draw.of(&[FirstToken::Prefill, FirstToken::Decode]),
-        ports: vec![PortConfig { fabric: BytesPerSecond::new(draw.real(1e9, 1e11)), ..PortConfig::default() }; pools],
+        ports: vec![
+            PortConfig { fabric: BytesPerSecond::new(draw.real(1e9, 1e11)), ..PortConfig::default() };
+            pools
+        ],
         tiers: vec![vec![tier; 2]; deployments.len()],
-        ingress: vec![sim::Ingress { request: Seconds::from_ms(draw.real(0.0, 3.0)), ..sim::Ingress::default() }],
+        ingress: vec![sim::Ingress {
+            request: Seconds::from_ms(draw.real(0.0, 3.0)),
+            ..sim::Ingress::default()
+        }],
         faults: draw.faults(),
         until: draw.chance(0.1).then_some(Seconds::new(2.0)),
     };
@@ -266,7 +297,10 @@ fn no_law_is_broken_whatever_happens() {
     }
     println!("{completed} completed, {rejected} rejected, {cancelled} cancelled, {restarted} restarted");
     if from == 0 {
-        assert!(completed > 0 && rejected > 0 && cancelled > 0 && restarted > 0, "the swarm reaches every ending");
+        assert!(
+            completed > 0 && rejected > 0 && cancelled > 0 && restarted > 0,
+            "the swarm reaches every ending"
+        );
     }
 }
 

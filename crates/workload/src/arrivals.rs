@@ -76,7 +76,9 @@ impl Process {
                 wrong("burstiness", "must be between 0.001 and 1000000")
             }
             Self::Bursts { size: 0, .. } => wrong("burst", "must be at least 1 request"),
-            Self::Diurnal { swing, .. } if !(0.0..=1.0).contains(&swing) => wrong("swing", "must be between 0 and 1"),
+            Self::Diurnal { swing, .. } if !(0.0..=1.0).contains(&swing) => {
+                wrong("swing", "must be between 0 and 1")
+            }
             Self::Diurnal { period, .. } if !period.is_finite() || period <= Seconds::ZERO => {
                 wrong("period", "must be more than 0 s")
             }
@@ -177,8 +179,10 @@ mod tests {
     #[test]
     fn a_day_has_a_peak_and_a_trough() {
         let day = Process::Diurnal { rate: PerSecond::new(2.0), swing: 0.8, period: Seconds::new(1000.0) };
-        let times: Vec<f64> = Arrivals::new(day, 7).unwrap().map(Seconds::get).take_while(|at| *at < 1e5).collect();
-        let phase = |low: f64, high: f64| times.iter().filter(|at| (low..high).contains(&(*at % 1000.0))).count();
+        let times: Vec<f64> =
+            Arrivals::new(day, 7).unwrap().map(Seconds::get).take_while(|at| *at < 1e5).collect();
+        let phase =
+            |low: f64, high: f64| times.iter().filter(|at| (low..high).contains(&(*at % 1000.0))).count();
         // Integrals of 2 * (1 + 0.8 sin) over the two halves of a period: 1000 +- 509.
         let ratio = phase(0.0, 500.0) as f64 / phase(500.0, 1000.0) as f64;
         assert!((ratio / (1509.3 / 490.7) - 1.0).abs() < 0.05, "{ratio}");

@@ -53,7 +53,11 @@ impl OpenLoop {
     /// # Errors
     /// An arrival process with a parameter out of range.
     pub fn new(
-        process: Process, requests: u64, input: Lengths, output: Lengths, seed: u64,
+        process: Process,
+        requests: u64,
+        input: Lengths,
+        output: Lengths,
+        seed: u64,
     ) -> Result<Self, ArrivalError> {
         Ok(Self {
             arrivals: Arrivals::new(process, seed)?,

@@ -6,7 +6,10 @@ use supernode_workload::{
 };
 use units::PerSecond;
 
-fn read_bytes(bytes: Vec<u8>, options: ReplayOptions) -> Result<(Format, Vec<(f64, u32, u32)>), WorkloadError> {
+fn read_bytes(
+    bytes: Vec<u8>,
+    options: ReplayOptions,
+) -> Result<(Format, Vec<(f64, u32, u32)>), WorkloadError> {
     let mut replay = Replay::from_reader("trace", Box::new(Cursor::new(bytes)), options)?;
     let mut rows = Vec::new();
     while let Some(arrival) = replay.pop()? {
@@ -81,14 +84,21 @@ fn conversations_need_times_from_elsewhere() {
 fn compressed_traces_read_the_same_and_damage_is_named() {
     let mut text = String::from("arrived_at,num_prefill_tokens,num_decode_tokens\n");
     for row in 0..20_000 {
-        text.push_str(&format!("{}.{:03},{},{}\n", row, row % 1000, 1 + row * 7919 % 5000, 1 + row * 104729 % 900));
+        text.push_str(&format!(
+            "{}.{:03},{},{}\n",
+            row,
+            row % 1000,
+            1 + row * 7919 % 5000,
+            1 + row * 104729 % 900
+        ));
     }
     let plain = read(&text).unwrap();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(text.as_bytes()).unwrap();
     let gzip = gzip.finish().unwrap();
     assert_eq!(read_bytes(gzip.clone(), ReplayOptions::default()).unwrap(), plain);
-    let zstd = ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd =
+        ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
     assert_eq!(read_bytes(zstd.clone(), ReplayOptions::default()).unwrap(), plain);
     for cut in [gzip[..gzip.len() / 2].to_vec(), zstd[..zstd.len() / 2].to_vec()] {
         let message = read_bytes(cut, ReplayOptions::default()).unwrap_err().to_string();
@@ -141,7 +151,8 @@ fn what_is_wrong_is_named_by_line() {
 fn a_trace_can_be_denser_shorter_and_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("t.csv");
-    std::fs::write(&path, "arrived_at,num_prefill_tokens,num_decode_tokens\n10,1,1\n12,2,2\n14,3,3\n").unwrap();
+    std::fs::write(&path, "arrived_at,num_prefill_tokens,num_decode_tokens\n10,1,1\n12,2,2\n14,3,3\n")
+        .unwrap();
     let options = ReplayOptions { rate_scale: 2.0, repeat: 3, limit: Some(7), ..ReplayOptions::default() };
     let mut replay = Replay::open(&path, options).unwrap();
     let mut times = Vec::new();
@@ -166,7 +177,8 @@ fn what_is_written_reads_back_the_same() {
         sent.push(arrival);
     }
     let bytes = writer.finish().unwrap();
-    let mut replay = Replay::from_reader("own", Box::new(Cursor::new(bytes)), ReplayOptions::default()).unwrap();
+    let mut replay =
+        Replay::from_reader("own", Box::new(Cursor::new(bytes)), ReplayOptions::default()).unwrap();
     for arrival in sent {
         let read = replay.pop().unwrap().unwrap();
         assert!((read.at.get() - arrival.at.get()).abs() < 1e-9);

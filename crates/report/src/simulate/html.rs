@@ -50,7 +50,8 @@ impl Chart<'_> {
         }
         for (index, (name, line)) in self.lines.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
-            let path: Vec<String> = line.iter().map(|(px, py)| format!("{:.1},{:.1}", x(*px), y(*py))).collect();
+            let path: Vec<String> =
+                line.iter().map(|(px, py)| format!("{:.1},{:.1}", x(*px), y(*py))).collect();
             let _ = write!(
                 svg,
                 "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{}\"/>\
@@ -92,24 +93,34 @@ pub fn simulate_html<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
     let metrics = &outcome.metrics;
     let cumulative = |name, sketch: &sim::sketch::Sketch| {
         // The last thousandth would squeeze everything else against the axis.
-        let curve = sketch.curve(1000).into_iter().take(1000).map(|(value, share)| (value * 1e3, share)).collect();
+        let curve =
+            sketch.curve(1000).into_iter().take(1000).map(|(value, share)| (value * 1e3, share)).collect();
         (name, curve)
     };
     let width = metrics.timeline.width().get();
     let bins = metrics.timeline.bins(metrics.end);
     let series = |name, of: &dyn Fn(&Bin) -> f64| {
-        let points = bins.iter().enumerate().map(|(index, bin)| ((index as f64 + 0.5) * width, of(bin) / width));
+        let points =
+            bins.iter().enumerate().map(|(index, bin)| ((index as f64 + 0.5) * width, of(bin) / width));
         (name, points.collect::<Vec<_>>())
     };
     let instances = metrics.usage.len().max(1) as f64;
     let charts = [
-        Chart { title: "Time to first token: cumulative share", x: "ms", lines: vec![cumulative("TTFT", &metrics.ttft)] },
+        Chart {
+            title: "Time to first token: cumulative share",
+            x: "ms",
+            lines: vec![cumulative("TTFT", &metrics.ttft)],
+        },
         Chart {
             title: "Time per output token: cumulative share",
             x: "ms",
             lines: vec![cumulative("TPOT", &metrics.tpot), cumulative("ITL", &metrics.itl)],
         },
-        Chart { title: "End-to-end latency: cumulative share", x: "ms", lines: vec![cumulative("E2E", &metrics.e2e)] },
+        Chart {
+            title: "End-to-end latency: cumulative share",
+            x: "ms",
+            lines: vec![cumulative("E2E", &metrics.e2e)],
+        },
         Chart {
             title: "Requests per second",
             x: "s",
@@ -130,7 +141,11 @@ pub fn simulate_html<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
             x: "s",
             lines: vec![series("KV", &|bin| bin.kv / instances), series("busy", &|bin| bin.busy / instances)],
         },
-        Chart { title: "Power of busy steps, kW", x: "s", lines: vec![series("power", &|bin| bin.energy / 1e3)] },
+        Chart {
+            title: "Power of busy steps, kW",
+            x: "s",
+            lines: vec![series("power", &|bin| bin.energy / 1e3)],
+        },
     ];
     let drawn: String = charts.iter().map(Chart::draw).collect();
     format!(

@@ -49,7 +49,8 @@ impl<W: Write> Perfetto<W> {
         }
         let comma: &[u8] = if self.events == 0 { b"" } else { b",\n" };
         self.events += 1;
-        let written = self.out.write_all(comma).and_then(|()| Ok(serde_json::to_writer(&mut self.out, event)?));
+        let written =
+            self.out.write_all(comma).and_then(|()| Ok(serde_json::to_writer(&mut self.out, event)?));
         self.failed = written.err();
     }
 
@@ -58,7 +59,9 @@ impl<W: Write> Perfetto<W> {
     }
 
     fn counter(&mut self, name: &str, pid: u32, at: Seconds, value: f64) {
-        self.event(&json!({ "name": name, "ph": "C", "ts": at.us(), "pid": pid, "args": { "value": value } }));
+        self.event(
+            &json!({ "name": name, "ph": "C", "ts": at.us(), "pid": pid, "args": { "value": value } }),
+        );
     }
 }
 
@@ -112,7 +115,12 @@ impl<W: Write> Observer for Perfetto<W> {
         self.counter("batch", pid, record.start, f64::from(run.decode_seqs));
         self.counter("queue", pid, record.end, f64::from(record.waiting));
         self.counter("KV %", pid, record.end, record.kv_used * 100.0);
-        self.counter("power kW", pid, record.start, (record.energy / duration.max(Seconds::new(1e-9))).get() / 1e3);
+        self.counter(
+            "power kW",
+            pid,
+            record.start,
+            (record.energy / duration.max(Seconds::new(1e-9))).get() / 1e3,
+        );
     }
 
     fn transfer_ended(&mut self, record: &TransferRecord) {

@@ -7,7 +7,8 @@ use sim::sketch::Sketch;
 use units::{Dollars, DollarsPerHour, Seconds};
 
 /// The percentiles reported.
-const PERCENTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
+const PERCENTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// What chips cost per hour, by pool; `None` where nobody knows.
 pub type Prices = Vec<Option<DollarsPerHour>>;
@@ -55,7 +56,9 @@ fn sums<O>(outcome: &Outcome<O>, prices: &Prices) -> Sums {
         fetch_rate: share(metrics.fetched_tokens as f64, prompts),
         joules_per_token: share(energy, metrics.output_tokens as f64),
         mean_power: share(energy, end),
-        cost: money.filter(|_| metrics.output_tokens > 0).map(|money| money / metrics.output_tokens as f64 * 1e6),
+        cost: money
+            .filter(|_| metrics.output_tokens > 0)
+            .map(|money| money / metrics.output_tokens as f64 * 1e6),
     }
 }
 
@@ -88,26 +91,46 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
     text += &table(&header, rows);
     text.push('\n');
     let mut line = |name: &str, value: String| text += &format!("{name:<22}{value}\n");
-    line("requests", format!("{} completed of {} in {}", metrics.completed, outcome.totals.arrived, sums.duration));
+    line(
+        "requests",
+        format!("{} completed of {} in {}", metrics.completed, outcome.totals.arrived, sums.duration),
+    );
     for (reason, count) in &metrics.rejected {
         line("  rejected", format!("{count} {}", reason.name()));
     }
     if metrics.cancelled > 0 {
         line("  cancelled", metrics.cancelled.to_string());
     }
-    let goodput = if metrics.completed > 0 { metrics.good as f64 / metrics.completed as f64 * 100.0 } else { 0.0 };
-    line("request throughput", format!("{:.3} /s, goodput {:.3} /s ({goodput:.1} %)", sums.request_rate, sums.goodput));
+    let goodput =
+        if metrics.completed > 0 { metrics.good as f64 / metrics.completed as f64 * 100.0 } else { 0.0 };
+    line(
+        "request throughput",
+        format!("{:.3} /s, goodput {:.3} /s ({goodput:.1} %)", sums.request_rate, sums.goodput),
+    );
     let per_chip = sums.output_rate / sums.chips.max(1e-9);
-    line("output throughput", format!("{:.1} tokens/s, {per_chip:.1} per chip ({:.0} chips)", sums.output_rate, sums.chips));
+    line(
+        "output throughput",
+        format!("{:.1} tokens/s, {per_chip:.1} per chip ({:.0} chips)", sums.output_rate, sums.chips),
+    );
     line("input throughput", format!("{:.1} tokens/s", sums.input_rate));
     if metrics.cached_tokens + metrics.fetched_tokens > 0 {
         line(
             "prefix cache",
-            format!("{:.1} % of prompt tokens on the device, {:.1} % from other tiers", sums.hit_rate * 100.0, sums.fetch_rate * 100.0),
+            format!(
+                "{:.1} % of prompt tokens on the device, {:.1} % from other tiers",
+                sums.hit_rate * 100.0,
+                sums.fetch_rate * 100.0
+            ),
         );
     }
     if metrics.restarts > 0 {
-        line("restarts", format!("{} (preempted or lost), {} tokens computed again", metrics.restarts, metrics.lost_tokens));
+        line(
+            "restarts",
+            format!(
+                "{} (preempted or lost), {} tokens computed again",
+                metrics.restarts, metrics.lost_tokens
+            ),
+        );
     }
     if metrics.failures > 0 {
         line("failures", format!("{} instances went down", metrics.failures));
@@ -116,7 +139,10 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
         line("KV moved", format!("{} in {} transfers", metrics.moved, metrics.transfers));
     }
     line("energy", format!("{}, {:.3} J per output token", metrics.energy(), sums.joules_per_token));
-    line("power", format!("{:.1} kW mean, {:.1} kW peak", sums.mean_power / 1e3, metrics.peak_power().get() / 1e3));
+    line(
+        "power",
+        format!("{:.1} kW mean, {:.1} kW peak", sums.mean_power / 1e3, metrics.peak_power().get() / 1e3),
+    );
     if let Some(cost) = sums.cost {
         line("cost", format!("{} per million output tokens", Dollars::new(cost)));
     }
@@ -189,7 +215,8 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
     let sums = sums(outcome, prices);
     let rejected: Map<String, Value> =
         metrics.rejected.iter().map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect();
-    let pools: Vec<Value> = outcome.pools.iter().enumerate().map(|(index, pool)| pool_json(outcome, index, pool)).collect();
+    let pools: Vec<Value> =
+        outcome.pools.iter().enumerate().map(|(index, pool)| pool_json(outcome, index, pool)).collect();
     let tenants: Map<String, Value> = metrics
         .tenants
         .iter()

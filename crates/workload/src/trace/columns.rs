@@ -75,7 +75,8 @@ impl Rows for Columns {
             if !more {
                 return Ok(None);
             }
-            let content = std::str::from_utf8(&self.line).map_err(|_| self.text.wrong(line, "not UTF-8 text"))?;
+            let content =
+                std::str::from_utf8(&self.line).map_err(|_| self.text.wrong(line, "not UTF-8 text"))?;
             if content.trim().is_empty() {
                 continue;
             }

@@ -99,7 +99,9 @@ impl fmt::Display for Format {
 
 /// A name that is no trace format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a trace format; use azure, burstgpt, vidur, splitwise, mooncake, supernode, llmservingsim, sharegpt or vllm-bench")]
+#[error(
+    "`{0}` is not a trace format; use azure, burstgpt, vidur, splitwise, mooncake, supernode, llmservingsim, sharegpt or vllm-bench"
+)]
 pub struct UnknownFormat(String);
 
 impl FromStr for Format {
@@ -140,7 +142,9 @@ pub(crate) fn length(value: i64, name: &str) -> Result<u32, String> {
 
 /// Opens `input` and tells its format, unless `format` says it.
 pub(crate) fn open(
-    file: &str, input: Box<dyn Read>, format: Option<Format>,
+    file: &str,
+    input: Box<dyn Read>,
+    format: Option<Format>,
 ) -> Result<(Format, Box<dyn Rows>), WorkloadError> {
     let mut text = Text::open(file, input)?;
     if text.start().is_empty() {
@@ -176,7 +180,8 @@ fn detect(file: &str, start: &str) -> Result<Format, WorkloadError> {
         ];
         // A vLLM result begins with its settings; its lengths come much later.
         keys.into_iter().find(|(key, _)| has(key)).map(|(_, format)| format).or_else(|| {
-            (has("total_input_tokens") || has("request_rate") || has("endpoint_type")).then_some(Format::VllmBench)
+            (has("total_input_tokens") || has("request_rate") || has("endpoint_type"))
+                .then_some(Format::VllmBench)
         })
     } else if column("ContextTokens") {
         Some(Format::Azure)

@@ -71,7 +71,11 @@ impl Replay {
     ///
     /// # Errors
     /// As [`Replay::open`].
-    pub fn from_reader(file: &str, input: Box<dyn Read>, options: ReplayOptions) -> Result<Self, WorkloadError> {
+    pub fn from_reader(
+        file: &str,
+        input: Box<dyn Read>,
+        options: ReplayOptions,
+    ) -> Result<Self, WorkloadError> {
         if options.repeat > 1 {
             let problem = "a stream can be played only once; write it to a file to repeat it".to_owned();
             return Err(WorkloadError::Format { file: file.to_owned(), problem });
@@ -80,13 +84,16 @@ impl Replay {
     }
 
     fn start(file: &str, input: Box<dyn Read>, options: ReplayOptions) -> Result<Self, WorkloadError> {
-        let wrong = |problem: &str| WorkloadError::Format { file: file.to_owned(), problem: problem.to_owned() };
+        let wrong =
+            |problem: &str| WorkloadError::Format { file: file.to_owned(), problem: problem.to_owned() };
         if !options.rate_scale.is_finite() || options.rate_scale <= 0.0 {
             return Err(wrong("the rate scale must be more than 0"));
         }
         let (format, rows) = open(file, input, options.format)?;
         if !format.has_times() && options.arrivals.is_none() {
-            return Err(wrong("the trace has no times; give an arrival process and a rate (`--arrival poisson --rate 4`)"));
+            return Err(wrong(
+                "the trace has no times; give an arrival process and a rate (`--arrival poisson --rate 4`)",
+            ));
         }
         Ok(Self {
             file: file.to_owned(),
@@ -156,14 +163,18 @@ impl Replay {
         }
         let line = |problem: String| WorkloadError::Line { file: self.file.clone(), line: row.line, problem };
         let at = row.at.ok_or_else(|| {
-            line("the request has no time; give an arrival process and a rate (`--arrival poisson --rate 4`)".to_owned())
+            line(
+                "the request has no time; give an arrival process and a rate (`--arrival poisson --rate 4`)"
+                    .to_owned(),
+            )
         })?;
         let origin = *self.origin.get_or_insert(at);
         let (before, line_before) = self.last;
         if line_before > 0 {
             if at < before {
                 let back = (before - at) as f64 * 1e-9;
-                let problem = format!("the time is {back} s before that of line {line_before}; sort the trace by time");
+                let problem =
+                    format!("the time is {back} s before that of line {line_before}; sort the trace by time");
                 return Err(line(problem));
             }
             if at == before && self.repeated_times.is_none() {
@@ -179,7 +190,8 @@ impl Replay {
     /// Starts over, if the trace is to be played again.
     fn again(&mut self) -> Result<(), WorkloadError> {
         self.round += 1;
-        let Some(path) = self.path.clone().filter(|_| self.round < self.options.repeat && self.sent > 0) else {
+        let Some(path) = self.path.clone().filter(|_| self.round < self.options.repeat && self.sent > 0)
+        else {
             self.done = true;
             return Ok(());
         };

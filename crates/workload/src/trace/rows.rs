@@ -91,7 +91,8 @@ fn parse(format: Format, bytes: &[u8]) -> Result<Option<Row>, String> {
         Format::Supernode => own(read(bytes)?).map(Some),
         Format::LlmServingSim => {
             let row: LlmServingSim = read(bytes)?;
-            let (input, output) = (length(row.input_toks, "input_toks")?, length(row.output_toks, "output_toks")?);
+            let (input, output) =
+                (length(row.input_toks, "input_toks")?, length(row.output_toks, "output_toks")?);
             // Its traces count the whole sequence as output.
             let output = if output > input { output - input } else { output };
             Ok(Some(plain(Some(i128::from(row.arrival_time_ns)), input, output)))
@@ -118,14 +119,17 @@ fn full_blocks(ids: Vec<u64>, tokens: u32, block: u32) -> Option<Arc<[u64]>> {
 }
 
 fn mooncake(row: Mooncake) -> Result<Row, String> {
-    let (input, output) = (length(row.input_length, "input_length")?, length(row.output_length, "output_length")?);
+    let (input, output) =
+        (length(row.input_length, "input_length")?, length(row.output_length, "output_length")?);
     let milliseconds = row.timestamp.ok_or("`timestamp` is missing")?;
     if !(0.0..1e15).contains(&milliseconds) {
         return Err(format!("`timestamp` is {milliseconds}: not a time in milliseconds"));
     }
     if row.hash_ids.len() as u64 > u64::from(input).div_ceil(u64::from(MOONCAKE_BLOCK)) {
         let count = row.hash_ids.len();
-        return Err(format!("{count} `hash_ids` are more than {input} tokens have blocks of {MOONCAKE_BLOCK}"));
+        return Err(format!(
+            "{count} `hash_ids` are more than {input} tokens have blocks of {MOONCAKE_BLOCK}"
+        ));
     }
     let mut made = plain(Some((milliseconds * 1e6).round() as i128), input, output);
     made.arrival.prefix = full_blocks(row.hash_ids, input, MOONCAKE_BLOCK);
@@ -140,7 +144,8 @@ fn mooncake(row: Mooncake) -> Result<Row, String> {
 }
 
 fn own(row: Own) -> Result<Row, String> {
-    let (input, output) = (length(row.input_length, "input_length")?, length(row.output_length, "output_length")?);
+    let (input, output) =
+        (length(row.input_length, "input_length")?, length(row.output_length, "output_length")?);
     let mut made = plain(Some(i128::from(row.arrival_ns)), input, output);
     made.arrival.prefix = row.hash_ids.map(Arc::from);
     made.arrival.after = row.after_hash_ids.map(Arc::from);
@@ -177,7 +182,8 @@ impl VllmBench {
     pub fn new(mut text: Text) -> Result<Self, WorkloadError> {
         let bytes = text.rest()?;
         let result: VllmResult = serde_json::from_slice(&bytes).map_err(|error| {
-            let problem = format!("{error}; `vllm bench serve` writes lengths with `--save-result --save-detailed`");
+            let problem =
+                format!("{error}; `vllm bench serve` writes lengths with `--save-result --save-detailed`");
             text.wrong(error.line() as u64, problem)
         })?;
         let count = result.input_lens.len();
