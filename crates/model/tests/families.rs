@@ -99,6 +99,23 @@ fn mixtures_of_experts() {
 }
 
 #[test]
+fn hybrid_of_latent_and_delta_attention() {
+    let full: Vec<u32> = (1..=27).filter(|layer| layer % 4 == 0 || *layer == 27).collect();
+    let delta: Vec<u32> = (1..=27).filter(|layer| !full.contains(layer)).collect();
+    check(
+        "moonshotai/Kimi-Linear-48B-A3B-Instruct",
+        json!({"model_type": "kimi_linear", "hidden_size": 2304, "intermediate_size": 9216, "num_experts": 256,
+            "moe_intermediate_size": 1024, "num_experts_per_token": 8, "num_shared_experts": 1,
+            "num_hidden_layers": 27, "num_attention_heads": 32, "vocab_size": 163840, "kv_lora_rank": 512,
+            "q_lora_rank": null, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "first_k_dense_replace": 1, "model_max_length": 1048576, "tie_word_embeddings": false,
+            "linear_attn_config": {"full_attn_layers": full, "kda_layers": delta, "head_dim": 128,
+                "num_heads": 32, "short_conv_kernel_size": 4}}),
+        49_122_681_728,
+    );
+}
+
+#[test]
 fn hybrid_mixture_of_latent_and_lightning_attention() {
     let ling = json!({"model_type": "bailing_hybrid", "hidden_size": 8192, "intermediate_size": 18432,
         "moe_intermediate_size": 2048, "num_hidden_layers": 80, "num_attention_heads": 64, "num_experts": 256,

@@ -32,8 +32,17 @@ impl Frame {
             hidden: keys.count("hidden_size|n_embd|d_model")?,
             vocab: keys.count("vocab_size|padded_vocab_size")?,
             layers,
-            max_context: keys.count("max_position_embeddings|n_positions|max_sequence_length|seq_length")?,
+            max_context: max_context(keys)?,
         })
+    }
+}
+
+/// The longest context; the tokenizer's limit where the model states none.
+fn max_context(keys: &Keys) -> Read<u32> {
+    const LONGEST: &str = "max_position_embeddings|n_positions|max_sequence_length|seq_length";
+    match keys.opt_count(LONGEST)? {
+        Some(tokens) => Ok(tokens),
+        None => keys.opt_count("model_max_length")?.ok_or_else(|| keys.missing(LONGEST)),
     }
 }
 
