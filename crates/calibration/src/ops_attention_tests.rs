@@ -42,34 +42,20 @@ fn rows_go_to_their_phase_and_set() {
     h100 vllm 1 fa3 fp8/bf16 2,1,0,32,8,128,128 9 us
     mine    bf16/bf16 4,256,1024,32,8,64,0 12 us
     ");
-    insta::assert_snapshot!(read(&DecodeFamily, ATTENTION), @r"
-    h100 vllm 1 fa3 bf16/bf16 4,1,256,32,8,64,0 12 us
-    ");
-    insta::assert_snapshot!(read(&MlaPrefillFamily { module: false }, LATENT), @r"
-    h100 trtllm 1 default fp8/bf16 4,1024,0,16,16,192,0 900 us
-    ");
-    insta::assert_snapshot!(read(&MlaDecodeFamily { module: false }, LATENT), @r"
-    h100 trtllm 1 default fp8/bf16 4,1,4096,16,1,576,0 20 us
-    ");
-    insta::assert_snapshot!(read(&MlaDecodeFamily { module: true }, LATENT), @r"
-    h100 trtllm 1 default+fp8_block fp8/bf16 4,1,4096,16,1,576,0 80 us
-    ");
+    insta::assert_snapshot!(read(&DecodeFamily, ATTENTION), @"h100 vllm 1 fa3 bf16/bf16 4,1,256,32,8,64,0 12 us");
+    insta::assert_snapshot!(read(&MlaPrefillFamily { module: false }, LATENT), @"h100 trtllm 1 default fp8/bf16 4,1024,0,16,16,192,0 900 us");
+    insta::assert_snapshot!(read(&MlaDecodeFamily { module: false }, LATENT), @"h100 trtllm 1 default fp8/bf16 4,1,4096,16,1,576,0 20 us");
+    insta::assert_snapshot!(read(&MlaDecodeFamily { module: true }, LATENT), @"h100 trtllm 1 default+fp8_block fp8/bf16 4,1,4096,16,1,576,0 80 us");
     let ascend = "batch,kv_len,num_heads,num_kv_heads,head_size,kind,latency_us\n1,128,8,4,128,gqa,57\n";
-    insta::assert_snapshot!(read(&DecodeFamily, ascend), @r"
-    ascend-910c ascend   bf16/bf16 1,1,128,8,4,128,0 57 us
-    ");
+    insta::assert_snapshot!(read(&DecodeFamily, ascend), @"ascend-910c ascend   bf16/bf16 1,1,128,8,4,128,0 57 us");
     let linear = "\
 chip,framework,version,op_name,kernel_source,phase,batch_size,seq_len,d_conv,num_k_heads,head_k_dim,num_v_heads,head_v_dim,latency_us,d_state,nheads,head_dim,n_groups
 h100,trtllm,1,gdn,chunk_gated_delta_rule,context,2,64,4,16,128,32,128,30,,,,
 h100,trtllm,1,mamba2,causal_conv1d_update,generation,8,1,4,,,,,4,128,64,64,8
 ";
     let [_, update, scan, _] = LinearFamily::ALL;
-    insta::assert_snapshot!(read(&update, linear), @r"
-    h100 trtllm 1 mamba2 causal_conv1d_update bf16/bf16 8,1,8,64,128,64 4 us
-    ");
-    insta::assert_snapshot!(read(&scan, linear), @r"
-    h100 trtllm 1 gdn chunk_gated_delta_rule bf16/bf16 2,64,16,32,128,128 30 us
-    ");
+    insta::assert_snapshot!(read(&update, linear), @"h100 trtllm 1 mamba2 causal_conv1d_update bf16/bf16 8,1,8,64,128,64 4 us");
+    insta::assert_snapshot!(read(&scan, linear), @"h100 trtllm 1 gdn chunk_gated_delta_rule bf16/bf16 2,64,16,32,128,128 30 us");
 }
 
 #[test]
