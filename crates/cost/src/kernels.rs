@@ -27,8 +27,8 @@ pub use gemm::{
     GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, alike, gemm_kernel, quantize_bytes,
 };
 pub use linear::{
-    CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, PricedLinear, SCAN_DECODE, SCAN_PREFILL,
-    linear_features,
+    CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, LinearLayer, PricedLinear, SCAN_DECODE,
+    SCAN_PREFILL, linear_features,
 };
 pub use moe::{MOE, MOE_FEATURES, PricedMoe, moe_alike, moe_features, moe_structure};
 pub use param::{Param, ParamSpec};

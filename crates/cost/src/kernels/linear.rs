@@ -25,6 +25,25 @@ pub fn linear_features(op: &LinearAttention) -> [f64; 5] {
     [op.sequences, op.new_tokens, op.channels(), op.v_heads, op.k_dim * op.v_dim]
 }
 
+/// Which kind of layer a kernel serves. Some stacks have a convolution for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinearLayer {
+    /// Gated delta rule and other linear attention.
+    DeltaRule,
+    /// Mamba-2.
+    StateSpace,
+}
+
+impl LinearLayer {
+    /// The first word of its kernels' names in profiles.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DeltaRule => "gdn",
+            Self::StateSpace => "mamba2",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Form {
     Stream(Stream6, Streaming),
@@ -71,13 +90,20 @@ impl PricedLinear {
 
 impl Kernels {
     /// A kernel of linear attention by its family: [`CONVOLUTION_PREFILL`], [`CONVOLUTION_DECODE`], [`SCAN_PREFILL`]
-    /// or [`SCAN_DECODE`].
+    /// or [`SCAN_DECODE`]. One of the same chip and stack that was made for the layer comes before one that was not.
     ///
     /// # Errors
     /// If nothing measured, borrowed or generic fits.
-    pub fn linear_kernel(&self, family: &str) -> Result<PricedLinear, KernelsError> {
+    pub fn linear_kernel(&self, family: &str, layer: LinearLayer) -> Result<PricedLinear, KernelsError> {
         let precisions = [Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 }];
-        let choice = self.select(&SetQuery { family, precisions: &precisions, kernel: None })?;
+        let query = SetQuery { family, precisions: &precisions, kernel: None };
+        let nearest = self.select(&query)?;
+        let made_for = |choice: &Choice| choice.set.kernel.starts_with(layer.name());
+        let choice = self
+            .candidates(&query)
+            .into_iter()
+            .find(|choice| choice.origin == nearest.origin && made_for(choice))
+            .unwrap_or(nearest);
         Ok(PricedLinear::new(choice, self.machine(Dtype::Bf16)?)?)
     }
 
@@ -86,26 +112,31 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::linear_kernel`].
-    pub fn linear_prefill(&self, op: LinearAttention) -> Result<Priced, KernelsError> {
-        self.linear([CONVOLUTION_PREFILL, SCAN_PREFILL], &op)
+    pub fn linear_prefill(&self, op: LinearAttention, layer: LinearLayer) -> Result<Priced, KernelsError> {
+        self.linear([CONVOLUTION_PREFILL, SCAN_PREFILL], &op, layer)
     }
 
     /// Convolution and scan of one token per sequence.
     ///
     /// # Errors
     /// As [`Kernels::linear_kernel`].
-    pub fn linear_decode(&self, op: LinearAttention) -> Result<Priced, KernelsError> {
-        self.linear([CONVOLUTION_DECODE, SCAN_DECODE], &op)
+    pub fn linear_decode(&self, op: LinearAttention, layer: LinearLayer) -> Result<Priced, KernelsError> {
+        self.linear([CONVOLUTION_DECODE, SCAN_DECODE], &op, layer)
     }
 
-    fn linear(&self, families: [&str; 2], op: &LinearAttention) -> Result<Priced, KernelsError> {
-        let scan = self.linear_kernel(families[1])?;
+    fn linear(
+        &self,
+        families: [&str; 2],
+        op: &LinearAttention,
+        layer: LinearLayer,
+    ) -> Result<Priced, KernelsError> {
+        let scan = self.linear_kernel(families[1], layer)?;
         let mut cost = scan.price(op);
         if op.taps > 0.0 {
-            let convolution = self.linear_kernel(families[0])?.price(op);
-            cost.time = cost.time + convolution.time;
-            cost.flop = cost.flop + convolution.flop;
-            cost.bytes = cost.bytes + convolution.bytes;
+            let convolution = self.linear_kernel(families[0], layer)?.price(op);
+            cost.time += convolution.time;
+            cost.flop += convolution.flop;
+            cost.bytes += convolution.bytes;
         }
         Ok(Priced { cost, origin: scan.origin, sigma: scan.sigma })
     }

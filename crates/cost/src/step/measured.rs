@@ -2,9 +2,10 @@
 
 use super::operators::{Basis, Evidence, Operators};
 use super::tally::Family;
-use crate::kernels::{CONVOLUTION_DECODE, CONVOLUTION_PREFILL, SCAN_DECODE, SCAN_PREFILL};
+use crate::kernels::{CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LinearLayer, SCAN_DECODE, SCAN_PREFILL};
 use crate::kernels::{
-    Kernels, KernelsError, Origin, PricedDecode, PricedGemm, PricedLinear, PricedMoe, PricedPrefill,
+    DecodeTable, Kernels, KernelsError, Origin, PricedDecode, PricedGemm, PricedLinear, PricedMoe,
+    PricedPrefill,
 };
 use crate::ops::attention_indexer::IndexScores;
 use crate::ops::elementwise::Elementwise;
@@ -45,11 +46,38 @@ pub struct KernelOperators {
     elementwise: Elementwise,
     gemm: Shelf<Precision, PricedGemm>,
     prefill: Shelf<(Precision, u32), PricedPrefill>,
-    decode: Shelf<(Precision, u32), PricedDecode>,
+    decode: Shelf<DecodeKey, DecodeTable>,
     mla_prefill: Shelf<Precision, PricedPrefill>,
-    mla_decode: Shelf<Precision, PricedDecode>,
+    mla_decode: Shelf<DecodeKey, DecodeTable>,
     moe: Shelf<(Precision, bool), PricedMoe>,
-    linear: Shelf<&'static str, PricedLinear>,
+    linear: Shelf<(&'static str, LinearLayer), PricedLinear>,
+}
+
+/// The structure of a decode attention (all of it but batch and context) as bits, which order and compare.
+type DecodeKey = (Precision, [u64; 7]);
+
+fn decode_key(op: &AttentionDecode, precision: Precision) -> DecodeKey {
+    let structure = [
+        op.queries,
+        op.heads,
+        op.kv_heads,
+        op.qk_dim,
+        op.v_dim,
+        op.kv_dim,
+        op.window.unwrap_or(f64::INFINITY),
+    ];
+    (precision, structure.map(f64::to_bits))
+}
+
+/// Price by the table of the operator's structure, made when first asked for.
+fn tabulated(
+    shelf: &Shelf<DecodeKey, DecodeTable>,
+    op: AttentionDecode,
+    precision: Precision,
+    find: impl FnOnce() -> Result<PricedDecode, KernelsError>,
+) -> OpCost {
+    let table = shelf.get(decode_key(&op, precision), || Ok(DecodeTable::new(find()?, op)));
+    table.map_or(UNPRICED, |table| table.price(op.batch, op.context))
 }
 
 /// What cannot be priced takes forever: no plan will choose it, and none is silently free.
@@ -77,19 +105,19 @@ impl KernelOperators {
         self.gemm.get(precision, || self.kernels.gemm_kernel(precision))
     }
 
-    fn linear_kernel(&self, family: &'static str) -> Option<Arc<PricedLinear>> {
-        self.linear.get(family, || self.kernels.linear_kernel(family))
+    fn linear_kernel(&self, family: &'static str, layer: LinearLayer) -> Option<Arc<PricedLinear>> {
+        self.linear.get((family, layer), || self.kernels.linear_kernel(family, layer))
     }
 
-    fn linear(&self, op: &LinearAttention) -> OpCost {
+    fn linear(&self, op: &LinearAttention, layer: LinearLayer) -> OpCost {
         let families = if op.new_tokens > 1.0 {
             [CONVOLUTION_PREFILL, SCAN_PREFILL]
         } else {
             [CONVOLUTION_DECODE, SCAN_DECODE]
         };
-        let Some(scan) = self.linear_kernel(families[1]) else { return UNPRICED };
+        let Some(scan) = self.linear_kernel(families[1], layer) else { return UNPRICED };
         let mut cost = scan.price(op);
-        if let Some(convolution) = self.linear_kernel(families[0]).filter(|_| op.taps > 0.0) {
+        if let Some(convolution) = self.linear_kernel(families[0], layer).filter(|_| op.taps > 0.0) {
             let convolution = convolution.price(op);
             cost.time += convolution.time;
             cost.flop += convolution.flop;
@@ -105,8 +133,8 @@ impl KernelOperators {
             held.values().flatten().next().map(|kernel| of(kernel))
         }
         match family {
-            Family::Attention => any(&self.mla_decode, |k| (k.origin().clone(), k.sigma()))
-                .or_else(|| any(&self.decode, |k| (k.origin().clone(), k.sigma())))
+            Family::Attention => any(&self.mla_decode, |t| (t.kernel().origin().clone(), t.kernel().sigma()))
+                .or_else(|| any(&self.decode, |t| (t.kernel().origin().clone(), t.kernel().sigma())))
                 .or_else(|| any(&self.mla_prefill, |k| (k.origin().clone(), k.sigma())))
                 .or_else(|| any(&self.prefill, |k| (k.origin().clone(), k.sigma()))),
             Family::Experts => any(&self.moe, |k| (k.origin().clone(), k.sigma())),
@@ -137,10 +165,7 @@ impl Operators for KernelOperators {
     }
 
     fn attention_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
-        let kernel = self.decode.get((precision, op.qk_dim as u32), || {
-            self.kernels.attention_decode_kernel(precision, op.qk_dim)
-        });
-        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
+        tabulated(&self.decode, op, precision, || self.kernels.attention_decode_kernel(precision, op.qk_dim))
     }
 
     fn mla_prefill(&self, op: AttentionPrefill, precision: Precision) -> OpCost {
@@ -149,8 +174,7 @@ impl Operators for KernelOperators {
     }
 
     fn mla_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
-        let kernel = self.mla_decode.get(precision, || self.kernels.mla_decode_kernel(precision));
-        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
+        tabulated(&self.mla_decode, op, precision, || self.kernels.mla_decode_kernel(precision))
     }
 
     fn moe(&self, op: GroupedMoe, precision: Precision) -> OpCost {
@@ -165,7 +189,7 @@ impl Operators for KernelOperators {
     }
 
     fn linear_attention(&self, op: &Linear, sequences: f64, tokens: f64, shard: f64) -> OpCost {
-        self.linear(&LinearAttention {
+        let layer = LinearAttention {
             sequences,
             new_tokens: tokens / sequences,
             k_heads: f64::from(op.k_heads) / shard,
@@ -173,11 +197,12 @@ impl Operators for KernelOperators {
             k_dim: f64::from(op.k_head_dim),
             v_dim: f64::from(op.v_head_dim),
             taps: f64::from(op.conv_kernel),
-        })
+        };
+        self.linear(&layer, LinearLayer::DeltaRule)
     }
 
     fn state_space(&self, op: &StateSpace, sequences: f64, tokens: f64, shard: f64) -> OpCost {
-        self.linear(&LinearAttention {
+        let layer = LinearAttention {
             sequences,
             new_tokens: tokens / sequences,
             k_heads: (f64::from(op.groups) / shard).max(1.0),
@@ -185,7 +210,8 @@ impl Operators for KernelOperators {
             k_dim: f64::from(op.state),
             v_dim: f64::from(op.head_dim),
             taps: f64::from(op.conv_kernel),
-        })
+        };
+        self.linear(&layer, LinearLayer::StateSpace)
     }
 
     fn indexer(&self, op: IndexScores) -> OpCost {
