@@ -30,7 +30,7 @@ pub use linear::{
     CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, LinearLayer, PricedLinear, SCAN_DECODE,
     SCAN_PREFILL, linear_features,
 };
-pub use moe::{MOE, MOE_FEATURES, PricedMoe, moe_alike, moe_features, moe_structure};
+pub use moe::{MOE, MOE_FEATURES, PricedMoe, moe_alike, moe_features};
 pub use param::{Param, ParamSpec};
 pub use profile::{Errors, KernelSet, MedianP90, Profile, ProfileError};
 pub use residual::{Axis, Grid, Residual, ResidualError};

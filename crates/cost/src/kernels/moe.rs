@@ -2,7 +2,7 @@
 
 use super::select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
 use super::{KernelSet, ProfileError};
-use crate::ops::moe::{self, MoeKernel, MoeWave12, RowTiles};
+use crate::ops::moe::{self, BENCHMARK_ROTATION, MoeKernel, MoeWave14};
 use crate::ops::{GroupedMoe, Machine, OpCost, Precision};
 use crate::routing::{self, Load};
 use std::sync::Arc;
@@ -31,12 +31,12 @@ pub fn moe_features(op: &GroupedMoe, load: &Load) -> [f64; 6] {
 #[derive(Debug, Clone)]
 pub struct PricedMoe {
     kernel: MoeKernel,
-    coefficients: MoeWave12,
+    coefficients: MoeWave14,
     machine: Machine,
     set: Arc<KernelSet>,
     origin: Origin,
     sigma: f64,
-    /// No correction of the set is larger, ln.
+    /// No correction of the set multiplies by more.
     largest: f64,
 }
 
@@ -47,10 +47,10 @@ impl PricedMoe {
     /// If the set lacks a coefficient or names an unknown structure.
     pub fn new(choice: Choice, wanted: Precision, machine: Machine) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
-        let kernel = moe_structure(&set, wanted)?;
-        let coefficients = MoeWave12::from_slice(&set.values(&moe::PARAMS)?);
+        let kernel = MoeKernel::from_structure(&set.structure, wanted, &set.label())?;
+        let coefficients = MoeWave14::from_slice(&set.values(&moe::PARAMS)?);
         let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
-        let largest = set.residual.grids.iter().map(|grid| most(&grid.values)).sum();
+        let largest = set.residual.grids.iter().map(|grid| most(&grid.values)).sum::<f64>().exp();
         Ok(Self { kernel, coefficients, machine, set, origin, sigma, largest })
     }
 
@@ -58,14 +58,14 @@ impl PricedMoe {
     /// and with them rows and experts touched, grow: measured kernels have such dips (a better tile at a rounder
     /// number), but which side of one a step falls on is noise that a scheduler must not chase.
     pub fn price(&self, op: &GroupedMoe) -> OpCost {
-        let (mut cost, lower) = self.between(op);
-        cost.time = Seconds::new(lower);
+        let (mut cost, time) = self.between(op);
+        cost.time = Seconds::new(time);
         cost
     }
 
     /// Price as a benchmark table measures it, under a load that the table's sampler gives.
     pub fn benchmark(&self, op: &GroupedMoe, load: &Load) -> OpCost {
-        let mut cost = self.kernel.price(&self.coefficients, &self.machine, op, load);
+        let mut cost = self.form(op, load, BENCHMARK_ROTATION);
         cost.time = cost.time * self.correction(op, load).exp();
         cost
     }
@@ -80,73 +80,74 @@ impl PricedMoe {
         self.sigma
     }
 
-    fn correction(&self, op: &GroupedMoe, load: &Load) -> f64 {
-        self.set.log_correction(&MOE_FEATURES, &moe_features(op, load))
+    fn form(&self, op: &GroupedMoe, load: &Load, rotation: f64) -> OpCost {
+        self.kernel.price(&self.coefficients, &self.machine, op, load, rotation)
     }
 
-    fn form(&self, op: &GroupedMoe) -> OpCost {
-        let load = Load::spread(op.local_rows, op.active_experts);
-        self.kernel.price(&self.coefficients, &self.machine, op, &load)
+    fn correction(&self, op: &GroupedMoe, load: &Load) -> f64 {
+        self.set.log_correction(&MOE_FEATURES, &moe_features(op, load))
     }
 
     /// The form at `op`, and the corrected time. The correction applies at powers of two of the tokens, as the highest
     /// corrected time up to there; between two of them the time moves from one to the other as the form does.
     fn between(&self, op: &GroupedMoe) -> (OpCost, f64) {
-        let cost = self.form(op);
+        let load = Load::spread(op.local_rows, op.active_experts);
+        let cost = self.form(op, &load, f64::INFINITY);
         if self.set.residual.is_empty() || op.tokens <= 0.0 {
             return (cost, cost.time.get());
         }
+        let path = Path::through(op);
         let low = op.tokens.log2().floor().exp2();
-        let (below, above) = (at_tokens(op, low), at_tokens(op, 2.0 * low));
-        let (form_below, form_above) = (self.form(&below).time.get(), self.form(&above).time.get());
-        let mut floor = self.corrected(&below, form_below);
+        let (form_below, mut floor) = self.corrected(&path.at(low), f64::INFINITY);
+        let (form_above, ceiling) = self.corrected(&path.at(2.0 * low), f64::INFINITY);
         // Fewer tokens can only cost more by as much as the largest correction.
         let mut earlier = 0.5 * low;
         while earlier >= 1.0 {
-            let op = at_tokens(op, earlier);
-            let form = self.form(&op).time.get();
-            if form * self.largest.exp() <= floor {
+            let (form, corrected) = self.corrected(&path.at(earlier), floor);
+            if form * self.largest <= floor {
                 break;
             }
-            floor = floor.max(self.corrected(&op, form));
+            floor = floor.max(corrected);
             earlier *= 0.5;
         }
-        let ceiling = self.corrected(&above, form_above).max(floor);
+        let ceiling = ceiling.max(floor);
         let span = form_above - form_below;
         let share = if span > 0.0 { (cost.time.get() - form_below) / span } else { 0.0 };
         (cost, floor + (ceiling - floor) * share.clamp(0.0, 1.0))
     }
 
-    fn corrected(&self, op: &GroupedMoe, form: f64) -> f64 {
+    /// The form and the corrected time; the latter is left out if it cannot exceed `floor`.
+    fn corrected(&self, op: &GroupedMoe, floor: f64) -> (f64, f64) {
         let load = Load::spread(op.local_rows, op.active_experts);
-        form * self.correction(op, &load).exp()
+        let form = self.form(op, &load, f64::INFINITY).time.get();
+        let skip = floor.is_finite() && form * self.largest <= floor;
+        (form, if skip { form } else { form * self.correction(op, &load).exp() })
     }
 }
 
-/// The same layout and imbalance with another number of tokens. Experts touched keep their ratio to what equally
-/// likely ones would give for the same rows.
-fn at_tokens(op: &GroupedMoe, tokens: f64) -> GroupedMoe {
-    let rows = op.local_rows * tokens / op.tokens;
-    let even = routing::touched(op.local_rows, op.local_experts).max(f64::MIN_POSITIVE);
-    let active = op.active_experts / even * routing::touched(rows, op.local_experts);
-    GroupedMoe { tokens, local_rows: rows, active_experts: active.min(op.local_experts), ..*op }
+/// The same layout and imbalance with other numbers of tokens.
+struct Path<'a> {
+    op: &'a GroupedMoe,
+    /// Experts touched over what equally likely ones would give for the same rows.
+    skew: f64,
 }
 
-/// The structure that `set` names, with the element sizes of the formats `wanted`.
-pub fn moe_structure(set: &KernelSet, wanted: Precision) -> Result<MoeKernel, ProfileError> {
-    let tiles = set.structure.get("tiles").map_or("any", String::as_str);
-    let tiles = RowTiles::from_name(tiles).ok_or_else(|| ProfileError::Structure {
-        set: set.label(),
-        key: "tiles",
-        value: tiles.to_owned(),
-        allowed: "`any`, `wide`, `large`, `b64` or `huge`",
-    })?;
-    Ok(MoeKernel {
-        tiles,
-        global_rows: set.flag("global_rows")?,
-        weight_bytes: wanted.weight.bytes(),
-        activation_bytes: wanted.activation.bytes(),
-    })
+impl<'a> Path<'a> {
+    fn through(op: &'a GroupedMoe) -> Self {
+        let even = routing::touched(op.local_rows, op.local_experts).max(f64::MIN_POSITIVE);
+        Self { op, skew: op.active_experts / even }
+    }
+
+    fn at(&self, tokens: f64) -> GroupedMoe {
+        let rows = self.op.local_rows * tokens / self.op.tokens;
+        let active = self.skew * routing::touched(rows, self.op.local_experts);
+        GroupedMoe {
+            tokens,
+            local_rows: rows,
+            active_experts: active.min(self.op.local_experts),
+            ..*self.op
+        }
+    }
 }
 
 /// Formats whose grouped products behave like those of `wanted`, itself first: other narrow weights with the same
@@ -215,7 +216,7 @@ impl Kernels {
             choice.set.stack == stack
                 && choice.set.precision == precision
                 && choice.origin == origin
-                && measured_gate(&choice.set).is_none_or(|measured| measured == gated)
+                && measured_gate(&choice.set) == gated
         });
         let choice = candidates.swap_remove(of_this_kind.unwrap_or(0));
         Ok(PricedMoe::new(choice, multiplied, machine)?)
@@ -245,13 +246,9 @@ impl Kernels {
     }
 }
 
-/// Whether the rows behind `set` all had a gate matrix or all had none; `None` if both occur.
-fn measured_gate(set: &KernelSet) -> Option<bool> {
-    match set.structure.get("gate").map(String::as_str) {
-        Some("yes") => Some(true),
-        Some("no") => Some(false),
-        _ => None,
-    }
+/// Whether `set` was measured on experts with a gate matrix (or both kinds), or without.
+fn measured_gate(set: &KernelSet) -> bool {
+    set.structure.get("layer").is_none_or(|layer| layer != "ungated")
 }
 
 #[cfg(test)]

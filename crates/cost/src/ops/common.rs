@@ -17,6 +17,14 @@ pub fn pn(x: f64, y: f64, p: f64) -> f64 {
     high * ((p * (low / high).ln()).exp().ln_1p() / p).exp()
 }
 
+/// The ceiling of a count, which must be positive and below 2^63. Unlike [`f64::ceil`] it needs no call on targets
+/// without a rounding instruction.
+#[inline]
+pub fn ceil(count: f64) -> f64 {
+    let whole = count as i64 as f64;
+    if whole < count { whole + 1.0 } else { whole }
+}
+
 /// Waves that `units` of work per core take. Up to one it is one wave; beyond, `strength` says how much of the last,
 /// partly filled wave is paid: 1 for all of it (static scheduling), 0 for its filled share (perfect balance).
 #[inline]
@@ -24,7 +32,7 @@ pub fn waves(units_per_core: f64, strength: f64) -> f64 {
     if units_per_core <= 1.0 {
         1.0
     } else {
-        strength * units_per_core.ceil() + (1.0 - strength) * units_per_core
+        strength * ceil(units_per_core) + (1.0 - strength) * units_per_core
     }
 }
 
@@ -90,6 +98,7 @@ mod tests {
 
     #[test]
     fn waves_interpolate_between_balance_and_quantisation() {
+        assert_eq!([ceil(0.0), ceil(0.2), ceil(3.0), ceil(3.0 + 1e-12)], [0.0, 1.0, 3.0, 4.0]);
         assert_eq!(waves(0.2, 0.5), 1.0);
         assert_eq!(waves(1.5, 1.0), 2.0);
         assert_eq!(waves(1.5, 0.0), 1.5);

@@ -1,23 +1,26 @@
-//! The fused routed-experts operator: two grouped products per expert in one wave roofline, with twelve coefficients.
+//! The fused routed-experts operator: two grouped products per expert in one wave roofline, with fourteen coefficients.
 //!
 //! Both products of all experts on the rank (gate and up together, then down) are cut into tiles that no two experts
 //! share, handed to the cores in waves, and overlap with reading the weights of the experts touched. Around them
 //! tokens are routed, permuted, activated and reduced. The time is
 //! `t0 + t1 x / (x + rc) + sum over products of min over tiles of (w te + pn(w tk, weights, p)) + activations`, with
 //! `x` the token-expert pairs of the whole expert-parallel group: the helper kernels around the products launch more
-//! blocks, and some only appear, as there is more to sort, until they fill the chip.
+//! blocks, and some only appear, as there is more to sort, until they fill the chip. Benchmarks read the same weights
+//! again and again, so small layers come from the cache there; in a model they never do.
 
-use super::common::{pn, waves};
+use super::common::{Cache, ceil, pn, waves};
 use super::{Bound, GroupedMoe, Machine, OpCost};
-use crate::kernels::ParamSpec;
+use super::Precision;
+use crate::kernels::{ParamSpec, ProfileError};
 use crate::routing::Load;
+use std::collections::BTreeMap;
 use units::{Bytes, Flop, Seconds};
 
-/// The coefficients, in the order of [`MoeWave12::from_slice`].
-pub const PARAMS: [ParamSpec; 12] = [
+/// The coefficients, in the order of [`MoeWave14::from_slice`].
+pub const PARAMS: [ParamSpec; 14] = [
     ParamSpec::new("t0", "s", "launch latency of the kernels together", 1e-7, 1e-3, 2.0e-5, 0.8),
     ParamSpec::new("ec", "", "sustained share of peak arithmetic", 0.02, 1.2, 0.6, 0.5),
-    ParamSpec::new("em", "", "share of peak memory bandwidth", 0.1, 1.2, 0.95, 0.4),
+    ParamSpec::new("em", "", "share of peak memory bandwidth", 0.1, 1.0, 0.9, 0.3),
     ParamSpec::new("p", "", "sharpness of compute-memory overlap", 0.8, 10.0, 1.7, 0.55),
     ParamSpec::new(
         "bc",
@@ -47,7 +50,7 @@ pub const PARAMS: [ParamSpec; 12] = [
 
 /// Coefficients of one set of measured kernels.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MoeWave12 {
+pub struct MoeWave14 {
     t0: f64,
     ec: f64,
     em: f64,
@@ -60,9 +63,10 @@ pub struct MoeWave12 {
     eg: f64,
     t1: f64,
     rc: f64,
+    cache: Cache,
 }
 
-impl MoeWave12 {
+impl MoeWave14 {
     /// From values in the order of [`PARAMS`].
     pub fn from_slice(values: &[f64]) -> Self {
         let at = |i: usize| values.get(i).copied().unwrap_or(1.0);
@@ -79,6 +83,7 @@ impl MoeWave12 {
             eg: at(9),
             t1: at(10),
             rc: at(11),
+            cache: Cache { speedup: at(12), usable: at(13) },
         }
     }
 }
@@ -90,8 +95,6 @@ pub enum RowTiles {
     Any,
     /// 8 to 256.
     Wide,
-    /// 64 and 128.
-    Large,
     /// 64 only.
     B64,
     /// 128 and 256.
@@ -100,14 +103,13 @@ pub enum RowTiles {
 
 impl RowTiles {
     /// Every choice.
-    pub const ALL: [Self; 5] = [Self::Any, Self::Wide, Self::Large, Self::B64, Self::Huge];
+    pub const ALL: [Self; 4] = [Self::Any, Self::Wide, Self::B64, Self::Huge];
 
     /// The name it has in kernel profiles.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Any => "any",
             Self::Wide => "wide",
-            Self::Large => "large",
             Self::B64 => "b64",
             Self::Huge => "huge",
         }
@@ -123,7 +125,6 @@ impl RowTiles {
         match self {
             Self::Any => 1..5,
             Self::Wide => 0..6,
-            Self::Large => 3..5,
             Self::B64 => 3..4,
             Self::Huge => 4..6,
         }
@@ -144,17 +145,58 @@ pub struct MoeKernel {
     pub activation_bytes: f64,
 }
 
+/// Weight sets that the benchmarks take turns with: one, read again in every repetition.
+pub const BENCHMARK_ROTATION: f64 = 1.0;
+
 /// Columns of the tiles.
 const COLUMNS: [f64; 3] = [64.0, 128.0, 256.0];
 
 impl MoeKernel {
-    /// Time of `op` under `load`. Non-decreasing in tokens, rows, experts touched and tiles.
-    pub fn price(&self, c: &MoeWave12, machine: &Machine, op: &GroupedMoe, load: &Load) -> OpCost {
+    /// From the structural choices of a profile's set, with the element sizes of the formats `wanted`; `set` names the
+    /// set in errors.
+    ///
+    /// # Errors
+    /// If a choice is unknown.
+    pub fn from_structure(
+        structure: &BTreeMap<String, String>,
+        wanted: Precision,
+        set: &str,
+    ) -> Result<Self, ProfileError> {
+        let wrong = |key, value: &str, allowed| {
+            Err(ProfileError::Structure { set: set.to_owned(), key, value: value.to_owned(), allowed })
+        };
+        let tiles = match structure.get("tiles").map_or(Some(RowTiles::Any), |name| RowTiles::from_name(name)) {
+            Some(tiles) => tiles,
+            None => return wrong("tiles", &structure["tiles"], "`any`, `wide`, `b64` or `huge`"),
+        };
+        let global_rows = match structure.get("global_rows").map(String::as_str) {
+            Some("yes") => true,
+            Some("no") | None => false,
+            Some(other) => return wrong("global_rows", other, "`yes` or `no`"),
+        };
+        let (weight_bytes, activation_bytes) = (wanted.weight.bytes(), wanted.activation.bytes());
+        Ok(Self { tiles, global_rows, weight_bytes, activation_bytes })
+    }
+
+    /// Time of `op` under `load` when `rotation` sets of weights take turns: [`BENCHMARK_ROTATION`] for a benchmark
+    /// row, infinity for a model. Non-decreasing in tokens, rows, experts touched and tiles.
+    pub fn price(
+        &self,
+        c: &MoeWave14,
+        machine: &Machine,
+        op: &GroupedMoe,
+        load: &Load,
+        rotation: f64,
+    ) -> OpCost {
         let fan = if op.gated { 2.0 } else { 1.0 };
         let (hidden, inner) = (op.hidden, op.intermediate);
         let bandwidth = machine.bandwidth.get();
-        let (up, up_arithmetic) = self.product(c, machine, load, fan * inner, hidden);
-        let (down, down_arithmetic) = self.product(c, machine, load, hidden, inner);
+        let matrix = load.active_experts * hidden * inner * self.weight_bytes;
+        let weights = Bytes::new(matrix * (fan + 1.0));
+        // Both products share the cache, so what it holds is told by the weights of both.
+        let reading = c.cache.read_time(weights, rotation, c.em, machine).get() / (fan + 1.0);
+        let (up, up_arithmetic) = self.product(c, machine, load, [fan * inner, hidden], fan * reading);
+        let (down, down_arithmetic) = self.product(c, machine, load, [hidden, inner], reading);
         let pairs = op.tokens * op.topk;
         let activated = inner * (2.0 * fan + 2.0 + self.activation_bytes);
         let local = load.rows * (hidden * (2.0 + 2.0 * self.activation_bytes) + activated);
@@ -168,39 +210,54 @@ impl MoeKernel {
             () if arithmetic > time - launch - arithmetic => Bound::Compute,
             () => Bound::Memory,
         };
-        let weights = load.active_experts * (fan + 1.0) * hidden * inner * self.weight_bytes;
         OpCost {
             time: Seconds::new(time),
             bound,
             flop: Flop::new(2.0 * load.rows * (fan + 1.0) * hidden * inner),
-            bytes: Bytes::new(weights + local + global),
+            bytes: weights + Bytes::new(local + global),
         }
     }
 
-    /// One grouped product `[rows, k] x [k, n]` per expert: the time of the fastest tile and its arithmetic part.
-    fn product(&self, c: &MoeWave12, machine: &Machine, load: &Load, n: f64, k: f64) -> (f64, f64) {
+    /// One grouped product `[rows, k] x [k, n]` per expert whose weights take `memory` seconds to read: the time of the
+    /// fastest tile and its arithmetic part.
+    fn product(&self, c: &MoeWave14, machine: &Machine, load: &Load, [n, k]: [f64; 2], memory: f64) -> (f64, f64) {
         let rate = c.ec * machine.peak.get() / machine.cores;
         let feed = c.bc * c.em * machine.bandwidth.get() / machine.cores;
-        let memory = load.active_experts * n * k * self.weight_bytes / (c.em * machine.bandwidth.get());
-        let mut best = (f64::INFINITY, 0.0);
-        for index in self.tiles.blocks() {
-            let bm = crate::routing::BLOCKS[index];
-            for bn in COLUMNS {
-                let w = waves(load.tiles[index] * (n / bn).ceil() / machine.cores, c.a);
+        let mut choices = [(0.0, 0.0); 6 * COLUMNS.len()];
+        let mut count = 0;
+        let mut first = (f64::INFINITY, f64::INFINITY);
+        for bn in COLUMNS {
+            let across = ceil(n / bn) / machine.cores;
+            for index in self.tiles.blocks() {
+                let bm = crate::routing::BLOCKS[index];
+                let w = waves(load.tiles[index] * across, c.a);
                 let operands = (bm * self.activation_bytes + bn * self.weight_bytes) / feed;
-                let arithmetic = w * (2.0 * bm * bn / rate).max(operands) * (k + c.kf);
-                let fixed = w * c.te;
-                // The overlap of two times is at least the longer one: skip the logarithms if that is too long.
-                if fixed + arithmetic.max(memory) < best.0 {
-                    let time = fixed + pn(arithmetic, memory, c.p);
-                    if time < best.0 {
-                        best = (time, arithmetic);
-                    }
+                let choice = (w * c.te, w * (2.0 * bm * bn / rate).max(operands) * (k + c.kf));
+                choices[count] = choice;
+                count += 1;
+                if choice.0 + choice.1 < first.0 + first.1 {
+                    first = choice;
                 }
             }
         }
-        best
+        fastest(&choices[..count], first, memory, c.p)
     }
+}
+
+/// The least `fixed + pn(arithmetic, memory, p)` over `choices`, with its arithmetic, given the one with the least
+/// `fixed + arithmetic`. As the norm grows at most as fast as `arithmetic`, no choice with less arithmetic beats that
+/// one, and none with more does unless its fixed part is smaller: few are left to take logarithms for.
+fn fastest(choices: &[(f64, f64)], first: (f64, f64), memory: f64, p: f64) -> (f64, f64) {
+    let mut best = (first.0 + pn(first.1, memory, p), first.1);
+    for (fixed, arithmetic) in choices {
+        if *arithmetic > first.1 && *fixed < first.0 && fixed + arithmetic.max(memory) < best.0 {
+            let time = fixed + pn(*arithmetic, memory, p);
+            if time < best.0 {
+                best = (time, *arithmetic);
+            }
+        }
+    }
+    best
 }
 
 #[cfg(test)]

@@ -67,21 +67,21 @@ fn reference_vectors_are_reproduced() {
             intermediate: n("I"),
             gated: true,
         };
-        let coefficients = MoeWave12::from_slice(&PARAMS.iter().map(value).collect::<Vec<f64>>());
-        let seconds = kernel.price(&coefficients, &machine, &op, &load).time.get();
+        let coefficients = MoeWave14::from_slice(&PARAMS.iter().map(value).collect::<Vec<f64>>());
+        let seconds = kernel.price(&coefficients, &machine, &op, &load, f64::INFINITY).time.get();
         let expected = n("seconds");
         assert!((seconds / expected - 1.0).abs() < 1e-4, "{vector}: {seconds}");
     }
 }
 
-fn typical() -> (MoeWave12, Machine) {
+fn typical() -> (MoeWave14, Machine) {
     let machine = Machine {
         peak: FlopPerSecond::new(989e12),
         bandwidth: BytesPerSecond::new(3.35e12),
         cores: 132.0,
         l2: Bytes::new(5.24e7),
     };
-    (MoeWave12::from_slice(&PARAMS.map(|spec| spec.prior)), machine)
+    (MoeWave14::from_slice(&PARAMS.map(|spec| spec.prior)), machine)
 }
 
 fn layer(tokens: f64, experts: f64, ranks: f64) -> (GroupedMoe, Load) {
@@ -109,23 +109,44 @@ fn a_small_batch_is_launch_or_weights_and_a_large_one_arithmetic() {
     let (c, machine) = typical();
     let bound = |tokens| {
         let (op, load) = layer(tokens, 256.0, 8.0);
-        kernel(RowTiles::Any, false).price(&c, &machine, &op, &load).bound
+        kernel(RowTiles::Any, false).price(&c, &machine, &op, &load, f64::INFINITY).bound
     };
     assert_eq!(bound(64.0), Bound::Memory);
     assert_eq!(bound(65536.0), Bound::Compute);
 }
 
+#[test]
+fn a_benchmark_finds_small_layers_in_the_cache_and_a_model_does_not() {
+    let (c, machine) = typical();
+    let time = |rotation| {
+        let (op, load) = layer(1.0, 256.0, 256.0);
+        kernel(RowTiles::Any, false).price(&c, &machine, &op, &load, rotation).time
+    };
+    assert!(time(BENCHMARK_ROTATION).get() < 0.98 * time(f64::INFINITY).get());
+}
+
 proptest! {
     #[test]
+    fn the_shortcut_finds_the_fastest_tile(
+        choices in prop::collection::vec((0.0..2.0_f64, 0.0..5.0_f64), 1..18), memory in 0.0..5.0_f64, p in 1.0..6.0_f64,
+    ) {
+        let by_sum = |a: &&(f64, f64), b: &&(f64, f64)| (a.0 + a.1).total_cmp(&(b.0 + b.1));
+        let first = *choices.iter().min_by(by_sum).unwrap();
+        let all = choices.iter().map(|(fixed, arithmetic)| fixed + pn(*arithmetic, memory, p));
+        let least = all.fold(f64::INFINITY, f64::min);
+        prop_assert!((fastest(&choices, first, memory, p).0 - least).abs() < 1e-12);
+    }
+
+    #[test]
     fn time_never_falls_with_tokens(
-        tokens in 1.0..3e4_f64, more in 1.0..2.0_f64, ranks in 0_u32..6, tiles in 0_usize..5, global: bool,
+        tokens in 1.0..3e4_f64, more in 1.0..2.0_f64, ranks in 0_u32..6, tiles in 0_usize..4, global: bool,
     ) {
         let (c, machine) = typical();
         let ranks = f64::from(1 << ranks);
         let kernel = kernel(RowTiles::ALL[tiles], global);
         let at = |tokens| {
             let (op, load) = layer(tokens, 256.0, ranks);
-            kernel.price(&c, &machine, &op, &load).time.get()
+            kernel.price(&c, &machine, &op, &load, f64::INFINITY).time.get()
         };
         prop_assert!(at(tokens * more) >= at(tokens) * (1.0 - 1e-9));
     }
@@ -138,7 +159,7 @@ proptest! {
         let (op, load) = layer(tokens, 256.0, 8.0);
         let faster = Machine { peak: machine.peak * peak, bandwidth: machine.bandwidth * bandwidth, ..machine };
         let kernel = kernel(RowTiles::Any, false);
-        let [slow, fast] = [machine, faster].map(|m| kernel.price(&c, &m, &op, &load).time);
+        let [slow, fast] = [machine, faster].map(|m| kernel.price(&c, &m, &op, &load, f64::INFINITY).time);
         prop_assert!(fast.get() <= slow.get() * (1.0 + 1e-12));
     }
 }

@@ -19,7 +19,8 @@ fn twice_integrated(x: f64) -> f64 {
     if x <= 0.0 {
         return 0.5 * x * x;
     }
-    let n = x.floor();
+    // Positive and small: truncation is the floor.
+    let n = x as i64 as f64;
     let rest = x - n;
     n * (n + 1.0) * (2.0 * n + 1.0) / 12.0 + 0.5 * n * (n + 1.0) * rest + 0.5 * (n + 1.0) * rest * rest
 }
