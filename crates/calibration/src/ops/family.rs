@@ -234,6 +234,7 @@ pub fn families() -> Vec<Box<dyn AnyFamily>> {
         Box::new(MlaDecodeFamily { module: false }),
         Box::new(MlaPrefillFamily { module: true }),
         Box::new(MlaDecodeFamily { module: true }),
+        Box::new(crate::ops_moe::MoeFamily::default()),
     ];
     for family in LinearFamily::ALL {
         all.push(Box::new(family));

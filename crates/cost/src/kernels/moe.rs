@@ -141,12 +141,7 @@ impl<'a> Path<'a> {
     fn at(&self, tokens: f64) -> GroupedMoe {
         let rows = self.op.local_rows * tokens / self.op.tokens;
         let active = self.skew * routing::touched(rows, self.op.local_experts);
-        GroupedMoe {
-            tokens,
-            local_rows: rows,
-            active_experts: active.min(self.op.local_experts),
-            ..*self.op
-        }
+        GroupedMoe { tokens, local_rows: rows, active_experts: active.min(self.op.local_experts), ..*self.op }
     }
 }
 

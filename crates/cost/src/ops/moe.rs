@@ -8,9 +8,9 @@
 //! blocks, and some only appear, as there is more to sort, until they fill the chip. Benchmarks read the same weights
 //! again and again, so small layers come from the cache there; in a model they never do.
 
+use super::Precision;
 use super::common::{Cache, ceil, pn, waves};
 use super::{Bound, GroupedMoe, Machine, OpCost};
-use super::Precision;
 use crate::kernels::{ParamSpec, ProfileError};
 use crate::routing::Load;
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ pub const PARAMS: [ParamSpec; 14] = [
         200.0,
         1.5,
     ),
+    ParamSpec::new("r2", "", "cache bandwidth over memory bandwidth", 1.0, 20.0, 2.0, 0.7),
+    ParamSpec::new("cl2", "", "usable share of the cache", 0.02, 4.0, 0.6, 0.7),
 ];
 
 /// Coefficients of one set of measured kernels.
@@ -97,13 +99,11 @@ pub enum RowTiles {
     Wide,
     /// 64 only.
     B64,
-    /// 128 and 256.
-    Huge,
 }
 
 impl RowTiles {
     /// Every choice.
-    pub const ALL: [Self; 4] = [Self::Any, Self::Wide, Self::B64, Self::Huge];
+    pub const ALL: [Self; 3] = [Self::Any, Self::Wide, Self::B64];
 
     /// The name it has in kernel profiles.
     pub const fn name(self) -> &'static str {
@@ -111,7 +111,6 @@ impl RowTiles {
             Self::Any => "any",
             Self::Wide => "wide",
             Self::B64 => "b64",
-            Self::Huge => "huge",
         }
     }
 
@@ -126,7 +125,6 @@ impl RowTiles {
             Self::Any => 1..5,
             Self::Wide => 0..6,
             Self::B64 => 3..4,
-            Self::Huge => 4..6,
         }
     }
 }
@@ -165,9 +163,10 @@ impl MoeKernel {
         let wrong = |key, value: &str, allowed| {
             Err(ProfileError::Structure { set: set.to_owned(), key, value: value.to_owned(), allowed })
         };
-        let tiles = match structure.get("tiles").map_or(Some(RowTiles::Any), |name| RowTiles::from_name(name)) {
+        let tiles = match structure.get("tiles").map_or(Some(RowTiles::Any), |name| RowTiles::from_name(name))
+        {
             Some(tiles) => tiles,
-            None => return wrong("tiles", &structure["tiles"], "`any`, `wide`, `b64` or `huge`"),
+            None => return wrong("tiles", &structure["tiles"], "`any`, `wide` or `b64`"),
         };
         let global_rows = match structure.get("global_rows").map(String::as_str) {
             Some("yes") => true,
@@ -220,7 +219,14 @@ impl MoeKernel {
 
     /// One grouped product `[rows, k] x [k, n]` per expert whose weights take `memory` seconds to read: the time of the
     /// fastest tile and its arithmetic part.
-    fn product(&self, c: &MoeWave14, machine: &Machine, load: &Load, [n, k]: [f64; 2], memory: f64) -> (f64, f64) {
+    fn product(
+        &self,
+        c: &MoeWave14,
+        machine: &Machine,
+        load: &Load,
+        [n, k]: [f64; 2],
+        memory: f64,
+    ) -> (f64, f64) {
         let rate = c.ec * machine.peak.get() / machine.cores;
         let feed = c.bc * c.em * machine.bandwidth.get() / machine.cores;
         let mut choices = [(0.0, 0.0); 6 * COLUMNS.len()];

@@ -29,6 +29,18 @@ pub struct Case {
     pub topk: u32,
     /// Ranks of the expert-parallel group.
     pub ranks: u32,
+    /// Whether the benchmark routes through the model's own group-limited gate.
+    pub groups: Option<Groups>,
+}
+
+/// A gate that first keeps the best `kept` of `groups` groups of experts, by the sum of the two best scores in each,
+/// and then takes the best experts inside them (DeepSeek-V3 technical report, section 2.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Groups {
+    /// Groups that the experts are cut into.
+    pub groups: u32,
+    /// Groups that a token may use.
+    pub kept: u32,
 }
 
 impl Case {
@@ -67,21 +79,57 @@ impl Distribution {
 /// stride when there are fewer.
 fn balanced(case: Case) -> Load {
     let stride = case.experts.div_ceil(case.topk.max(1)).max(1);
-    let mut counts = vec![0_u32; case.local()];
+    let mut counts = vec![0_u32; case.experts as usize];
+    let mut chosen = Vec::with_capacity(case.topk as usize);
     for token in 0..case.tokens {
         let first = if case.tokens >= stride {
             token % case.experts
         } else {
             (f64::from(token) * f64::from(stride) / f64::from(case.tokens)) as u32
         };
-        for choice in 0..case.topk {
-            let expert = (first + choice * stride) % case.experts;
-            if let Some(count) = counts.get_mut(expert as usize) {
-                *count += 1;
-            }
+        chosen.clear();
+        chosen.extend((0..case.topk).map(|choice| (first + choice * stride) % case.experts));
+        count(case, &mut chosen, &mut counts);
+    }
+    Load::of_counts(&counts[..case.local().min(counts.len())])
+}
+
+/// Counts the experts that a token goes to, whose router output favours `chosen` equally.
+fn count(case: Case, chosen: &mut Vec<u32>, counts: &mut [u32]) {
+    if let Some(groups) = case.groups {
+        limit_to_groups(case, groups, chosen);
+    }
+    for expert in chosen {
+        if let Some(count) = counts.get_mut(*expert as usize) {
+            *count += 1;
         }
     }
-    Load::of_counts(&counts)
+}
+
+/// What a group-limited gate makes of a made-up router output that favours `chosen` equally and all others less: the
+/// groups with the most favoured experts stay (two are enough, the first wins a tie), favoured experts in other groups
+/// are lost, and the first experts of the kept groups take their place.
+fn limit_to_groups(case: Case, groups: Groups, chosen: &mut Vec<u32>) {
+    let size = (case.experts / groups.groups.max(1)).max(1);
+    let mut scores: Vec<(u32, u32)> = (0..groups.groups).map(|group| (group, 0)).collect();
+    for expert in chosen.iter() {
+        if let Some(score) = scores.get_mut((expert / size) as usize) {
+            score.1 = (score.1 + 1).min(2);
+        }
+    }
+    scores.sort_by_key(|(group, score)| (std::cmp::Reverse(*score), *group));
+    scores.truncate(groups.kept as usize);
+    scores.sort_unstable();
+    chosen.retain(|expert| scores.iter().any(|(group, _)| *group == expert / size));
+    let spare = scores.iter().flat_map(|(group, _)| group * size..(group + 1) * size);
+    for expert in spare {
+        if chosen.len() >= case.topk as usize {
+            break;
+        }
+        if !chosen.contains(&expert) {
+            chosen.push(expert);
+        }
+    }
 }
 
 fn power_law(case: Case, exponent: f64) -> Load {
@@ -95,9 +143,7 @@ fn power_law(case: Case, exponent: f64) -> Load {
     let mut mean = Load::default();
     let share = 1.0 / f64::from(DRAWS);
     for _ in 0..DRAWS {
-        let counts = draw(case, exponent, &mut rng);
-        let busiest = counts.chunks(case.local()).max_by_key(|rank| rank.iter().sum::<u32>());
-        let load = Load::of_counts(busiest.unwrap_or_default());
+        let load = Load::of_counts(&busiest(case, draw(case, exponent, &mut rng)));
         mean.rows += share * load.rows;
         mean.active_experts += share * load.active_experts;
         for i in 0..BLOCKS.len() {
@@ -105,6 +151,41 @@ fn power_law(case: Case, exponent: f64) -> Load {
         }
     }
     mean
+}
+
+/// Rows per expert of the rank timed: the busiest by `counts`. The collector swaps it with the first rank before it
+/// deals the experts out to tokens, which is where a group-limited gate comes in.
+fn busiest(case: Case, mut counts: Vec<u32>) -> Vec<u32> {
+    let local = case.local();
+    let total = |rank: usize| counts.iter().skip(rank * local).take(local).sum::<u32>();
+    let ranks = counts.len() / local;
+    let most = (0..ranks).max_by_key(|rank| (total(*rank), std::cmp::Reverse(*rank))).unwrap_or(0);
+    for i in 0..local {
+        counts.swap(i, most * local + i);
+    }
+    if case.groups.is_some() {
+        counts = through_gate(case, &counts);
+    }
+    counts.truncate(local);
+    counts
+}
+
+/// The experts with their rows laid out in a row, fullest first: token `i` takes every `tokens`-th from `i` on.
+fn through_gate(case: Case, counts: &[u32]) -> Vec<u32> {
+    let mut fullest: Vec<u32> = (0..case.experts).collect();
+    fullest.sort_by_key(|expert| std::cmp::Reverse(counts[*expert as usize]));
+    let laid: Vec<u32> = fullest
+        .into_iter()
+        .flat_map(|expert| std::iter::repeat_n(expert, counts[expert as usize] as usize))
+        .collect();
+    let mut gated = vec![0; counts.len()];
+    let mut chosen = Vec::with_capacity(case.topk as usize);
+    for token in 0..case.tokens as usize {
+        chosen.clear();
+        chosen.extend(laid.iter().skip(token).step_by(case.tokens as usize).copied());
+        count(case, &mut chosen, &mut gated);
+    }
+    gated
 }
 
 /// Tokens of each expert: shares from the power law, scaled to the total and rounded; no expert gets more than one
@@ -172,7 +253,7 @@ impl SplitMix {
 mod tests {
     use super::*;
 
-    const DECODE: Case = Case { tokens: 16, experts: 256, topk: 8, ranks: 1 };
+    const DECODE: Case = Case { tokens: 16, experts: 256, topk: 8, ranks: 1, groups: None };
 
     #[test]
     fn balanced_touches_as_many_experts_as_it_can() {
@@ -200,12 +281,24 @@ mod tests {
         let mut rng = SplitMix::new(3);
         for tokens in [1, 3, 64, 1000] {
             for (experts, topk) in [(8, 2), (128, 8), (16, 1), (512, 22)] {
-                let case = Case { tokens, experts, topk, ranks: 4 };
+                let case = Case { tokens, experts, topk, ranks: 4, groups: None };
                 let counts = draw(case, 1.2, &mut rng);
                 assert_eq!(counts.iter().sum::<u32>(), tokens * topk, "{case:?}");
                 assert!(counts.iter().all(|count| *count <= tokens), "{case:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_group_limited_gate_touches_half_and_crowds_the_first_experts() {
+        let groups = Some(Groups { groups: 8, kept: 4 });
+        let whole = Distribution::Balanced.load(Case { tokens: 256, groups, ..DECODE });
+        assert_eq!((whole.rows, whole.active_experts), (2048.0, 128.0));
+        // Each token has one favoured expert in every group: four are lost, the first four experts stand in.
+        let shard = Distribution::Balanced.load(Case { tokens: 4096, ranks: 32, groups, ..DECODE });
+        assert!(shard.rows > 4.0 * 4096.0 && shard.rows < 5.5 * 4096.0, "{shard:?}");
+        let skewed = Distribution::PowerLaw(1.2).load(Case { tokens: 1024, groups, ..DECODE });
+        assert_eq!(skewed.rows, 8192.0);
     }
 
     #[test]
