@@ -4,7 +4,7 @@ use ::estimate::economics::Site;
 use hardware::Catalog;
 use hardware::overrides::Override;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Why a command ends without its answer, and with which exit code.
@@ -53,6 +53,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// Prints JSON, one document.
 pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
+}
+
+/// Writes a file the user named.
+pub fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::Input(format!("{}: cannot be written ({error}); choose another file", path.display())))
 }
 
 /// Where facts come from and which of them are replaced.

@@ -1,7 +1,8 @@
 //! `supernode compare`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
 use ::estimate::{Formats, Resolver};
+use std::path::PathBuf;
 use planner::compare::{Job, compare};
 use units::{Dtype, Seconds};
 
@@ -41,6 +42,9 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Write a page with charts to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -66,6 +70,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         formats: Formats { weight, act: weight, kv: None, moe: weight },
     };
     let entries = compare(&resolver, &job, &args.systems, &args.site.site(resolver.catalog())?);
+    if let Some(file) = &args.html {
+        write_file(file, &report::compare_html(&entries))?;
+    }
     if args.json {
         print_json(&report::compare_json(&entries))?;
     } else {

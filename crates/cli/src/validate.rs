@@ -1,6 +1,6 @@
 //! `supernode validate`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
 use ::estimate::{Resolver, estimate};
 use ::validate::{
     Fidelity, Scored, Table, TableError, accepts, open_text, predict, predict_operators, predict_training,
@@ -22,6 +22,9 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Write a page with charts to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Also list this many of the rows that are furthest off.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     worst: usize,
@@ -54,6 +57,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     };
     let summary = summarise(&rows);
+    if let Some(file) = &args.html {
+        write_file(file, &report::validate_html(&summary, &rows))?;
+    }
     if args.json {
         return print_json(&report::validate_json(&summary));
     }

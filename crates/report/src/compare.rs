@@ -1,6 +1,8 @@
 //! A comparison of systems as text and as JSON.
 
+use crate::page::{self, BarPoint};
 use crate::table;
+use cost::step::Family;
 use estimate::{BAND_80, Estimate};
 use planner::compare::{Entry, Plan};
 use serde_json::{Value, json};
@@ -133,4 +135,39 @@ fn entry_json(entry: &Entry) -> Value {
         "bound": bound(plan),
         "priced": plan.priced,
     })
+}
+
+/// A page with the table and charts: throughput with its band, where decode time goes, energy and cost.
+pub fn compare_html(entries: &[Entry]) -> String {
+    let plans: Vec<&Plan> = entries.iter().filter_map(|entry| entry.plan.as_ref().ok()).collect();
+    let names: Vec<String> = plans.iter().map(|plan| plan.system.clone()).collect();
+    let throughput: Vec<BarPoint> = plans
+        .iter()
+        .map(|plan| {
+            let (low, high) = plan.throughput.band();
+            let value = plan.throughput.value;
+            let band = Some(((value - low).get(), (high - value).get()));
+            BarPoint { name: plan.system.clone(), value: value.get(), band }
+        })
+        .collect();
+    let simple = |value: fn(&Plan) -> Option<f64>| -> Vec<BarPoint> {
+        let points = plans.iter().filter_map(|plan| Some((plan.system.clone(), value(plan)?)));
+        points.map(|(name, value)| BarPoint { name, value, band: None }).collect()
+    };
+    let parts: Vec<(String, Vec<f64>)> = Family::ALL
+        .into_iter()
+        .map(|family| {
+            let times = plans.iter().map(|plan| {
+                plan.decode.pools.first().map_or(0.0, |pool| pool.step.tally.family_time(family).ms())
+            });
+            (family.name().to_owned(), times.collect())
+        })
+        .collect();
+    let charts = [
+        page::bars("Output tokens per second and chip", "tokens/s/chip", &throughput),
+        page::stacked("Decode step by operator family", "ms", &names, &parts),
+        page::bars("Energy per output token", "J", &simple(|plan| Some(plan.energy?.get()))),
+        page::bars("Cost per million output tokens", "USD", &simple(|plan| Some(plan.money?.get()))),
+    ];
+    page::page("supernode compare", &compare_text(entries), &charts)
 }

@@ -4,14 +4,15 @@
 
 mod compare;
 mod estimate;
+mod page;
 pub mod simulate;
 mod table;
 mod validate;
 
-pub use compare::{compare_json, compare_text};
+pub use compare::{compare_html, compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_text};
 pub use simulate::{
     Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
 };
 pub use table::{list, table};
-pub use validate::{validate_json, validate_text, worst_text};
+pub use validate::{validate_html, validate_json, validate_text, worst_text};
