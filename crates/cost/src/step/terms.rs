@@ -100,8 +100,10 @@ impl StepModel {
         let ep = f64::from(self.deployment.layout.ep);
         let skew = if self.deployment.layout.ep > 1 { 1.0 + self.skew } else { 1.0 };
         let rows = total * experts.topk / ep * skew;
+        // After a dispatch a rank sees the tokens sent to it; without one, all of them.
+        let tokens = if self.deployment.layout.dp > 1 { rows / experts.topk } else { total };
         let op = GroupedMoe {
-            tokens: total,
+            tokens,
             topk: experts.topk,
             experts: experts.experts,
             local_experts: experts.local_experts,
