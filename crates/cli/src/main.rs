@@ -1,5 +1,6 @@
 //! The `supernode` command: flags in, library calls, text out.
 
+mod calibrate;
 mod catalog;
 mod common;
 mod compare;
@@ -34,6 +35,8 @@ enum Command {
     Catalog(catalog::Args),
     /// A chip's figures against published export-control thresholds.
     ExportRules(catalog::ExportRulesArgs),
+    /// Fit coefficients to measurements.
+    Calibrate(calibrate::Args),
     /// Hold predictions to measured rows.
     Validate(validate::Args),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Model(args) => model::run(&args),
         Command::Catalog(args) => catalog::run(&args),
         Command::ExportRules(args) => catalog::run_export_rules(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Validate(args) => validate::run(&args),
     };
     common::exit(result)

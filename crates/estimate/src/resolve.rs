@@ -242,7 +242,11 @@ impl Resolver {
             kv: formats.kv,
             experts: formats.moe,
         };
-        let model = self.model(&point.model)?.as_ref().clone().with_dtypes(wanted);
+        let mut model = self.model(&point.model)?.as_ref().clone().with_dtypes(wanted);
+        let narrow = model.quantization.weights.bytes() < 1.5;
+        if engine.memory.fp8_cache && narrow && formats.kv.is_none() {
+            model.quantization.kv = units::Dtype::Fp8;
+        }
         let ranks = point.chips.map(|chips| chips.saturating_mul(chip.ranks));
         let layout = self.layout(sizes, &model, ranks)?;
         let speculation = match role {
@@ -276,7 +280,7 @@ impl Resolver {
             cost::kernels::Kernels::load(chip, &engine.stacks, read)
                 .map_err(|error| EstimateError::Coefficients(error.to_string()))
         })?;
-        let operators = cost::step::KernelOperators::new(kernels);
+        let operators = cost::step::KernelOperators::new(kernels, engine.fused_quantise);
         let collectives = self.collectives(&deployment)?;
         Ok(StepModel::new(deployment, Arc::new(operators), Arc::new(collectives))?)
     }

@@ -1,6 +1,6 @@
 //! Engine profiles: what an inference stack does around the kernels.
 
-use crate::evidence::{Fact, Source};
+use crate::evidence::{Fact, Grade, Source};
 use std::collections::BTreeMap;
 use units::{Bytes, Seconds};
 
@@ -21,6 +21,9 @@ pub struct Engine {
     pub device: DeviceOverhead,
     /// Libraries that carry the collectives.
     pub comm: CommBackend,
+    /// Whether static scales let the engine quantise activations inside the kernel before a product, so that the
+    /// separate quantise launches of the kernel tables do not occur.
+    pub fused_quantise: bool,
     /// Whether a wide expert-parallel instance runs two micro-batches against each other by default.
     pub micro_batches: bool,
     /// Batching.
@@ -94,6 +97,30 @@ pub struct Scheduler {
 pub struct MemoryPolicy {
     /// Share of device memory the engine takes.
     pub utilisation: Fact<f64>,
+    /// Whether the cache is kept in FP8 where weights have 8 bits or fewer and nothing else is asked for.
+    pub fp8_cache: bool,
     /// Of that, what graphs, workspaces and communication buffers need.
     pub reserve: Fact<Bytes>,
+}
+
+impl Engine {
+    /// Records under `key` where the fitted coefficients come from.
+    pub fn mark_fitted(&mut self, key: &str, source: Source) {
+        let host = &mut self.host;
+        let device = &mut self.device;
+        for fact in [
+            &mut host.step,
+            &mut host.sequence,
+            &mut host.request,
+            &mut host.prompt_token,
+            &mut device.layer,
+            &mut device.layer_eager,
+        ] {
+            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
+        }
+        for fact in [&mut device.decode_slowdown, &mut device.prefill_slowdown, &mut device.expert_skew] {
+            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
+        }
+        self.sources.insert(key.to_owned(), source);
+    }
 }

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod chip;
 pub mod economics;
 pub mod engine;
+mod engine_toml;
 pub mod evidence;
 pub mod export_rules;
 pub mod overrides;

@@ -58,6 +58,17 @@ impl PricedGemm {
         self
     }
 
+    /// The kernel where a static scale lets the kernel before it quantise: no quantiser is launched, and what is left
+    /// of the launch is that of `plain`, the same stack's product without one.
+    #[must_use]
+    pub fn fused(mut self, plain: &Self) -> Self {
+        if self.kernel.quantise {
+            self.kernel.quantise = false;
+            self.coefficients = self.coefficients.with_launch_of(&plain.coefficients);
+        }
+        self
+    }
+
     /// Where the coefficients come from.
     pub fn origin(&self) -> &Origin {
         &self.origin

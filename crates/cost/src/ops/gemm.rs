@@ -56,6 +56,13 @@ pub struct Wave12 {
 }
 
 impl Wave12 {
+    /// With the launch latency of another set, where that is shorter.
+    #[must_use]
+    pub fn with_launch_of(mut self, other: &Self) -> Self {
+        self.t0 = self.t0.min(other.t0);
+        self
+    }
+
     /// From values in the order of [`PARAMS`]; a missing `eq` (kernels that quantise nothing) is one.
     pub fn from_slice(values: &[f64]) -> Self {
         let at = |i: usize| values.get(i).copied().unwrap_or(1.0);

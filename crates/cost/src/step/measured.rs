@@ -42,6 +42,7 @@ impl<Key: Ord, Kernel> Shelf<Key, Kernel> {
 /// format, which [`super::StepModel::new`] has checked.
 pub struct KernelOperators {
     kernels: Arc<Kernels>,
+    fused_quantise: bool,
     machine: Option<Machine>,
     elementwise: Elementwise,
     gemm: Shelf<Precision, PricedGemm>,
@@ -80,14 +81,18 @@ fn tabulated(
     table.map_or(UNPRICED, |table| table.price(op.batch, op.context))
 }
 
+const BF16: Precision = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
+
 /// What cannot be priced takes forever: no plan will choose it, and none is silently free.
 const UNPRICED: OpCost =
     OpCost { time: Seconds::new(f64::INFINITY), bound: Bound::Compute, flop: Flop::ZERO, bytes: Bytes::ZERO };
 
 impl KernelOperators {
-    /// Over loaded profiles.
-    pub fn new(kernels: Arc<Kernels>) -> Self {
+    /// Over loaded profiles. With `fused_quantise` products in per-tensor formats take activations that the kernel
+    /// before them has quantised.
+    pub fn new(kernels: Arc<Kernels>, fused_quantise: bool) -> Self {
         Self {
+            fused_quantise,
             machine: kernels.machine(Dtype::Bf16).ok(),
             elementwise: kernels.elementwise_kernel(),
             gemm: Shelf::default(),
@@ -102,7 +107,14 @@ impl KernelOperators {
     }
 
     fn gemm_kernel(&self, precision: Precision) -> Option<Arc<PricedGemm>> {
-        self.gemm.get(precision, || self.kernels.gemm_kernel(precision))
+        self.gemm.get(precision, || {
+            let kernel = self.kernels.gemm_kernel(precision)?;
+            let static_scales = matches!(precision.activation, Dtype::Fp8 | Dtype::Nvfp4);
+            if self.fused_quantise && static_scales {
+                return Ok(kernel.fused(&self.kernels.gemm_kernel(BF16)?));
+            }
+            Ok(kernel)
+        })
     }
 
     fn linear_kernel(&self, family: &'static str, layer: LinearLayer) -> Option<Arc<PricedLinear>> {
@@ -178,6 +190,15 @@ impl Operators for KernelOperators {
     }
 
     fn moe(&self, op: GroupedMoe, precision: Precision) -> OpCost {
+        // Matrix units that take 4-bit operands are fed microscaled 8-bit activations with them.
+        let rank = self.kernels.rank();
+        let narrow = rank.matrix.contains_key(&Dtype::Nvfp4) || rank.matrix.contains_key(&Dtype::Mxfp4);
+        let widened = precision == Precision { weight: Dtype::Mxfp4, activation: Dtype::Bf16 };
+        let precision = if narrow && widened {
+            Precision { activation: Dtype::Mxfp8, ..precision }
+        } else {
+            precision
+        };
         let kernel = self.moe.get((precision, op.gated), || self.kernels.moe_kernel(precision, op.gated));
         kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }

@@ -19,6 +19,8 @@ struct RawEngine {
     aliases: Vec<String>,
     stacks: Spanned<Vec<String>>,
     #[serde(default)]
+    fused_quantise: bool,
+    #[serde(default)]
     micro_batches: bool,
     host: RawHost,
     device: RawDevice,
@@ -71,6 +73,8 @@ struct RawScheduler {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawMemory {
+    #[serde(default)]
+    fp8_cache: bool,
     utilisation: RawFact<f64>,
     reserve: RawFact<Bytes>,
 }
@@ -88,6 +92,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
         name: raw.name,
         aliases: raw.aliases,
         stacks: raw.stacks.into_inner(),
+        fused_quantise: raw.fused_quantise,
         micro_batches: raw.micro_batches,
         host: HostOverhead {
             step: reader.fact(raw.host.step, limits::OVERHEAD_TIME)?,
@@ -117,6 +122,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             mixed_steps: raw.scheduler.mixed_steps,
         },
         memory: MemoryPolicy {
+            fp8_cache: raw.memory.fp8_cache,
             utilisation: reader.fact(raw.memory.utilisation, limits::SHARE)?,
             reserve: reader.fact(raw.memory.reserve, limits::RESERVE)?,
         },

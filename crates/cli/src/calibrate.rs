@@ -1,0 +1,150 @@
+//! `supernode calibrate`.
+
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, write_file};
+use ::estimate::Resolver;
+use ::validate::{Fidelity, Table, accepts, fit_engine, group, predict, read_serving, summarise};
+use calibration::ops::{CalibrateOptions, OpTable, calibrate_ops, families};
+use calibration::stats::{fnv1a, held_out};
+use hardware::Source;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Fits coefficients to measurements and writes them as catalog files, to be used with --catalog DIR.
+///
+/// Operator tables give kernel profiles of their chips; serving tables give the overheads of the engine named.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Tables of measurements, .csv or .csv.gz, all of one kind.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Folder to write into; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Chip that operator rows were measured on, where the table has no `chip` column.
+    #[arg(long)]
+    chip: Option<String>,
+    /// Engine whose rows of a serving table are fitted.
+    #[arg(long)]
+    engine: Option<String>,
+    /// How serving rows are predicted while fitting: steady or simulate.
+    #[arg(long, default_value = "simulate")]
+    fidelity: Fidelity,
+    /// Rounds of the search over an engine's coefficients.
+    #[arg(long, default_value_t = 6)]
+    rounds: usize,
+    /// Most rows of one group (system, model, formats, mode) used in fitting an engine.
+    #[arg(long, default_value_t = 12)]
+    rows_per_group: usize,
+    /// Date to record in the files.
+    #[arg(long, default_value = "undated")]
+    date: String,
+    /// Where the measurements come from, to record in the files.
+    #[arg(long, default_value = "a user's own measurements")]
+    source: String,
+    #[command(flatten)]
+    site: SiteArgs,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut tables = Vec::new();
+    for file in &args.data {
+        tables.push(OpTable::open(file)?.on_chip(args.chip.as_deref()));
+    }
+    if tables.iter().all(accepts) { operators(args, &tables) } else { engine(args) }
+}
+
+fn make_folder(args: &Args, kind: &str) -> Result<PathBuf, Failure> {
+    let folder = args.out.join(kind);
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        Failure::Input(format!("{}: cannot be made ({error}); choose another --out", folder.display()))
+    })?;
+    Ok(folder)
+}
+
+fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
+    let catalog = args.catalog.load()?;
+    let options = CalibrateOptions { catalog: &catalog, date: &args.date, source: &args.source, seed: 1, study: true };
+    let files = calibrate_ops(tables, &families(), &options)?;
+    let folder = make_folder(args, "kernels")?;
+    let percent = |pair: Option<[f64; 2]>| {
+        pair.map_or("-".to_owned(), |[median, p90]| format!("{:.1} / {:.1} %", median * 100.0, p90 * 100.0))
+    };
+    let mut rows = Vec::new();
+    for file in &files {
+        write_file(&folder.join(format!("{}.toml", file.id)), &file.profile.to_toml())?;
+        for set in &file.profile.sets {
+            let errors = &set.errors;
+            rows.push(vec![
+                format!("{} {}", file.profile.chip, set.label()),
+                set.rows.to_string(),
+                percent(errors.fit),
+                percent(errors.held_out),
+                percent(errors.size),
+                format!("{:.2}", set.sigma),
+            ]);
+        }
+    }
+    let header = ["set", "rows", "fitted median / p90", "held out", "small to large", "sigma"];
+    print(&report::table(&header, rows))
+}
+
+/// Groups are fitted or held out whole: what an engine will be asked about is another group.
+fn engine(args: &Args) -> Result<(), Failure> {
+    let Some(name) = &args.engine else {
+        let message = "--engine is needed to calibrate from a serving table; name the engine whose rows are fitted";
+        return Err(Failure::Input(message.to_owned()));
+    };
+    let resolver = Resolver::new(args.catalog.load()?);
+    let site = args.site.site(resolver.catalog())?;
+    let start = resolver.catalog().engine(name)?;
+    let mut rows = Vec::new();
+    let mut bytes = Vec::new();
+    for file in &args.data {
+        bytes.extend(std::fs::read(file)?);
+        rows.extend(read_serving(&Table::open(file)?)?);
+    }
+    rows.retain(|row| row.point.engine.as_deref() == Some(start.id.as_str()) && row.quality != "low");
+    let (kept_out, mut fitted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| held_out(&group(row)));
+    fitted.sort_by_key(|row| (group(row), fnv1a(row.id.as_bytes())));
+    let mut counts = std::collections::BTreeMap::new();
+    fitted.retain(|row| {
+        let count = counts.entry(group(row)).or_insert(0usize);
+        *count += 1;
+        *count <= args.rows_per_group
+    });
+    if fitted.is_empty() {
+        return Err(Failure::Input(format!("--data has no row of engine `{}` to fit", start.id)));
+    }
+    let fit = fit_engine(&resolver, &fitted, &start, &site, args.fidelity, args.rounds);
+    let scored = |rows: &[::validate::ServingRow]| {
+        let outcomes = predict(&resolver.with_engine(fit.engine.clone()), rows, &site, args.fidelity);
+        summarise(&outcomes.iter().map(::validate::Outcome::scored).collect::<Vec<_>>())
+    };
+    let (inside, outside) = (scored(&fitted), scored(&kept_out));
+    let mut engine = fit.engine.clone();
+    let provenance = Source {
+        title: format!(
+            "fitted to {} serving rows in {} groups, {} rows in other groups held out; data fnv1a:{:016x}; {}",
+            fitted.len(),
+            counts.len(),
+            kept_out.len(),
+            fnv1a(&bytes),
+            args.source
+        ),
+        date: args.date.clone(),
+        address: "supernode calibrate".to_owned(),
+    };
+    engine.mark_fitted("fit", provenance);
+    let folder = make_folder(args, "engines")?;
+    write_file(&folder.join(format!("{}.toml", engine.id)), &engine.to_toml())?;
+    let mut text = String::new();
+    for (name, value) in &fit.coefficients {
+        let _ = writeln!(text, "{name:<26}{value:.4e}");
+    }
+    let _ = writeln!(text, "loss {:.5} -> {:.5} in {} evaluations", fit.loss.0, fit.loss.1, fit.evaluations);
+    let _ = write!(text, "\nfitted\n{}\nheld out\n{}", report::validate_text(&inside), report::validate_text(&outside));
+    print(&text)
+}

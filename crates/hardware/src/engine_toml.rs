@@ -1,0 +1,85 @@
+//! An engine written as its catalog file.
+
+use crate::engine::Engine;
+use crate::evidence::Fact;
+use std::fmt::{Display, Write};
+
+/// Writes `[section]` tables of facts.
+struct Writer(String);
+
+impl Writer {
+    fn section(&mut self, name: &str) {
+        let _ = writeln!(self.0, "\n[{name}]");
+    }
+
+    fn fact<T>(&mut self, key: &str, fact: &Fact<T>, value: impl Display) {
+        let source = fact.source.replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = writeln!(self.0, "{key} = {{ value = {value}, source = \"{source}\", grade = \"{}\" }}", fact.grade);
+    }
+
+    fn time(&mut self, key: &str, fact: &Fact<units::Seconds>) {
+        self.fact(key, fact, format!("\"{:.4} us\"", fact.value.us()));
+    }
+
+    fn number(&mut self, key: &str, fact: &Fact<f64>) {
+        self.fact(key, fact, format!("{:.4}", fact.value));
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+impl Engine {
+    /// The catalog file that reads back as this engine.
+    pub fn to_toml(&self) -> String {
+        let mut out = Writer(format!(
+            "name = \"{}\"\naliases = {}\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
+            self.name,
+            list(&self.aliases),
+            list(&self.stacks),
+            self.fused_quantise,
+            self.micro_batches
+        ));
+        out.section("host");
+        out.time("step", &self.host.step);
+        out.time("sequence", &self.host.sequence);
+        out.number("hidden", &self.host.hidden);
+        out.time("request", &self.host.request);
+        out.time("prompt_token", &self.host.prompt_token);
+        out.section("device");
+        out.time("layer", &self.device.layer);
+        out.time("layer_eager", &self.device.layer_eager);
+        out.number("decode_slowdown", &self.device.decode_slowdown);
+        out.number("prefill_slowdown", &self.device.prefill_slowdown);
+        out.number("expert_skew", &self.device.expert_skew);
+        out.number("decode_overlap", &self.device.decode_overlap);
+        out.number("prefill_overlap", &self.device.prefill_overlap);
+        out.section("comm");
+        let _ = writeln!(out.0, "all_reduce = \"{}\"\nexpert = \"{}\"", self.comm.all_reduce, self.comm.expert);
+        out.section("scheduler");
+        let scheduler = &self.scheduler;
+        out.fact("token_budget", &scheduler.token_budget, scheduler.token_budget.value);
+        out.fact("max_sequences", &scheduler.max_sequences, scheduler.max_sequences.value);
+        out.fact("block", &scheduler.block, scheduler.block.value);
+        let _ = writeln!(
+            out.0,
+            "chunked_prefill = {}\nmixed_steps = {}",
+            scheduler.chunked_prefill, scheduler.mixed_steps
+        );
+        out.section("memory");
+        let _ = writeln!(out.0, "fp8_cache = {}", self.memory.fp8_cache);
+        out.number("utilisation", &self.memory.utilisation);
+        out.fact("reserve", &self.memory.reserve, format!("\"{:.4} GB\"", self.memory.reserve.value.get() / 1e9));
+        for (key, source) in &self.sources {
+            out.section(&format!("sources.{key}"));
+            let _ = writeln!(
+                out.0,
+                "title = \"{}\"\ndate = \"{}\"\naddress = \"{}\"",
+                source.title, source.date, source.address
+            );
+        }
+        out.0
+    }
+}
