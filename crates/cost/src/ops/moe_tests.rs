@@ -1,10 +1,11 @@
 //! The form against the reference values of the kernel study, and its laws.
 
 use super::*;
+use crate::kernels::Profile;
 use crate::routing::{self, benchmark};
 use proptest::prelude::*;
 use serde_json::Value;
-use units::{BytesPerSecond, FlopPerSecond};
+use units::{BytesPerSecond, Dtype, FlopPerSecond};
 
 const FITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/fits");
 
@@ -164,5 +165,40 @@ proptest! {
         let kernel = kernel(RowTiles::Any, false);
         let [slow, fast] = [machine, faster].map(|m| kernel.price(&c, &m, &op, &load, f64::INFINITY).time);
         prop_assert!(fast.get() <= slow.get() * (1.0 + 1e-12));
+    }
+}
+
+/// INT8 grouped products of CloudMatrix-Infer's kernels on one Ascend 910C die: groups, rows per group, columns, inner
+/// length and share of the 752 TOPS peak (Table 10 of arXiv 2506.12708).
+const CLOUDMATRIX_TABLE_10: [[f64; 5]; 6] = [
+    [4.0, 7168.0, 4096.0, 4096.0, 0.794],
+    [4.0, 2048.0, 7168.0, 4096.0, 0.774],
+    [4.0, 7168.0, 4096.0, 8192.0, 0.827],
+    [4.0, 2048.0, 7168.0, 8192.0, 0.811],
+    [8.0, 7168.0, 4096.0, 4096.0, 0.796],
+    [8.0, 2048.0, 7168.0, 4096.0, 0.779],
+];
+
+#[test]
+fn published_grouped_products_are_reproduced() {
+    let catalog = hardware::Catalog::builtin();
+    let text = catalog.text("kernels", "ascend-910c.moe").unwrap();
+    let profile = Profile::parse(text, "ascend-910c.moe").unwrap();
+    let set = profile.sets.iter().find(|set| set.stack == "cann").unwrap();
+    let c = MoeWave14::from_slice(&set.values(&PARAMS).unwrap());
+    let kernel = MoeKernel::from_structure(&set.structure, set.precision, &set.label()).unwrap();
+    let chip = catalog.chip("ascend-910c").unwrap().rank;
+    let machine = Machine {
+        peak: chip.peak(Dtype::Int8).unwrap(),
+        bandwidth: chip.bandwidth.value,
+        cores: f64::from(chip.cores.value),
+        l2: chip.l2.value,
+    };
+    for [groups, rows, n, k, share] in CLOUDMATRIX_TABLE_10 {
+        let load = Load::of_counts(&vec![rows as u32; groups as usize]);
+        let memory = groups * n * k / (c.em * machine.bandwidth.get());
+        let (time, _) = kernel.product(&c, &machine, &load, [n, k], memory);
+        let found = 2.0 * groups * rows * n * k / time / machine.peak.get();
+        assert!((found / share - 1.0).abs() < 0.04, "{groups} x {rows} x {n} x {k}: {found} {share}");
     }
 }
