@@ -66,7 +66,8 @@ fn make_folder(args: &Args, kind: &str) -> Result<PathBuf, Failure> {
 
 fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
-    let options = CalibrateOptions { catalog: &catalog, date: &args.date, source: &args.source, seed: 1, study: true };
+    let options =
+        CalibrateOptions { catalog: &catalog, date: &args.date, source: &args.source, seed: 1, study: true };
     let files = calibrate_ops(tables, &families(), &options)?;
     let folder = make_folder(args, "kernels")?;
     let percent = |pair: Option<[f64; 2]>| {
@@ -94,7 +95,8 @@ fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
 /// Groups are fitted or held out whole: what an engine will be asked about is another group.
 fn engine(args: &Args) -> Result<(), Failure> {
     let Some(name) = &args.engine else {
-        let message = "--engine is needed to calibrate from a serving table; name the engine whose rows are fitted";
+        let message =
+            "--engine is needed to calibrate from a serving table; name the engine whose rows are fitted";
         return Err(Failure::Input(message.to_owned()));
     };
     let resolver = Resolver::new(args.catalog.load()?);
@@ -145,6 +147,11 @@ fn engine(args: &Args) -> Result<(), Failure> {
         let _ = writeln!(text, "{name:<26}{value:.4e}");
     }
     let _ = writeln!(text, "loss {:.5} -> {:.5} in {} evaluations", fit.loss.0, fit.loss.1, fit.evaluations);
-    let _ = write!(text, "\nfitted\n{}\nheld out\n{}", report::validate_text(&inside), report::validate_text(&outside));
+    let _ = write!(
+        text,
+        "\nfitted\n{}\nheld out\n{}",
+        report::validate_text(&inside),
+        report::validate_text(&outside)
+    );
     print(&text)
 }

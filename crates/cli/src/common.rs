@@ -57,8 +57,9 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 
 /// Writes a file the user named.
 pub fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text)
-        .map_err(|error| Failure::Input(format!("{}: cannot be written ({error}); choose another file", path.display())))
+    std::fs::write(path, text).map_err(|error| {
+        Failure::Input(format!("{}: cannot be written ({error}); choose another file", path.display()))
+    })
 }
 
 /// Where facts come from and which of them are replaced.

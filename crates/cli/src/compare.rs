@@ -2,8 +2,8 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
 use ::estimate::{Formats, Resolver};
-use std::path::PathBuf;
 use planner::compare::{Job, compare};
+use std::path::PathBuf;
 use units::{Dtype, Seconds};
 
 /// Without arguments: DeepSeek-R1, 4K in and 1K out at 50 ms per token, on Chinese and American systems.

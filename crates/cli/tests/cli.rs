@@ -32,7 +32,10 @@ fn flags_that_make_no_sense() {
     estimate_refused(&["--isl", "0", "--osl", "1"], &["--isl", "1 and more"]);
     estimate_refused(&["--isl", "-5", "--osl", "1"], &["--isl"]);
     estimate_refused(&["--isl", "1e99", "--osl", "1"], &["--isl"]);
-    estimate_refused(&["--isl", "8", "--osl", "8", "--tp", "0", "--dp", "0", "--pp", "0", "--chips", "0"], &["--chips"]);
+    estimate_refused(
+        &["--isl", "8", "--osl", "8", "--tp", "0", "--dp", "0", "--pp", "0", "--chips", "0"],
+        &["--chips"],
+    );
     estimate_refused(&["--isl", "8", "--osl", "8", "--tp", "64"], &["--tp", "heads"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--pp", "1000"], &["--pp", "layers"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--tp", "8", "--chips", "4"], &["--chips", "8 ranks"]);
@@ -48,8 +51,14 @@ fn flags_that_make_no_sense() {
     estimate_refused(&["--isl", "8", "--osl", "8", "--engine", "vlm"], &["vlm"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--chip", "h1000"], &["h1000"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--region", "atlantis"], &["atlantis"]);
-    estimate_refused(&["--isl", "8", "--osl", "8", "--set", "chip.hbm.bandwidht=4TB/s"], &["chip.hbm.bandwidth"]);
-    estimate_refused(&["--isl", "8", "--osl", "8", "--set", "chip.hbm.bandwidth=4 parsecs"], &["parsecs", "TB/s"]);
+    estimate_refused(
+        &["--isl", "8", "--osl", "8", "--set", "chip.hbm.bandwidht=4TB/s"],
+        &["chip.hbm.bandwidth"],
+    );
+    estimate_refused(
+        &["--isl", "8", "--osl", "8", "--set", "chip.hbm.bandwidth=4 parsecs"],
+        &["parsecs", "TB/s"],
+    );
     estimate_refused(&["--isl", "8", "--osl", "8", "--set", "nonsense"], &["nonsense"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--catalog", "no/such/folder"], &["no/such/folder"]);
 }
@@ -57,7 +66,10 @@ fn flags_that_make_no_sense() {
 #[test]
 fn names_that_do_not_exist() {
     refused(&["estimate", "--system", "h100-9", "--model", "x", "--isl", "1", "--osl", "1"], &["h100-9"]);
-    refused(&["estimate", "--system", "h100-8", "--model", "nobody/nothing", "--isl", "1", "--osl", "1"], &["nobody/nothing"]);
+    refused(
+        &["estimate", "--system", "h100-8", "--model", "nobody/nothing", "--isl", "1", "--osl", "1"],
+        &["nobody/nothing"],
+    );
     refused(&["compare", "cloudmatrix385"], &["cloudmatrix385"]);
     refused(&["compare", "--model", "nobody/nothing"], &["nobody/nothing"]);
     refused(&["compare", "--tpot", "50"], &["50", "ms"]);
@@ -96,7 +108,8 @@ fn tables_that_are_malformed() {
 fn a_row_that_cannot_be_predicted_counts_against_coverage() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("rows.csv");
-    std::fs::write(&file, "id,system,model,mode,isl,osl,tpot_ms\nr1,h100-8,nobody/nothing,agg,8,8,1\n").expect("written");
+    std::fs::write(&file, "id,system,model,mode,isl,osl,tpot_ms\nr1,h100-8,nobody/nothing,agg,8,8,1\n")
+        .expect("written");
     let output = supernode(&["validate", "--json", "--data", &file.display().to_string()]);
     assert_eq!(output.status.code(), Some(0));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -109,7 +122,17 @@ fn a_row_that_cannot_be_predicted_counts_against_coverage() {
 #[test]
 fn a_model_that_does_not_fit_is_an_answer() {
     let output = supernode(&[
-        "estimate", "--system", "h100-8", "--model", "deepseek-ai/DeepSeek-R1", "--tp", "1", "--isl", "8", "--osl", "8",
+        "estimate",
+        "--system",
+        "h100-8",
+        "--model",
+        "deepseek-ai/DeepSeek-R1",
+        "--tp",
+        "1",
+        "--isl",
+        "8",
+        "--osl",
+        "8",
     ]);
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
@@ -120,8 +143,22 @@ fn a_model_that_does_not_fit_is_an_answer() {
 fn a_better_chip_is_never_slower_and_an_override_changes_the_answer() {
     let tpot = |set: &str| {
         let output = supernode(&[
-            "estimate", "--system", "h100-8", "--model", "meta-llama/Llama-3.1-8B", "--tp", "1", "--isl", "1024",
-            "--osl", "256", "--concurrency", "16", "--json", "--set", set,
+            "estimate",
+            "--system",
+            "h100-8",
+            "--model",
+            "meta-llama/Llama-3.1-8B",
+            "--tp",
+            "1",
+            "--isl",
+            "1024",
+            "--osl",
+            "256",
+            "--concurrency",
+            "16",
+            "--json",
+            "--set",
+            set,
         ]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         json["tpot"]["value"].as_f64().expect("a time")
@@ -141,7 +178,14 @@ fn same_input_same_bytes() {
 fn compare_writes_a_page_that_needs_no_network() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("page.html");
-    let output = supernode(&["compare", "h100-8", "--model", "meta-llama/Llama-3.1-8B", "--html", &file.display().to_string()]);
+    let output = supernode(&[
+        "compare",
+        "h100-8",
+        "--model",
+        "meta-llama/Llama-3.1-8B",
+        "--html",
+        &file.display().to_string(),
+    ]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let page = std::fs::read_to_string(&file).expect("a page");
     assert!(page.contains("Plotly") && page.contains("h100-8"));

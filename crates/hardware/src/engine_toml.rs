@@ -14,7 +14,11 @@ impl Writer {
 
     fn fact<T>(&mut self, key: &str, fact: &Fact<T>, value: impl Display) {
         let source = fact.source.replace('\\', "\\\\").replace('"', "\\\"");
-        let _ = writeln!(self.0, "{key} = {{ value = {value}, source = \"{source}\", grade = \"{}\" }}", fact.grade);
+        let _ = writeln!(
+            self.0,
+            "{key} = {{ value = {value}, source = \"{source}\", grade = \"{}\" }}",
+            fact.grade
+        );
     }
 
     fn time(&mut self, key: &str, fact: &Fact<units::Seconds>) {
@@ -57,7 +61,8 @@ impl Engine {
         out.number("decode_overlap", &self.device.decode_overlap);
         out.number("prefill_overlap", &self.device.prefill_overlap);
         out.section("comm");
-        let _ = writeln!(out.0, "all_reduce = \"{}\"\nexpert = \"{}\"", self.comm.all_reduce, self.comm.expert);
+        let _ =
+            writeln!(out.0, "all_reduce = \"{}\"\nexpert = \"{}\"", self.comm.all_reduce, self.comm.expert);
         out.section("scheduler");
         let scheduler = &self.scheduler;
         out.fact("token_budget", &scheduler.token_budget, scheduler.token_budget.value);
@@ -71,7 +76,11 @@ impl Engine {
         out.section("memory");
         let _ = writeln!(out.0, "fp8_cache = {}", self.memory.fp8_cache);
         out.number("utilisation", &self.memory.utilisation);
-        out.fact("reserve", &self.memory.reserve, format!("\"{:.4} GB\"", self.memory.reserve.value.get() / 1e9));
+        out.fact(
+            "reserve",
+            &self.memory.reserve,
+            format!("\"{:.4} GB\"", self.memory.reserve.value.get() / 1e9),
+        );
         for (key, source) in &self.sources {
             out.section(&format!("sources.{key}"));
             let _ = writeln!(

@@ -31,7 +31,9 @@ pub fn bars(title: &str, unit: &str, points: &[BarPoint]) -> Plot {
     }
     let mut plot = Plot::new();
     plot.add_trace(bar);
-    plot.set_layout(Layout::new().title(Title::with_text(title)).y_axis(Axis::new().title(Title::with_text(unit))));
+    plot.set_layout(
+        Layout::new().title(Title::with_text(title)).y_axis(Axis::new().title(Title::with_text(unit))),
+    );
     plot
 }
 
@@ -60,8 +62,11 @@ pub fn against(title: &str, series: &[(String, Vec<f64>, Vec<f64>)]) -> Plot {
         plot.add_trace(Scatter::new(measured.clone(), predicted.clone()).mode(Mode::Markers).name(name));
     }
     let axis = |text: &str| Axis::new().type_(AxisType::Log).title(Title::with_text(text));
-    let layout =
-        Layout::new().title(Title::with_text(title)).x_axis(axis("measured")).y_axis(axis("predicted")).height(700);
+    let layout = Layout::new()
+        .title(Title::with_text(title))
+        .x_axis(axis("measured"))
+        .y_axis(axis("predicted"))
+        .height(700);
     plot.set_layout(layout);
     plot
 }

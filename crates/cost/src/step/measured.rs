@@ -194,11 +194,8 @@ impl Operators for KernelOperators {
         let rank = self.kernels.rank();
         let narrow = rank.matrix.contains_key(&Dtype::Nvfp4) || rank.matrix.contains_key(&Dtype::Mxfp4);
         let widened = precision == Precision { weight: Dtype::Mxfp4, activation: Dtype::Bf16 };
-        let precision = if narrow && widened {
-            Precision { activation: Dtype::Mxfp8, ..precision }
-        } else {
-            precision
-        };
+        let precision =
+            if narrow && widened { Precision { activation: Dtype::Mxfp8, ..precision } } else { precision };
         let kernel = self.moe.get((precision, op.gated), || self.kernels.moe_kernel(precision, op.gated));
         kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
     }
