@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let catalog = hardware::Catalog::builtin();
     let options = CalibrateOptions { catalog: &catalog, date, source, seed: 1, study: true };
     println!(
-        "chip | set | rows | sigma | transfer | fit | held out | random 30% | size | family | zero-shot"
+        "chip | set | rows | sigma | transfer | fit | held out | random 30% | size | family | 32 rows | zero-shot"
     );
     for file in calibrate_ops(&tables, &families(), &options)? {
         std::fs::write(Path::new(out).join(format!("{}.toml", file.id)), file.profile.to_toml())?;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             let errors = set.errors;
             println!(
-                "{} | {} | {} | {:.3} | {:.3} | {} | {} | {} | {} | {} | {}",
+                "{} | {} | {} | {:.3} | {:.3} | {} | {} | {} | {} | {} | {} | {}",
                 file.profile.chip,
                 set.label(),
                 set.rows,
@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 show(errors.random),
                 show(errors.size),
                 show(errors.family),
+                show(errors.few_shot),
                 show(errors.zero_shot),
             );
         }

@@ -24,7 +24,7 @@ pub use attention::{
 };
 pub use decode_table::DecodeTable;
 pub use gemm::{
-    GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, alike, gemm_kernel, quantize_bytes,
+    GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, SCALE_KERNEL, alike, gemm_kernel, quantize_bytes,
 };
 pub use linear::{
     CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, LinearLayer, PricedLinear, SCAN_DECODE,

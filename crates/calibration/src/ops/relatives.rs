@@ -2,7 +2,7 @@
 
 use super::calibrate::{CalibrateError, CalibrateOptions};
 use super::family::{Draft, OpFamily, SetKey, Structure};
-use super::fit_set::{Fitted, SetData, fit_rows, set_options};
+use super::fit_set::{Fitted, SetData, SetOptions, fit_rows, set_options};
 use crate::fit::{Fit, FitOptions};
 use crate::stats::{ErrorStats, Split, median};
 use cost::kernels::{Errors, KernelSet, Kernels, ParamSpec, Residual, SetQuery};
@@ -96,6 +96,7 @@ pub(super) fn finish<F: OpFamily>(
     for ((data, (_, set)), judged) in data.iter().zip(&fitted).zip(&judged) {
         let mut set = set.clone();
         set.errors.size = judged.size;
+        set.errors.few_shot = judged.few_shot;
         set.errors.zero_shot = judged.zero_shot.map(|stats| stats.median_p90());
         set.transfer_sigma = judged.borrower_sigma.unwrap_or(usual).max(set.sigma);
         drafts.push(Draft { chip: data.key.chip.clone(), set });
@@ -114,6 +115,7 @@ struct Pool<'a, F: OpFamily> {
 #[derive(Debug, Clone, Copy)]
 struct Judged {
     size: Option<[f64; 2]>,
+    few_shot: Option<[f64; 2]>,
     zero_shot: Option<ErrorStats>,
     /// Spread that chips which list this one's profile see with this set.
     borrower_sigma: Option<f64>,
@@ -199,9 +201,37 @@ impl<F: OpFamily> Pool<'_, F> {
             let (values, structure) = self.middle(&others);
             Some(self.errors_of(at, &self.borrowed(at, &values, &structure))?)
         };
-        let size =
-            if options.study && self.data[at].studied() { Some(self.size_split(at, options)?) } else { None };
-        Ok(Judged { size, zero_shot, borrower_sigma: self.borrowers(at)? })
+        let study = options.study && self.data[at].studied();
+        let size = if study { Some(self.size_split(at, options)?) } else { None };
+        let few_shot = if study && !others.is_empty() { Some(self.few_shot(at, &others, options)?) } else { None };
+        Ok(Judged { size, few_shot, zero_shot, borrower_sigma: self.borrowers(at)? })
+    }
+
+    /// Fitted on 32 random rows near the medians of other chips, tested on the rest; the mean of three draws.
+    fn few_shot(
+        &self,
+        at: usize,
+        others: &[usize],
+        options: &CalibrateOptions<'_>,
+    ) -> Result<[f64; 2], CalibrateError> {
+        const DRAWS: u64 = 3;
+        let data = &self.data[at];
+        let (values, structure) = self.middle(others);
+        let mut prior =
+            Prior::at(self.family, &data.key, &values, &structure, [FEW_ROWS_SD, FEW_ROWS_LATENCY_SD]);
+        if std::env::var("FS_ALL").is_ok() { prior.structures = self.family.structures(&data.key); }
+        let mut mean = [0.0; 2];
+        for draw in 0..DRAWS {
+            let split = Split::random(data.len(), 32.0 / data.len() as f64, options.seed + draw);
+            let how = SetOptions {
+                fit: FitOptions { seed: options.seed + draw, ..FitOptions::few_shot() },
+                residual: false,
+            };
+            let fitted = fit_rows(self.family, data, &split.train, &prior, &how)?;
+            let errors = ErrorStats::of(&data.pairs(self.family, &fitted, &split.test)?).median_p90();
+            mean.iter_mut().zip(errors).for_each(|(mean, error)| *mean += error / DRAWS as f64);
+        }
+        Ok(mean)
     }
 
     /// Fitted on the smaller sizes near a sibling's coefficients, tested on the largest.
@@ -242,6 +272,16 @@ impl<F: OpFamily> Pool<'_, F> {
             }
         }
         Ok((!seen.is_empty()).then(|| median(&seen)))
+    }
+
+    /// Whether the chip has a set of the same stack and kernel name as `key`.
+    fn has_kernel(&self, chip: &str, key: &SetKey) -> bool {
+        self.data.iter().any(|data| {
+            data.key.chip == chip
+                && data.key.stack == key.stack
+                && data.key.kernel == key.kernel
+                && data.key.precision == key.precision
+        })
     }
 
     /// One set per format: the medians over all chips, with the spread that a chip left out of them sees.

@@ -12,6 +12,8 @@ use units::{Bytes, Dtype, Seconds};
 pub const GEMM: &str = "gemm";
 /// Family of activation quantisation in profiles.
 pub const QUANTIZE: &str = "quantize";
+/// Name under which profiles hold the quantise kernel that knows its scale.
+pub const SCALE_KERNEL: &str = "scale_matrix";
 /// Features of the residual of dense products.
 pub const GEMM_FEATURES: [&str; 3] = ["m", "n", "k"];
 /// Features of the residual of quantisation.
@@ -24,6 +26,7 @@ pub struct PricedGemm {
     coefficients: Wave12,
     machine: Machine,
     set: Arc<KernelSet>,
+    corrected: bool,
     origin: Origin,
     sigma: f64,
 }
@@ -38,7 +41,8 @@ impl PricedGemm {
         let kernel = gemm_kernel(&set, wanted)?;
         let count = if kernel.quantise { gemm::PARAMS.len() } else { gemm::PARAMS.len() - 1 };
         let coefficients = Wave12::from_slice(&set.values(&gemm::PARAMS[..count])?);
-        Ok(Self { kernel, coefficients, machine, set, origin, sigma })
+        let corrected = set.corrects(&GEMM_FEATURES);
+        Ok(Self { kernel, coefficients, machine, set, corrected, origin, sigma })
     }
 
     /// Price with weights that no cache holds, as in a model's step.
@@ -81,7 +85,9 @@ impl PricedGemm {
 
     fn price_rotating(&self, op: Gemm, rotation: f64) -> OpCost {
         let mut cost = self.kernel.price(&self.coefficients, &self.machine, op, rotation);
-        cost.time = cost.time * self.set.log_correction(&GEMM_FEATURES, &[op.m, op.n, op.k]).exp();
+        if self.corrected {
+            cost.time = cost.time * self.set.residual.log_correction(&[op.m, op.n, op.k]).exp();
+        }
         cost
     }
 }
@@ -109,25 +115,32 @@ pub fn gemm_kernel(set: &KernelSet, wanted: Precision) -> Result<GemmKernel, Pro
 pub fn alike(wanted: Precision) -> Vec<Precision> {
     let both = |dtype| Precision { weight: dtype, activation: dtype };
     let mut list = vec![wanted];
+    let mut add = |precision| {
+        if !list.contains(&precision) {
+            list.push(precision);
+        }
+    };
+    let (weight, activation) = (wanted.weight.bytes(), wanted.activation.bytes());
+    if activation > NARROW && weight < NARROW {
+        add(Precision { weight: Dtype::Int4, activation: Dtype::Bf16 });
+        add(Precision { weight: Dtype::Int8, activation: Dtype::Bf16 });
+    } else if activation < NARROW && (weight - activation).abs() < 0.25 {
+        // Two names of 8-bit formats: how the weights are scaled decides the kernel.
+        add(both(wanted.weight));
+    }
     let relatives: &[Dtype] = match wanted.activation {
         Dtype::Bf16 | Dtype::Fp16 | Dtype::Fp32 | Dtype::Tf32 => &[Dtype::Bf16],
         Dtype::Fp8 | Dtype::Hif8 | Dtype::Mxfp8 => &[Dtype::Fp8, Dtype::Fp8Block, Dtype::Int8],
-        Dtype::Fp8Block => &[Dtype::Fp8, Dtype::Int8],
+        Dtype::Fp8Block => &[Dtype::Fp8Block, Dtype::Fp8, Dtype::Int8],
         Dtype::Int8 => &[Dtype::Int8, Dtype::Fp8],
         Dtype::Nvfp4 | Dtype::Mxfp4 | Dtype::Int4 => &[Dtype::Nvfp4, Dtype::Fp8],
     };
-    let weight_only = wanted.weight.bytes() < 1.5 && wanted.activation.bytes() > 1.5;
-    if weight_only {
-        for weight in [Dtype::Int4, Dtype::Int8] {
-            list.push(Precision { weight, activation: Dtype::Bf16 });
-        }
-    }
-    for dtype in relatives {
-        list.push(both(*dtype));
-    }
-    list.dedup();
+    relatives.iter().for_each(|dtype| add(both(*dtype)));
     list
 }
+
+/// Bytes per element below which a format needs scales: everything narrower than 16 bits.
+const NARROW: f64 = 1.5;
 
 impl Kernels {
     /// The dense-product kernel for operands of `precision`, to be kept and evaluated for many shapes.
@@ -205,7 +218,7 @@ impl Kernels {
 
     fn quantize_set(&self, to: Dtype) -> Result<Choice, KernelsError> {
         let precisions = [to, Dtype::Fp8].map(|dtype| Precision { weight: dtype, activation: Dtype::Bf16 });
-        self.select(&SetQuery { family: QUANTIZE, precisions: &precisions, kernel: None })
+        self.select(&SetQuery { family: QUANTIZE, precisions: &precisions, kernel: Some(SCALE_KERNEL) })
     }
 }
 

@@ -54,18 +54,21 @@ pub struct Errors {
     pub size: Option<MedianP90>,
     /// Fitted on some families of shapes, tested on others.
     pub family: Option<MedianP90>,
+    /// Fitted on 32 random rows near the medians of the other chips, tested on the rest.
+    pub few_shot: Option<MedianP90>,
     /// Coefficients of the other chips, none of this one's rows.
     pub zero_shot: Option<MedianP90>,
 }
 
 impl Errors {
-    fn named(&self) -> [(&'static str, Option<MedianP90>); 6] {
+    fn named(&self) -> [(&'static str, Option<MedianP90>); 7] {
         [
             ("fit", self.fit),
             ("held_out", self.held_out),
             ("random", self.random),
             ("size", self.size),
             ("family", self.family),
+            ("few_shot", self.few_shot),
             ("zero_shot", self.zero_shot),
         ]
     }
@@ -214,14 +217,15 @@ impl KernelSet {
         }
     }
 
+    /// Whether the set has a correction made for features of these names in this order.
+    pub fn corrects(&self, names: &[&str]) -> bool {
+        !self.residual.is_empty() && self.features.iter().eq(names.iter())
+    }
+
     /// The correction to ln(time) at `features`, given in the order `names`. A residual made for other features does
     /// not apply.
     pub fn log_correction(&self, names: &[&str], features: &[f64]) -> f64 {
-        if self.residual.is_empty() || !self.features.iter().eq(names.iter()) {
-            0.0
-        } else {
-            self.residual.log_correction(features)
-        }
+        if self.corrects(names) { self.residual.log_correction(features) } else { 0.0 }
     }
 }
 

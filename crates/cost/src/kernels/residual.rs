@@ -57,6 +57,12 @@ pub enum ResidualError {
     /// Something in the table that is no whole number.
     #[error("`{0}` in a grid is not a whole number of thousandths")]
     Number(String),
+    /// More features than a residual may read.
+    #[error("a residual may read at most {max} features and this reads {found}", max = Residual::MAX_FEATURES)]
+    TooManyFeatures {
+        /// Features named.
+        found: usize,
+    },
     /// More axes than a grid may have.
     #[error("a grid may have at most {max} axes and this has {found}", max = Residual::MAX_GRID_AXES)]
     TooManyAxes {
@@ -85,6 +91,8 @@ impl Axis {
 impl Residual {
     /// Axes a single grid may have.
     pub const MAX_GRID_AXES: usize = 4;
+    /// Features a family may have.
+    pub const MAX_FEATURES: usize = 16;
 
     /// Whether there is nothing to add.
     pub fn is_empty(&self) -> bool {
@@ -101,6 +109,9 @@ impl Residual {
             if axis.knots.len() < 2 || !ascending || axis.knots.iter().any(|knot| !knot.is_finite()) {
                 return Err(ResidualError::Knots(axis.name.clone()));
             }
+        }
+        if let Some(feature) = self.features.iter().find(|feature| **feature >= Self::MAX_FEATURES) {
+            return Err(ResidualError::TooManyFeatures { found: feature + 1 });
         }
         for grid in &self.grids {
             if grid.axes.len() > Self::MAX_GRID_AXES {
@@ -132,11 +143,12 @@ impl Residual {
     /// Every cell that takes part at `features` with its weight: `(grid, cell, weight)`. The correction is the sum of
     /// weight times value, so this is also the design matrix of a fit.
     pub fn visit(&self, features: &[f64], mut each: impl FnMut(usize, usize, f64)) {
-        let mut fade: f64 = 1.0;
-        for (axis, feature) in self.axes.iter().zip(&self.features) {
-            let x = features.get(*feature).copied().unwrap_or(1.0).max(f64::MIN_POSITIVE).ln();
-            fade = fade.min(axis.fade(x));
+        let mut logs = [0.0; Self::MAX_FEATURES];
+        for (log, feature) in logs.iter_mut().zip(features) {
+            *log = feature.max(f64::MIN_POSITIVE).ln();
         }
+        let at = |axis: usize| self.features.get(axis).and_then(|feature| logs.get(*feature)).copied().unwrap_or(0.0);
+        let fade = self.axes.iter().enumerate().map(|(i, axis)| axis.fade(at(i))).fold(1.0, f64::min);
         if fade <= 0.0 {
             return;
         }
@@ -144,10 +156,8 @@ impl Residual {
             let mut corners = [(0_usize, fade); 1 << Self::MAX_GRID_AXES];
             let mut used = 1;
             for axis in &grid.axes {
-                let feature = features.get(self.features[*axis]).copied().unwrap_or(1.0);
-                let axis = &self.axes[*axis];
-                let (low, share) = axis.locate(feature.max(f64::MIN_POSITIVE).ln());
-                let size = axis.knots.len();
+                let (low, share) = self.axes[*axis].locate(at(*axis));
+                let size = self.axes[*axis].knots.len();
                 for i in 0..used {
                     let (cell, weight) = corners[i];
                     corners[i] = (cell * size + low, weight * (1.0 - share));

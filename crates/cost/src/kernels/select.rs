@@ -15,11 +15,11 @@ pub enum Origin {
         /// Stack and version.
         stack: String,
     },
-    /// Measured on another chip and applied to this one's datasheet.
+    /// Measured on another chip, or in another format, and applied to this chip's datasheet.
     Transferred {
         /// Catalog key of the chip measured.
         chip: String,
-        /// Stack and version.
+        /// Family, format, stack and version of the set.
         stack: String,
     },
     /// Medians over all chips measured.
@@ -199,7 +199,8 @@ impl Kernels {
                             .cmp(&(self.stack_rank(&b.stack), std::cmp::Reverse(b.rows)))
                             .then_with(|| b.version.cmp(&a.version))
                     });
-                    found.extend(here.into_iter().map(|set| self.choice(key, set)));
+                    let exact = query.precisions.first() == Some(precision);
+                    found.extend(here.into_iter().map(|set| self.choice(key, set, exact)));
                 }
             }
         }
@@ -210,12 +211,12 @@ impl Kernels {
         self.stacks.iter().position(|wanted| wanted == stack).unwrap_or(self.stacks.len())
     }
 
-    fn choice(&self, key: &str, set: &Arc<KernelSet>) -> Choice {
+    fn choice(&self, key: &str, set: &Arc<KernelSet>, exact: bool) -> Choice {
         let stack = format!("{} {}", set.stack, set.version).trim().to_owned();
         let origin = match key {
             Self::GENERIC => Origin::Generic,
-            key if key == self.chip => Origin::Measured { stack },
-            key => Origin::Transferred { chip: key.to_owned(), stack },
+            key if key == self.chip && exact => Origin::Measured { stack },
+            key => Origin::Transferred { chip: key.to_owned(), stack: set.label() },
         };
         let sigma = if matches!(origin, Origin::Measured { .. }) { set.sigma } else { set.transfer_sigma };
         Choice { set: Arc::clone(set), origin, sigma }
