@@ -31,6 +31,19 @@ impl Prior {
         Self { specs: family.params(key), structures: family.structures(key), starts: family.starts(key) }
     }
 
+    /// Centred on a relative's coefficients for a fit of few rows: its structure first, but others if they fit better.
+    fn near<F: OpFamily>(
+        family: &F,
+        key: &SetKey,
+        values: &BTreeMap<String, f64>,
+        structure: &Structure,
+    ) -> Self {
+        let mut prior = Self::at(family, key, values, structure, [FEW_ROWS_SD, FEW_ROWS_LATENCY_SD]);
+        let others = family.structures(key).into_iter().filter(|other| other != structure);
+        prior.structures.extend(others);
+        prior
+    }
+
     /// Centred on another set's coefficients and bound to its structure.
     fn at<F: OpFamily>(
         family: &F,
@@ -66,7 +79,7 @@ pub(super) fn from_catalog<F: OpFamily>(
     let query = SetQuery { family: family.name(), precisions: &precisions, kernel: None };
     Ok(kernels.select(&query).ok().map(|choice| {
         let set = &choice.set;
-        Prior::at(family, &data.key, &set.params, &set.structure, [FEW_ROWS_SD, FEW_ROWS_LATENCY_SD])
+        Prior::near(family, &data.key, &set.params, &set.structure)
     }))
 }
 
@@ -217,9 +230,7 @@ impl<F: OpFamily> Pool<'_, F> {
         const DRAWS: u64 = 3;
         let data = &self.data[at];
         let (values, structure) = self.middle(others);
-        let mut prior =
-            Prior::at(self.family, &data.key, &values, &structure, [FEW_ROWS_SD, FEW_ROWS_LATENCY_SD]);
-        if std::env::var("FS_ALL").is_ok() { prior.structures = self.family.structures(&data.key); }
+        let prior = Prior::near(self.family, &data.key, &values, &structure);
         let mut mean = [0.0; 2];
         for draw in 0..DRAWS {
             let split = Split::random(data.len(), 32.0 / data.len() as f64, options.seed + draw);
@@ -263,8 +274,10 @@ impl<F: OpFamily> Pool<'_, F> {
         for i in 0..self.data.len() {
             let other = &self.data[i].key;
             let lists = self.chips.get(&other.chip).is_some_and(|chip| chip.kernels.contains(&own.chip));
-            let alike =
-                other.chip != own.chip && other.precision == own.precision && other.stack == own.stack;
+            let alike = other.chip != own.chip
+                && other.precision == own.precision
+                && other.stack == own.stack
+                && (other.kernel == own.kernel || !self.has_kernel(&other.chip, own));
             if lists && alike && self.usable(i) && self.usable(at) {
                 let mut borrowed = self.borrowed(i, &set.params, &set.structure);
                 borrowed.residual = set.residual.clone();

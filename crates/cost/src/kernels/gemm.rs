@@ -229,3 +229,7 @@ pub fn quantize_bytes(m: f64, k: f64, to: Dtype) -> Bytes {
 
 /// Spread assumed for kernels that no table covers.
 const ELEMENTWISE_SIGMA: f64 = 0.4;
+
+#[cfg(test)]
+#[path = "gemm_tests.rs"]
+mod tests;
