@@ -204,11 +204,17 @@ pub(super) fn fit_rows<F: OpFamily>(
 /// Options for so many rows.
 pub(super) fn set_options<F: OpFamily>(family: &F, data: &SetData<F::Shape>, seed: u64) -> SetOptions {
     if data.few() {
-        SetOptions { fit: FitOptions { seed, ..FitOptions::few_shot() }, residual: false }
+        few_rows_options(seed)
     } else {
         let prior_weight = family.prior_weight();
         SetOptions { fit: FitOptions { seed, prior_weight, ..FitOptions::default() }, residual: true }
     }
+}
+
+/// Options for a few rows near a relative's coefficients. Even 32 rows can show a trend that a residual grid takes up;
+/// cross-validation decides.
+pub(super) fn few_rows_options(seed: u64) -> SetOptions {
+    SetOptions { fit: FitOptions { seed, ..FitOptions::few_shot() }, residual: true }
 }
 
 fn fit_and_judge<F: OpFamily>(

@@ -2,7 +2,7 @@
 
 use super::calibrate::{CalibrateError, CalibrateOptions};
 use super::family::{Draft, OpFamily, SetKey, Structure};
-use super::fit_set::{Fitted, SetData, SetOptions, fit_rows, set_options};
+use super::fit_set::{Fitted, SetData, few_rows_options, fit_rows, set_options};
 use crate::fit::{Fit, FitOptions};
 use crate::stats::{ErrorStats, Split, median};
 use cost::kernels::{Errors, KernelSet, Kernels, ParamSpec, Residual, SetQuery};
@@ -234,10 +234,7 @@ impl<F: OpFamily> Pool<'_, F> {
         let mut mean = [0.0; 2];
         for draw in 0..DRAWS {
             let split = Split::random(data.len(), 32.0 / data.len() as f64, options.seed + draw);
-            let how = SetOptions {
-                fit: FitOptions { seed: options.seed + draw, ..FitOptions::few_shot() },
-                residual: false,
-            };
+            let how = few_rows_options(options.seed + draw);
             let fitted = fit_rows(self.family, data, &split.train, &prior, &how)?;
             let errors = ErrorStats::of(&data.pairs(self.family, &fitted, &split.test)?).median_p90();
             mean.iter_mut().zip(errors).for_each(|(mean, error)| *mean += error / DRAWS as f64);
