@@ -15,6 +15,7 @@ mod linear;
 mod moe;
 mod param;
 mod profile;
+mod profile_text;
 mod residual;
 mod select;
 
@@ -24,7 +25,8 @@ pub use attention::{
 };
 pub use decode_table::DecodeTable;
 pub use gemm::{
-    GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, SCALE_KERNEL, alike, gemm_kernel, quantize_bytes,
+    GEMM, GEMM_FEATURES, PricedGemm, QUANTIZE, QUANTIZE_FEATURES, SCALE_KERNEL, alike, gemm_kernel,
+    quantize_bytes,
 };
 pub use linear::{
     CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LINEAR_FEATURES, LinearLayer, PricedLinear, SCAN_DECODE,

@@ -102,7 +102,7 @@ pub trait OpFamily: Sync {
         Vec::new()
     }
 
-    /// Structures to choose among; the first one is tried with few rows and no relative.
+    /// Structures to choose among.
     fn structures(&self, key: &SetKey) -> Vec<Structure>;
 
     /// The form of a structure on a machine, as benchmarks measure it.

@@ -36,7 +36,10 @@ fn the_nearest_measurement_prices_and_says_so() {
 #[test]
 fn sets_that_measured_the_host_price_no_step() {
     // vLLM's block-scaled FP8 tables have a floor of 78 us and more: the launching Python, not the kernel.
-    let cost = kernels("h100", "vllm").gemm(Gemm { m: 1.0, n: 1024.0, k: 1024.0 }, both(Dtype::Fp8Block)).unwrap().cost;
+    let cost = kernels("h100", "vllm")
+        .gemm(Gemm { m: 1.0, n: 1024.0, k: 1024.0 }, both(Dtype::Fp8Block))
+        .unwrap()
+        .cost;
     assert!(cost.time.get() < 2e-5, "{}", cost.time);
 }
 
@@ -51,9 +54,7 @@ fn borrowed_coefficients_have_a_wider_band() {
 fn narrow_weights_save_their_bytes() {
     let few = Gemm { m: 4.0, n: 16384.0, k: 16384.0 };
     let kernels = kernels("h100", "vllm");
-    let time = |weight| {
-        kernels.gemm(few, Precision { weight, activation: Dtype::Bf16 }).unwrap().cost.time
-    };
+    let time = |weight| kernels.gemm(few, Precision { weight, activation: Dtype::Bf16 }).unwrap().cost.time;
     let saving = time(Dtype::Bf16) / time(Dtype::Int4);
     assert!((2.5..4.0).contains(&saving), "{saving}");
 }
@@ -75,7 +76,11 @@ fn streaming_kernels_are_priced_everywhere() {
     assert!((norm.get() / (1e9 / (0.8 * 3.35e12)) - 1.0).abs() < 0.01, "{norm}");
     let quantised = kernels.quantize(8192.0, 8192.0, Dtype::Fp8).unwrap();
     assert_eq!(quantised.origin.to_string(), "measured (trtllm 1.3.0rc20)");
-    assert!(quantised.cost.time.get() > 6e-5 && quantised.cost.time.get() < 1.5e-4, "{}", quantised.cost.time);
+    assert!(
+        quantised.cost.time.get() > 6e-5 && quantised.cost.time.get() < 1.5e-4,
+        "{}",
+        quantised.cost.time
+    );
 }
 
 proptest! {

@@ -147,7 +147,9 @@ impl Residual {
         for (log, feature) in logs.iter_mut().zip(features) {
             *log = feature.max(f64::MIN_POSITIVE).ln();
         }
-        let at = |axis: usize| self.features.get(axis).and_then(|feature| logs.get(*feature)).copied().unwrap_or(0.0);
+        let at = |axis: usize| {
+            self.features.get(axis).and_then(|feature| logs.get(*feature)).copied().unwrap_or(0.0)
+        };
         let fade = self.axes.iter().enumerate().map(|(i, axis)| axis.fade(at(i))).fold(1.0, f64::min);
         if fade <= 0.0 {
             return;
