@@ -19,7 +19,8 @@ fn catalog(folder: &Path) -> Catalog {
         .lines()
         .filter(|line| !line.starts_with("aliases") && !line.starts_with("system"))
         .map(|line| {
-            let half = line.replace("\"989 TFLOPS\"", "\"494 TFLOPS\"").replace("\"3.35 TB/s\"", "\"1.7 TB/s\"");
+            let half =
+                line.replace("\"989 TFLOPS\"", "\"494 TFLOPS\"").replace("\"3.35 TB/s\"", "\"1.7 TB/s\"");
             format!("{half}\n")
         })
         .collect::<String>();
@@ -48,7 +49,9 @@ fn table(catalog: &Catalog, rows: u64, seed: u64) -> OpTable {
     let truth = Wave12::from_slice(&[6e-6, 0.5, 0.75, 2.5, 4.0, 60.0, 1.5e-6, 0.2, 1.0, 0.2, 1.5, 0.6]);
     let mut text = String::from("chip,framework,version,kernel_source,gemm_dtype,m,n,k,latency_us\n");
     for i in 0..rows {
-        let random = |salt: u64| (fnv1a(&(i + 1000 * salt + 1_000_000 * seed).to_le_bytes()) >> 20) as f64 / 2f64.powi(44);
+        let random = |salt: u64| {
+            (fnv1a(&(i + 1000 * salt + 1_000_000 * seed).to_le_bytes()) >> 20) as f64 / 2f64.powi(44)
+        };
         let power = |salt: u64, low: f64, high: f64| (low + (high - low) * random(salt)).exp2().round();
         let op = Gemm { m: power(1, 0.0, 14.0), n: power(2, 7.0, 14.0), k: power(3, 7.0, 14.0) };
         let time = kernel.price(&truth, &machine, op, BENCHMARK_ROTATION).time.get();
@@ -67,10 +70,7 @@ fn options(catalog: &Catalog) -> CalibrateOptions<'_> {
 }
 
 fn errors(predictions: &[Prediction]) -> Vec<f64> {
-    predictions
-        .iter()
-        .map(|row| (row.predicted.as_ref().unwrap().time / row.measured - 1.0).abs())
-        .collect()
+    predictions.iter().map(|row| (row.predicted.as_ref().unwrap().time / row.measured - 1.0).abs()).collect()
 }
 
 #[test]

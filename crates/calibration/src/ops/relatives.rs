@@ -216,7 +216,8 @@ impl<F: OpFamily> Pool<'_, F> {
         };
         let study = options.study && self.data[at].studied();
         let size = if study { Some(self.size_split(at, options)?) } else { None };
-        let few_shot = if study && !others.is_empty() { Some(self.few_shot(at, &others, options)?) } else { None };
+        let few_shot =
+            if study && !others.is_empty() { Some(self.few_shot(at, &others, options)?) } else { None };
         Ok(Judged { size, few_shot, zero_shot, borrower_sigma: self.borrowers(at)? })
     }
 
