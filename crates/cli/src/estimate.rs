@@ -16,7 +16,7 @@ pub struct Args {
     chip: Option<String>,
     /// Packages used by the whole deployment.
     #[arg(long)]
-    chips: Option<u32>,
+    chips: Option<f64>,
     /// Hugging Face id of a built-in model, or the path of a config.json.
     #[arg(long)]
     model: String,

@@ -73,7 +73,7 @@ impl Pool {
 #[derive(Clone)]
 pub struct Estimate {
     /// Packages used.
-    pub chips: u32,
+    pub chips: f64,
     /// Kinds of instances.
     pub pools: Vec<Pool>,
     /// Mean time to the first token.
@@ -95,7 +95,7 @@ pub struct Estimate {
 impl Estimate {
     /// Throughput per package.
     pub fn throughput_per_chip(&self) -> Figure<TokensPerSecond> {
-        Figure { value: self.throughput.value / f64::from(self.chips), sigma: self.throughput.sigma }
+        Figure { value: self.throughput.value / self.chips, sigma: self.throughput.sigma }
     }
 }
 
@@ -120,11 +120,14 @@ fn check(point: &Point) -> Result<(), EstimateError> {
     let range = |flag, value: String, allowed| Err(EstimateError::Range { flag, value, allowed });
     let share = |value: f64| (0.0..=1.0).contains(&value);
     for (flag, value) in
-        [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency), ("chips", point.chips)]
+        [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency)]
     {
         if value == Some(0) {
             return range(flag, "0".to_owned(), "1 and more");
         }
+    }
+    if let Some(chips) = point.chips.filter(|chips| !(*chips > 0.0 && *chips <= 1e6)) {
+        return range("chips", chips.to_string(), "above 0 and at most 1000000");
     }
     if let Some(spread) = point.length_spread.filter(|spread| !share(*spread)) {
         return range("length-spread", spread.to_string(), "0 to 1");
@@ -227,7 +230,7 @@ fn assemble(
     let system = resolver.system(&point.system)?;
     let ranks_per_chip = pools.first().map_or(1, |pool| pool.model.deployment().chip.ranks);
     let ranks: u32 = pools.iter().map(|pool| pool.instances * pool.model.deployment().layout.ranks()).sum();
-    let chips = ranks.div_ceil(ranks_per_chip).max(point.chips.unwrap_or(0));
+    let chips = (f64::from(ranks) / f64::from(ranks_per_chip)).max(point.chips.unwrap_or(0.0));
     let power = pools
         .iter()
         .enumerate()
@@ -244,7 +247,7 @@ fn assemble(
         .map(|fact| Ownership::Rented(fact.value))
         .or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)));
     let cost = power
-        .map(|power| economics::token_cost(site, ownership, f64::from(chips), power, parts.throughput.value));
+        .map(|power| economics::token_cost(site, ownership, chips, power, parts.throughput.value));
     Ok(Estimate {
         chips,
         ttft: parts.ttft,

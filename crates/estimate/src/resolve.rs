@@ -1,6 +1,6 @@
 //! Names and sizes to step models.
 
-use crate::spec::{Mode, Point, Sizes};
+use crate::spec::{Point, Sizes};
 use cost::comm::{CommError, CommSpec, InstanceComm, Network};
 use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel};
 use hardware::catalog::CatalogError;
@@ -30,7 +30,7 @@ pub enum EstimateError {
     )]
     TooFewChips {
         /// Packages given.
-        chips: u32,
+        chips: f64,
         /// Their ranks.
         ranks: u32,
         /// Ranks of one instance.
@@ -247,7 +247,7 @@ impl Resolver {
         if engine.memory.fp8_cache && narrow && formats.kv.is_none() {
             model.quantization.kv = units::Dtype::Fp8;
         }
-        let ranks = point.chips.map(|chips| chips.saturating_mul(chip.ranks));
+        let ranks = point.chips.map(|chips| (chips * f64::from(chip.ranks)).round() as u32);
         let layout = self.layout(sizes, &model, ranks)?;
         let speculation = match role {
             Roles::Prefill => Speculation::NONE,
@@ -280,7 +280,7 @@ impl Resolver {
             cost::kernels::Kernels::load(chip, &engine.stacks, read)
                 .map_err(|error| EstimateError::Coefficients(error.to_string()))
         })?;
-        let operators = cost::step::KernelOperators::new(kernels, engine.fused_quantise);
+        let operators = cost::step::KernelOperators::new(kernels, engine.fused_quantise, engine.device.launch.value);
         let collectives = self.collectives(&deployment)?;
         Ok(StepModel::new(deployment, Arc::new(operators), Arc::new(collectives))?)
     }
@@ -309,15 +309,9 @@ impl Resolver {
     /// Not even one.
     pub fn instances(&self, point: &Point, layout: &Layout) -> Result<u32, EstimateError> {
         let chip = self.chip(point)?;
-        let system = self.system(&point.system)?;
         let needed = layout.ranks();
-        let chips = point.chips.unwrap_or_else(|| match point.mode {
-            Mode::Agg => {
-                needed.div_ceil(chip.ranks).min(system.chips.max(1)).max(needed.div_ceil(chip.ranks))
-            }
-            _ => needed.div_ceil(chip.ranks),
-        });
-        let ranks = chips.saturating_mul(chip.ranks);
+        let chips = point.chips.unwrap_or(f64::from(needed) / f64::from(chip.ranks));
+        let ranks = (chips * f64::from(chip.ranks)).round() as u32;
         if ranks < needed {
             return Err(EstimateError::TooFewChips { chips, ranks, needed });
         }

@@ -79,8 +79,8 @@ pub struct Point {
     pub system: String,
     /// Catalog key of the chip that replaces the system's own.
     pub chip: Option<String>,
-    /// Packages used by the whole deployment.
-    pub chips: Option<u32>,
+    /// Packages used by the whole deployment; half of one is one of its two ranks.
+    pub chips: Option<f64>,
     /// Built-in model name or path of a `config.json`.
     pub model: String,
     /// Catalog key of the engine.

@@ -52,6 +52,9 @@ pub struct HostOverhead {
 /// What the device does beside the priced operators, and how it does them in place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceOverhead {
+    /// Share of the launch latencies in the kernel tables that is left inside a captured graph, 0..1: 1 where the tables
+    /// were measured in one, less where they were measured launch by launch.
+    pub launch: Fact<f64>,
     /// Per layer and step: launch gaps and small kernels no table covers, inside a captured graph.
     pub layer: Fact<Seconds>,
     /// Extra per layer when the step is not a captured graph (prefill).

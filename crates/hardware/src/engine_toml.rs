@@ -53,6 +53,7 @@ impl Engine {
         out.time("request", &self.host.request);
         out.time("prompt_token", &self.host.prompt_token);
         out.section("device");
+        out.number("launch", &self.device.launch);
         out.time("layer", &self.device.layer);
         out.time("layer_eager", &self.device.layer_eager);
         out.number("decode_slowdown", &self.device.decode_slowdown);

@@ -210,6 +210,7 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.hidden", &engine.host.hidden);
     figures.add("engine.host.request", &engine.host.request);
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
+    figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);
     figures.add("engine.device.layer_eager", &engine.device.layer_eager);
     figures.add("engine.device.decode_slowdown", &engine.device.decode_slowdown);

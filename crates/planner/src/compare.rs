@@ -278,7 +278,7 @@ fn combine(parts: Parts<'_>) -> Plan {
     let decode_share = decoding / (decoding + filling);
     let rate = TokensPerSecond::new(f64::from(job.osl) / (decoding + filling));
     let sigma = (decode_rate.sigma * decode_share).hypot(prefill_rate.sigma * (1.0 - decode_share));
-    let per_chip = |estimate: &Estimate| Some(estimate.power?.value / f64::from(estimate.chips));
+    let per_chip = |estimate: &Estimate| Some(estimate.power?.value / estimate.chips);
     let power = per_chip(&decode)
         .zip(per_chip(&prefill))
         .map(|(decode, prefill)| decode * decode_share + prefill * (1.0 - decode_share));

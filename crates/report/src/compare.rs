@@ -46,7 +46,7 @@ fn row(plan: &Plan) -> Vec<String> {
 
 /// Decoding sequences per package.
 fn batch(plan: &Plan) -> f64 {
-    plan.decode.decoding / f64::from(plan.decode.chips)
+    plan.decode.decoding / plan.decode.chips
 }
 
 fn bound(plan: &Plan) -> &'static str {

@@ -224,7 +224,7 @@ impl Context<'_> {
         let point = Point {
             system: pool.system.clone().unwrap_or_else(|| deployment.system.clone()),
             chip: pool.chip.clone().or_else(|| deployment.chip.clone()),
-            chips: pool.chips,
+            chips: pool.chips.map(f64::from),
             model: deployment.model.clone(),
             engine: pool.engine.clone().or_else(|| deployment.engine.clone()),
             formats: Formats {

@@ -108,7 +108,7 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     let point = Point {
         system: name("system").unwrap_or_default(),
         chip: None,
-        chips: row.count("chips")?,
+        chips: row.positive("chips")?,
         model: name("model").unwrap_or_default(),
         engine: name("engine"),
         formats: Formats {
@@ -177,7 +177,7 @@ impl ServingRow {
     /// Load region of the row: users per chip.
     pub fn load_region(&self) -> &'static str {
         match (self.point.concurrency, self.point.chips) {
-            (Some(users), Some(chips)) => match f64::from(users) / f64::from(chips.max(1)) {
+            (Some(users), Some(chips)) => match f64::from(users) / chips {
                 ratio if ratio <= 2.0 => "light (up to 2 users per chip)",
                 ratio if ratio <= 16.0 => "middle (2 to 16)",
                 _ => "heavy (above 16)",
@@ -192,7 +192,7 @@ fn implied(point: &Point, ttft: Seconds, tpot: Seconds) -> Option<TokensPerSecon
     let (users, osl, chips) = (point.concurrency?, point.osl?, point.chips?);
     let osl = f64::from(osl);
     let cycle = ttft + tpot * (osl - 1.0);
-    Some(TokensPerSecond::new(f64::from(users) * osl / cycle.get() / f64::from(chips)))
+    Some(TokensPerSecond::new(f64::from(users) * osl / cycle.get() / chips))
 }
 
 /// Predicts every row, on all cores.

@@ -7,7 +7,7 @@ use crate::ops::attention_prefill::{self, PrefillKernel, PrefillWave10};
 use crate::ops::{AttentionDecode, AttentionPrefill, Machine, OpCost, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use units::Dtype;
+use units::{Dtype, Seconds};
 
 /// Family of prefill attention in profiles.
 pub const ATTENTION_PREFILL: &str = "attention_prefill";
@@ -117,6 +117,11 @@ impl PricedPrefill {
         cost
     }
 
+    /// The launch latency within the price, as the tables measured it.
+    pub fn launch(&self) -> Seconds {
+        Seconds::new(self.set.params.get("t0").copied().unwrap_or(0.0))
+    }
+
     /// Where the coefficients come from.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -162,6 +167,11 @@ impl PricedDecode {
     /// Price as the benchmark tables measure it, the same cache read again and again.
     pub fn benchmark(&self, op: &AttentionDecode) -> OpCost {
         self.priced(op, Warmth::Benchmark)
+    }
+
+    /// The launch latency within the price, as the tables measured it.
+    pub fn launch(&self) -> Seconds {
+        Seconds::new(self.set.params.get("t0").copied().unwrap_or(0.0))
     }
 
     /// Where the coefficients come from.

@@ -73,6 +73,11 @@ impl PricedGemm {
         self
     }
 
+    /// The launch latency within the price, as the tables measured it.
+    pub fn launch(&self) -> Seconds {
+        self.coefficients.launch()
+    }
+
     /// Where the coefficients come from.
     pub fn origin(&self) -> &Origin {
         &self.origin

@@ -70,6 +70,11 @@ impl PricedMoe {
         cost
     }
 
+    /// The launch latency within the price, as the tables measured it.
+    pub fn launch(&self) -> Seconds {
+        Seconds::new(self.set.params.get("t0").copied().unwrap_or(0.0))
+    }
+
     /// Where the coefficients come from.
     pub fn origin(&self) -> &Origin {
         &self.origin

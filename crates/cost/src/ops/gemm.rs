@@ -56,6 +56,11 @@ pub struct Wave12 {
 }
 
 impl Wave12 {
+    /// The launch latency.
+    pub fn launch(&self) -> Seconds {
+        Seconds::new(self.t0)
+    }
+
     /// With the launch latency of another set, where that is shorter.
     #[must_use]
     pub fn with_launch_of(mut self, other: &Self) -> Self {

@@ -43,6 +43,8 @@ impl<Key: Ord, Kernel> Shelf<Key, Kernel> {
 pub struct KernelOperators {
     kernels: Arc<Kernels>,
     fused_quantise: bool,
+    /// Share of the tables' launch latency that a step pays.
+    launch: f64,
     machine: Option<Machine>,
     elementwise: Elementwise,
     gemm: Shelf<Precision, PricedGemm>,
@@ -83,16 +85,20 @@ fn tabulated(
 
 const BF16: Precision = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
 
+/// However much launch latency is saved, this share of a measured time remains.
+const SMALLEST_SHARE: f64 = 0.05;
+
 /// What cannot be priced takes forever: no plan will choose it, and none is silently free.
 const UNPRICED: OpCost =
     OpCost { time: Seconds::new(f64::INFINITY), bound: Bound::Compute, flop: Flop::ZERO, bytes: Bytes::ZERO };
 
 impl KernelOperators {
     /// Over loaded profiles. With `fused_quantise` products in per-tensor formats take activations that the kernel
-    /// before them has quantised.
-    pub fn new(kernels: Arc<Kernels>, fused_quantise: bool) -> Self {
+    /// before them has quantised; `launch` is the share of the tables' launch latency that a step pays.
+    pub fn new(kernels: Arc<Kernels>, fused_quantise: bool, launch: f64) -> Self {
         Self {
             fused_quantise,
+            launch,
             machine: kernels.machine(Dtype::Bf16).ok(),
             elementwise: kernels.elementwise_kernel(),
             gemm: Shelf::default(),
@@ -109,12 +115,18 @@ impl KernelOperators {
     fn gemm_kernel(&self, precision: Precision) -> Option<Arc<PricedGemm>> {
         self.gemm.get(precision, || {
             let kernel = self.kernels.gemm_kernel(precision)?;
-            let static_scales = matches!(precision.activation, Dtype::Fp8 | Dtype::Nvfp4);
+            let static_scales = matches!(precision.activation, Dtype::Fp8 | Dtype::Nvfp4 | Dtype::Int8);
             if self.fused_quantise && static_scales {
                 return Ok(kernel.fused(&self.kernels.gemm_kernel(BF16)?));
             }
             Ok(kernel)
         })
+    }
+
+    /// A price without the part of its launch latency that a captured graph saves.
+    fn launched(&self, cost: OpCost, launch: Seconds) -> OpCost {
+        let saved = launch * (1.0 - self.launch);
+        OpCost { time: (cost.time - saved).max(cost.time * SMALLEST_SHARE), ..cost }
     }
 
     fn linear_kernel(&self, family: &'static str, layer: LinearLayer) -> Option<Arc<PricedLinear>> {
@@ -166,14 +178,15 @@ fn basis(origin: &Origin) -> Basis {
 
 impl Operators for KernelOperators {
     fn gemm(&self, op: Gemm, precision: Precision) -> OpCost {
-        self.gemm_kernel(precision).map_or(UNPRICED, |kernel| kernel.price(op))
+        let kernel = self.gemm_kernel(precision);
+        kernel.map_or(UNPRICED, |kernel| self.launched(kernel.price(op), kernel.launch()))
     }
 
     fn attention_prefill(&self, op: AttentionPrefill, precision: Precision) -> OpCost {
         let kernel = self.prefill.get((precision, op.qk_dim as u32), || {
             self.kernels.attention_prefill_kernel(precision, op.qk_dim)
         });
-        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
+        kernel.map_or(UNPRICED, |kernel| self.launched(kernel.price(&op), kernel.launch()))
     }
 
     fn attention_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
@@ -182,7 +195,7 @@ impl Operators for KernelOperators {
 
     fn mla_prefill(&self, op: AttentionPrefill, precision: Precision) -> OpCost {
         let kernel = self.mla_prefill.get(precision, || self.kernels.mla_prefill_kernel(precision));
-        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
+        kernel.map_or(UNPRICED, |kernel| self.launched(kernel.price(&op), kernel.launch()))
     }
 
     fn mla_decode(&self, op: AttentionDecode, precision: Precision) -> OpCost {
@@ -197,7 +210,7 @@ impl Operators for KernelOperators {
         let precision =
             if narrow && widened { Precision { activation: Dtype::Mxfp8, ..precision } } else { precision };
         let kernel = self.moe.get((precision, op.gated), || self.kernels.moe_kernel(precision, op.gated));
-        kernel.map_or(UNPRICED, |kernel| kernel.price(&op))
+        kernel.map_or(UNPRICED, |kernel| self.launched(kernel.price(&op), kernel.launch()))
     }
 
     fn elementwise(&self, bytes: Bytes) -> OpCost {

@@ -44,6 +44,7 @@ struct RawHost {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawDevice {
+    launch: RawFact<f64>,
     layer: RawFact<Seconds>,
     layer_eager: RawFact<Seconds>,
     decode_slowdown: RawFact<f64>,
@@ -102,6 +103,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
         },
         device: DeviceOverhead {
+            launch: reader.fact(raw.device.launch, limits::SHARE)?,
             layer: reader.fact(raw.device.layer, limits::OVERHEAD_TIME)?,
             layer_eager: reader.fact(raw.device.layer_eager, limits::OVERHEAD_TIME)?,
             decode_slowdown: reader.fact(raw.device.decode_slowdown, limits::FACTOR)?,
