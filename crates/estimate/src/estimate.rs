@@ -119,9 +119,7 @@ pub fn estimate(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estim
 fn check(point: &Point) -> Result<(), EstimateError> {
     let range = |flag, value: String, allowed| Err(EstimateError::Range { flag, value, allowed });
     let share = |value: f64| (0.0..=1.0).contains(&value);
-    for (flag, value) in
-        [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency)]
-    {
+    for (flag, value) in [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency)] {
         if value == Some(0) {
             return range(flag, "0".to_owned(), "1 and more");
         }
@@ -246,8 +244,8 @@ fn assemble(
         .as_ref()
         .map(|fact| Ownership::Rented(fact.value))
         .or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)));
-    let cost = power
-        .map(|power| economics::token_cost(site, ownership, chips, power, parts.throughput.value));
+    let cost =
+        power.map(|power| economics::token_cost(site, ownership, chips, power, parts.throughput.value));
     Ok(Estimate {
         chips,
         ttft: parts.ttft,

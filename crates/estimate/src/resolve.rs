@@ -188,7 +188,9 @@ impl Resolver {
     pub fn layout(&self, sizes: &Sizes, model: &Model, ranks: Option<u32>) -> Result<Layout, EstimateError> {
         let has_experts = model.layers.iter().any(|group| matches!(group.ffn, model::Ffn::Moe(_)));
         let pp = sizes.pp.unwrap_or(1).max(1);
-        let dp = sizes.dp.unwrap_or(1).max(1);
+        // Wide expert parallelism of which nothing else is said has data-parallel attention.
+        let wide = sizes.ep.filter(|ep| *ep > 1 && has_experts && sizes.tp.is_none());
+        let dp = sizes.dp.or(wide).unwrap_or(1).max(1);
         let tp = sizes
             .tp
             .filter(|tp| *tp > 0)
@@ -280,7 +282,8 @@ impl Resolver {
             cost::kernels::Kernels::load(chip, &engine.stacks, read)
                 .map_err(|error| EstimateError::Coefficients(error.to_string()))
         })?;
-        let operators = cost::step::KernelOperators::new(kernels, engine.fused_quantise, engine.device.launch.value);
+        let operators =
+            cost::step::KernelOperators::new(kernels, engine.fused_quantise, engine.device.launch.value);
         let collectives = self.collectives(&deployment)?;
         Ok(StepModel::new(deployment, Arc::new(operators), Arc::new(collectives))?)
     }

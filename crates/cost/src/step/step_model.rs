@@ -57,8 +57,6 @@ pub struct StepModel {
     pub(super) collectives: Arc<dyn Collectives>,
     pub(super) queries: f64,
     pub(super) skew: f64,
-    /// Micro-batches a step is cut into.
-    split: f64,
     pub(super) tables: Arc<Tables>,
 }
 
@@ -125,7 +123,6 @@ impl StepModel {
         Ok(Self {
             queries: 1.0 + f64::from(deployment.speculation.tokens),
             skew: deployment.expert_skew.unwrap_or(deployment.engine.device.expert_skew.value),
-            split: if deployment.micro_batches { 2.0 } else { 1.0 },
             plan,
             memory,
             energy,
@@ -151,7 +148,6 @@ impl StepModel {
             collectives: Arc::clone(&self.collectives),
             queries: self.queries,
             skew,
-            split: self.split,
             tables: if skew == self.skew { Arc::clone(&self.tables) } else { Arc::default() },
             deployment,
         })
@@ -173,37 +169,45 @@ impl StepModel {
     }
 
     /// The price with its breakdown, energy and error band.
+    ///
+    /// An engine that can run two micro-batches against each other does so where that is quicker: halves hide
+    /// communication, but read every weight twice.
     pub fn cost(&self, shape: &StepShape) -> StepCost {
+        let whole = self.cost_in(shape, 1.0);
+        if !self.deployment.micro_batches {
+            return whole;
+        }
+        let halves = self.cost_in(shape, 2.0);
+        if halves.time < whole.time { halves } else { whole }
+    }
+
+    /// The price when the step is cut into `split` equal micro-batches.
+    fn cost_in(&self, shape: &StepShape, split: f64) -> StepCost {
         let load = self.load(shape);
         let mut device = Tally::default();
-        device.add_scaled(
-            &self.tables.linear.tally(load.tokens / self.split, |m| self.linear_at(m)),
-            self.split,
-        );
+        device.add_scaled(&self.tables.linear.tally(load.tokens / split, |m| self.linear_at(m)), split);
         device.add_scaled(&self.tables.absorb.tally(load.decode_tokens, |m| self.absorb_at(m)), 1.0);
         if load.prefill_tokens > 0.0 {
             let expanded = load.prefill_tokens + load.prefill_past;
             device.add_scaled(&self.tables.expand.tally(expanded, |m| self.expand_at(m)), 1.0);
         }
         device.add_scaled(&self.tables.head.tally(self.sampled(&load), |m| self.head_at(m)), 1.0);
-        device.add_scaled(
-            &self.tables.experts.tally(load.total_tokens / self.split, |m| self.experts_at(m)),
-            self.split,
-        );
-        let part = load.part(self.split);
+        device
+            .add_scaled(&self.tables.experts.tally(load.total_tokens / split, |m| self.experts_at(m)), split);
+        let part = load.part(split);
         for (mix, count) in &self.plan.mixes {
-            self.mix(mix, count * self.split, &part, &mut device);
+            self.mix(mix, count * split, &part, &mut device);
         }
         self.draft(&load, &mut device);
         device.stretch(self.slowdown(&load));
         let mut exchange = Tally::default();
         exchange.add_scaled(
-            &self.tables.exchange.tally(load.total_tokens / self.split, |m| self.exchange_at(m)),
-            self.split,
+            &self.tables.exchange.tally(load.total_tokens / split, |m| self.exchange_at(m)),
+            split,
         );
-        let hidden = self.hidden(&load, device.total(), exchange.total());
+        let hidden = self.hidden(&load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
-        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(&load));
+        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(&load, split));
         let busy = device.total() - hidden;
         device.add_time(Family::Host, Bound::Launch, self.host(&load, busy));
         let time = device.total() - hidden;
@@ -245,8 +249,8 @@ impl StepModel {
         device.decode_slowdown.value * (1.0 - share) + device.prefill_slowdown.value * share
     }
 
-    fn hidden(&self, load: &Load, compute: Seconds, exchange: Seconds) -> Seconds {
-        if self.split == 1.0 {
+    fn hidden(&self, load: &Load, split: f64, compute: Seconds, exchange: Seconds) -> Seconds {
+        if split == 1.0 {
             return Seconds::ZERO;
         }
         let device = &self.deployment.engine.device;
@@ -263,10 +267,10 @@ impl StepModel {
     }
 
     /// Gaps between kernels: inside a graph for pure decoding, launched one by one otherwise.
-    fn gaps(&self, load: &Load) -> Seconds {
+    fn gaps(&self, load: &Load, split: f64) -> Seconds {
         let device = &self.deployment.engine.device;
         let eager = if load.prefill_tokens > 0.0 { device.layer_eager.value } else { Seconds::ZERO };
-        (device.layer.value + eager) * self.layers() * self.split
+        (device.layer.value + eager) * self.layers() * split
     }
 
     /// What the device waits for the host.
