@@ -192,7 +192,7 @@ fn aggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimat
         decoding: state.decoding * active,
         busy: 1.0,
     };
-    Ok(assemble(resolver, point, site, vec![pool], parts)?)
+    assemble(resolver, point, site, vec![pool], parts)
 }
 
 /// The step an instance spends most of its time on: decoding its steady batch.

@@ -162,7 +162,7 @@ impl Shape {
             tied_embeddings: false,
             max_context: 0,
             layers,
-            mtp: (self.mtp > 0).then(|| (self.mtp, LayerGroup { count: 1, ..last })),
+            mtp: (self.mtp > 0).then_some((self.mtp, LayerGroup { count: 1, ..last })),
             quantization: Quantization::uniform(Dtype::Bf16),
             outer_norms: 1,
             norm_bias: !self.gated,
