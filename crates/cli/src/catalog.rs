@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
     match &args.action {
         Action::List { kind } => list(&catalog, kind.as_deref()),
-        Action::Show { name } => print(&sheet(&catalog, name)?),
+        Action::Show { name } => print(&sheets(&catalog, name)?),
         Action::Check => check(&catalog),
         Action::Keys => {
             let rows = overrides::keys().map(|(key, help)| vec![key.to_owned(), help.to_owned()]);
@@ -70,31 +70,9 @@ fn list(catalog: &Catalog, kind: Option<&str>) -> Result<(), Failure> {
     print(&report::list(&["kind", "key", "evidence", "what it is"], rows))
 }
 
-fn sheet(catalog: &Catalog, name: &str) -> Result<String, Failure> {
-    if name == "economics" {
-        return Ok(show::economics(&catalog.economics()?).to_string());
-    }
-    match catalog.chip(name) {
-        Ok(chip) => return Ok(show::chip(&chip).to_string()),
-        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => {
-            return Err(error.into());
-        }
-        Err(_) => {}
-    }
-    match catalog.system(name) {
-        Ok(system) => return Ok(show::system(&system).to_string()),
-        Err(error) if !matches!(error, hardware::CatalogError::UnknownName { .. }) => {
-            return Err(error.into());
-        }
-        Err(_) => {}
-    }
-    match catalog.engine(name) {
-        Ok(engine) => Ok(show::engine(&engine).to_string()),
-        Err(hardware::CatalogError::UnknownName { .. }) => Err(Failure::Input(format!(
-            "no chip, system or engine is called `{name}`; `supernode catalog list` shows them all"
-        ))),
-        Err(error) => Err(error.into()),
-    }
+fn sheets(catalog: &Catalog, name: &str) -> Result<String, Failure> {
+    let sheets = show::entries(catalog, name)?;
+    Ok(sheets.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 fn check(catalog: &Catalog) -> Result<(), Failure> {

@@ -189,6 +189,34 @@ pub fn economics(economics: &Economics) -> Sheet {
     figures.sheet("economics".to_owned(), Vec::new(), &economics.sources)
 }
 
+/// Everything that answers to `name`: a chip, a system and an engine may share one (`tpu-v4`); `economics` stands for
+/// prices and carbon.
+///
+/// # Errors
+/// Nothing has the name, or a file of that name is malformed.
+pub fn entries(catalog: &Catalog, name: &str) -> Result<Vec<Sheet>, CatalogError> {
+    let found = [
+        catalog.chip(name).map(|found| chip(&found)),
+        catalog.system(name).map(|found| system(&found)),
+        catalog.engine(name).map(|found| engine(&found)),
+    ];
+    let mut sheets = Vec::new();
+    if name == "economics" {
+        sheets.push(economics(&catalog.economics()?));
+    }
+    for sheet in found {
+        match sheet {
+            Ok(sheet) => sheets.push(sheet),
+            Err(CatalogError::UnknownName { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if sheets.is_empty() {
+        return Err(catalog.unknown(&["chips", "systems", "engines"], name));
+    }
+    Ok(sheets)
+}
+
 /// One line of a listing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listing {

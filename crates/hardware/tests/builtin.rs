@@ -152,6 +152,22 @@ fn a_sheet_shows_every_figure_with_source_and_grade() {
 }
 
 #[test]
+fn a_name_shows_all_that_answer_to_it() {
+    let catalog = Catalog::builtin();
+    let titles = |name: &str| -> Vec<String> {
+        show::entries(&catalog, name).unwrap().into_iter().map(|sheet| sheet.title).collect()
+    };
+    assert_eq!(titles("tpu-v4"), ["tpu-v4: Google TPU v4", "tpu-v4: Google TPU v4 pod"]);
+    assert_eq!(titles("economics"), ["economics"]);
+    assert_eq!(titles("vllm"), ["vllm: vLLM"]);
+    let error = show::entries(&catalog, "cloudmatrix").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "chips, systems, engines: there is no `cloudmatrix` in the catalog; did you mean `cloudmatrix384`?"
+    );
+}
+
+#[test]
 fn listings_lead_with_what_matters() {
     let lines = show::list(&Catalog::builtin(), "chips").unwrap();
     let line = |id: &str| lines.iter().find(|line| line.id == id).unwrap().clone();

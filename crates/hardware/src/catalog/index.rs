@@ -136,25 +136,24 @@ impl Index {
                 by_alias = Some(document);
             }
         }
-        by_alias.ok_or_else(|| CatalogError::UnknownName {
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            hint: self.hint(kind, &wanted),
-        })
+        by_alias.ok_or_else(|| self.unknown(&[kind], name))
     }
 
-    /// What to say after "there is no such name".
-    fn hint(&self, kind: &str, wanted: &str) -> String {
-        let documents: Vec<_> = self.documents().filter(|(document, _)| document.kind == kind).collect();
+    /// The error for a name that no entry of `kinds` has: the nearest name, or all of a single kind.
+    pub(crate) fn unknown(&self, kinds: &[&str], name: &str) -> CatalogError {
+        let documents: Vec<_> =
+            self.documents().filter(|(document, _)| kinds.contains(&document.kind)).collect();
         let names =
             documents.iter().flat_map(|(document, aliases)| aliases.iter().copied().chain([document.id]));
-        match nearest(wanted, names) {
+        let hint = match nearest(&normal(name), names) {
             Some(name) => format!("; did you mean `{name}`?"),
+            None if kinds.len() > 1 => "; `supernode catalog list` shows all names".to_owned(),
             None => {
                 let ids: Vec<&str> = documents.iter().map(|(document, _)| document.id).collect();
                 format!("; it has {}", ids.join(", "))
             }
-        }
+        };
+        CatalogError::UnknownName { kind: kinds.join(", "), name: name.to_owned(), hint }
     }
 
     /// Refuses two entries of one kind that answer to the same name.

@@ -85,6 +85,11 @@ impl Catalog {
         self.index.find(kind, name)
     }
 
+    /// The error for a name that nothing of `kinds` has, with the nearest one.
+    pub(crate) fn unknown(&self, kinds: &[&str], name: &str) -> CatalogError {
+        self.index.unknown(kinds, name)
+    }
+
     /// The text of that file.
     ///
     /// # Errors
