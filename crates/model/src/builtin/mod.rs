@@ -252,6 +252,17 @@ mod tests {
     }
 
     #[test]
+    fn every_description_is_built_in() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+        for entry in std::fs::read_dir(directory).expect("a readable directory") {
+            let name = entry.expect("a directory entry").file_name().to_string_lossy().into_owned();
+            let known = |name: &str| table::ARCHITECTURES.iter().any(|(known, _)| *known == name);
+            let stem = name.strip_suffix(".toml").unwrap_or(&name);
+            assert!(stem == "variants" || known(stem), "models/{name} is not in the table");
+        }
+    }
+
+    #[test]
     fn names_are_forgiving() {
         assert_eq!(builtin("qwen3-8b").map(|model| model.id).as_deref(), Ok("Qwen/Qwen3-8B"));
         let error = builtin("Qwen/Qwen3-8C").map(|model| model.id).expect_err("no such model").to_string();
