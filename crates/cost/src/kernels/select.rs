@@ -5,7 +5,7 @@ use crate::ops::{Machine, OpCost, Precision};
 use hardware::{Chip, Rank};
 use std::fmt;
 use std::sync::Arc;
-use units::Dtype;
+use units::{Dtype, FlopPerSecond};
 
 /// Where the coefficients behind a figure come from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,9 @@ pub struct Choice {
     /// Standard deviation of ln(true / predicted time) at this distance.
     pub sigma: f64,
 }
+
+/// bf16 peak of the largest core among the chips measured: an SM of a GB200.
+const LARGEST_CORE: FlopPerSecond = FlopPerSecond::new(16.5e12);
 
 /// The profiles of one chip and its relatives, read once and shared.
 #[derive(Debug, Clone)]
@@ -159,9 +162,16 @@ impl Kernels {
         Ok(Machine {
             peak,
             bandwidth: self.rank.bandwidth.value,
-            cores: f64::from(self.rank.cores.value),
+            cores: self.cores(),
             l2: self.rank.l2.value,
         })
+    }
+
+    /// Units that work on one tile each. The forms were fitted to cores of at most [`LARGEST_CORE`]; a larger one (a
+    /// systolic array of a TPU, say) works on several such tiles at a time and counts as so many.
+    fn cores(&self) -> f64 {
+        let counted = f64::from(self.rank.cores.value);
+        self.rank.peak(Dtype::Bf16).map_or(counted, |peak| counted.max((peak / LARGEST_CORE).floor()))
     }
 
     /// The nearest set: the exact formats before those that behave alike, this chip before its relatives, the
