@@ -9,6 +9,8 @@
 //! Sets are keyed by the link class on which the chip's usual system joins so many ranks, so that a package's die-to-die
 //! link and the fabric beyond it are fitted apart.
 
+#[cfg(test)]
+mod accuracy;
 mod bench;
 mod read;
 
@@ -25,7 +27,7 @@ use cost::comm::{
 use cost::kernels::{Kernels, ParamSpec, ProfileError};
 use cost::ops::Machine;
 use std::collections::BTreeMap;
-use units::Seconds;
+use units::{Dtype, Seconds};
 
 /// One operation of the comm tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,8 +181,14 @@ impl OpFamily for Fitting<'_> {
         shape.text.clone()
     }
 
+    fn multiplied(&self, _: &SetKey) -> Dtype {
+        // Nothing is multiplied; any format that every chip has will do.
+        Dtype::Bf16
+    }
+
     fn params(&self, key: &SetKey) -> Vec<ParamSpec> {
-        let in_network = || self.bench.reduces_in_network(&key.chip);
+        let wide = key.precision.activation.bytes() >= 2.0;
+        let in_network = || wide && self.bench.reduces_in_network(&key.chip);
         let names = parameter_names(self.family, &key.stack, in_network);
         let all: &[ParamSpec] = match self.family {
             CommFamily::Collective(_) => &COLLECTIVE_PARAMS,

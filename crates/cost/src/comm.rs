@@ -31,7 +31,7 @@ mod topology;
 
 pub use contention::{Flow, finish_times, share};
 pub use exchange::{Direction, EXCHANGE_PARAMS, ExchangeForm, Load, touched_groups};
-pub use experts::{Exchange, ExchangeSpec, Library, PREPARE, Routing};
+pub use experts::{Exchange, ExchangeSpec, GroupLimit, Library, PREPARE, Routing};
 pub use form::{CHUNK, COLLECTIVE_PARAMS, Collective, CollectiveForm, FAR_CHUNK, Place};
 pub use group::{CommCost, Group, PIPELINE_LOSS};
 pub use links::{

@@ -66,15 +66,21 @@ fn nvidia_collective(collective: Collective, record: &Record<'_>) -> Result<Opti
         return Ok(None);
     }
     let dtype = if record.text("nccl_dtype").is_empty() { "allreduce_dtype" } else { "nccl_dtype" };
-    let bytes = record.number("message_size")? * record.dtype(dtype)?.bytes();
+    let dtype = record.dtype(dtype)?;
+    let bytes = record.number("message_size")? * dtype.bytes();
     let ranks = record.number("num_gpus")?;
     let eager = record.text("backend").ends_with("_eager");
     let stack = format!("{}{}", record.text("framework"), if eager { "-eager" } else { "" });
     if !(ranks >= 2.0 && bytes > 0.0) {
         return Ok(None);
     }
+    let mut key = key(record, record.chip_or(""), &stack);
+    if collective == Collective::AllReduce && dtype.bytes() < 2.0 {
+        // Bytes are copied alike whatever they mean; sums are not, and switches add no bytes.
+        key.precision = Precision { weight: dtype, activation: dtype };
+    }
     Ok(Some(Measured {
-        key: key(record, record.chip_or(""), &stack),
+        key,
         text: format!("{ranks},{bytes}"),
         size: bytes,
         ranks,
@@ -115,7 +121,7 @@ fn deepep(family: CommFamily, record: &Record<'_>) -> Result<Option<Measured>, T
             dispatch_row: Bytes::new(hidden * FP8_ROW),
             combine_row: Bytes::new(hidden * BF16_ROW),
             routing: Routing::Random,
-            node_limit: None,
+            group_limit: None,
             cores,
         }),
         outermost: false,
@@ -157,7 +163,7 @@ fn trtllm(family: CommFamily, record: &Record<'_>) -> Result<Option<Measured>, T
             dispatch_row: Bytes::new(row),
             combine_row: Bytes::new(row),
             routing,
-            node_limit: None,
+            group_limit: None,
             cores: None,
         }),
         outermost: false,
@@ -222,7 +228,7 @@ fn published(family: CommFamily, record: &Record<'_>) -> Result<Option<Measured>
             dispatch_row: row,
             combine_row: row,
             routing: Routing::Random,
-            node_limit: None,
+            group_limit: None,
             cores: None,
         }),
         outermost: over_network,

@@ -46,7 +46,8 @@ impl Curve {
             return self.knots[last].exp() + (size - end) * self.slope;
         }
         let share = x - low as f64;
-        (self.knots[low] * (1.0 - share) + self.knots[low + 1] * share).exp()
+        // In this order a flat stretch stays exactly flat.
+        (self.knots[low] + (self.knots[low + 1] - self.knots[low]) * share).exp()
     }
 
     /// Seconds left when the size goes to zero.

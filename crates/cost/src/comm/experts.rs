@@ -4,6 +4,7 @@ use super::curve::Curve;
 use super::exchange::{Direction, ExchangeForm, Load, touched_groups};
 use super::form::{Collective, Place};
 use super::group::{CommCost, Group, PIPELINE_LOSS, Span, Stage, spans};
+use super::links::LinkSet;
 use super::network::{CommError, GENERIC, MAX_DOMAINS, Network};
 use crate::ops::Bound;
 use crate::step::Evidence;
@@ -58,6 +59,16 @@ impl Library {
         Self::ALL.into_iter().find(|library| library.name() == name)
     }
 
+    /// Libraries behind an engine's word for its expert exchange: `deepep` (both its kinds), `trtllm`, `cann`, a library's
+    /// own name, or anything else for gathering and scattering.
+    pub fn named(word: &str) -> Vec<Self> {
+        match word {
+            "deepep" => vec![Self::DeepEpLowLatency, Self::DeepEpNormal],
+            "trtllm" => vec![Self::TrtLlmOneSided],
+            other => vec![Self::from_name(other).unwrap_or(Self::AllGather)],
+        }
+    }
+
     /// Whether a token going to several experts of one rank is sent there once.
     pub const fn deduplicates(self) -> bool {
         matches!(self, Self::DeepEpNormal | Self::TrtLlmOneSided | Self::TrtLlmTwoSided)
@@ -97,6 +108,22 @@ impl Routing {
     }
 }
 
+/// Routing that lets a token choose only experts of a few groups, so that it goes to few nodes (DeepSeek-V3: 4 of 8).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupLimit {
+    /// Groups that the experts are divided into.
+    pub groups: u32,
+    /// Groups a token may go to.
+    pub chosen: u32,
+}
+
+impl GroupLimit {
+    /// Most of `parts` equal parts of the experts that a token goes to.
+    fn most(self, parts: f64) -> f64 {
+        f64::from(self.chosen.max(1)) * (parts / f64::from(self.groups.max(1))).max(1.0)
+    }
+}
+
 /// What is exchanged around a layer of experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExchangeSpec {
@@ -112,8 +139,8 @@ pub struct ExchangeSpec {
     pub combine_row: Bytes,
     /// How tokens choose.
     pub routing: Routing,
-    /// Most nodes (domains below the outermost) that routing lets a token go to, if it limits them.
-    pub node_limit: Option<u32>,
+    /// Groups of experts that routing lets a token go to, if it limits them.
+    pub group_limit: Option<GroupLimit>,
     /// Cores that normal kernels may take; the library's default if absent.
     pub cores: Option<f64>,
 }
@@ -205,11 +232,11 @@ impl Leg {
         let curve = (!stages.is_empty()).then(|| {
             Curve::new(TOKENS.0, TOKENS.1, |tokens| {
                 let times = stages.iter().map(|(load, forms)| -> f64 {
-                    let load = Load { tokens, ..*load };
-                    forms
-                        .iter()
-                        .map(|(form, set)| form.time(&load) * set.log_correction(tokens, load.ranks).exp())
-                        .sum()
+                    let time = |form: &ExchangeForm, tokens| form.time(&Load { tokens, ..*load });
+                    let corrected = |(form, set): &(ExchangeForm, &LinkSet)| {
+                        set.corrected(tokens, load.ranks, |tokens| time(form, tokens))
+                    };
+                    forms.iter().map(corrected).sum()
                 });
                 // Near and far tokens travel at the same time; the slower way decides, as in a collective.
                 let (longest, total) =
@@ -285,10 +312,7 @@ impl ExchangePlace {
             // a node for several of its ranks is passed on inside it, so that inner stages carry a copy for each rank.
             let parts = if inner { self.total } else { self.members };
             let touched = spec.routing.touched(parts, spec.experts, spec.topk);
-            let limited = match spec.node_limit {
-                Some(limit) if !inner => touched.min(f64::from(limit.max(1))),
-                _ => touched,
-            };
+            let limited = spec.group_limit.map_or(touched, |limit| touched.min(limit.most(parts)));
             (limited, limited * elsewhere)
         } else {
             let topk = f64::from(spec.topk);

@@ -240,9 +240,8 @@ impl Stage {
 fn curve(network: &Network, level: usize, collective: Collective, place: &Place) -> Result<Curve, CommError> {
     let found = network.collective_set(level, collective.name(), place.ranks)?;
     let form = CollectiveForm::new(&found.set.params, found.set.rings_to);
-    Ok(Curve::new(SIZES.0, SIZES.1, |bytes| {
-        form.time(collective, bytes, place) * found.set.log_correction(bytes, place.ranks).exp()
-    }))
+    let time = |bytes: f64| form.time(collective, bytes, place);
+    Ok(Curve::new(SIZES.0, SIZES.1, |bytes| found.set.corrected(bytes, place.ranks, time)))
 }
 
 /// A stage before it is priced.

@@ -26,7 +26,7 @@ use super::form::{CHUNK, FAR_CHUNK};
 use crate::kernels::{KernelSet, Profile, Residual};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use units::Seconds;
+use units::{Dtype, Seconds};
 
 /// What coefficients rest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +169,10 @@ impl LinkClass {
 
     /// Puts the sets of a chip's profile that belong to this class in front of its own.
     pub fn add(&mut self, profile: &Profile) {
-        let of_class = profile.sets.iter().filter(|set| set.kernel == self.id && !set.host_bound);
+        // Activations and gradients are summed in 16 bits; other formats' sets predict other tables' rows.
+        let of_class = profile.sets.iter().filter(|set| {
+            set.kernel == self.id && !set.host_bound && set.precision.activation == Dtype::Bf16
+        });
         let mut sets: Vec<LinkSet> = of_class.map(|set| LinkSet::fitted(&profile.chip, set)).collect();
         sets.append(&mut self.sets);
         self.sets = sets;
@@ -255,8 +258,35 @@ impl LinkSet {
         }
     }
 
-    /// ln(measured / form) at a size and a group.
-    pub fn log_correction(&self, size: f64, ranks: f64) -> f64 {
-        if self.residual.is_empty() { 0.0 } else { self.residual.log_correction(&[size, ranks]) }
+    /// The form's time with the correction for a size and a group. Beyond the sizes measured the last correction is kept
+    /// where the form has settled there (flat below, proportional above): it is then one of latency or of bandwidth.
+    /// Where it has not, the correction fades to the form, as it does beyond the groups measured.
+    pub(super) fn corrected(&self, size: f64, ranks: f64, form: impl Fn(f64) -> f64) -> f64 {
+        if self.residual.is_empty() {
+            return form(size);
+        }
+        let (low, high) = self.measured_sizes();
+        let mut at = size;
+        if size < low && form(low) < SETTLED_BELOW * form(low / 2.0) {
+            at = low;
+        } else if size > high && form(2.0 * high) > SETTLED_ABOVE * form(high) {
+            at = high;
+        }
+        form(size) * self.residual.log_correction(&[at, ranks]).exp()
+    }
+
+    /// Smallest and largest size that the residual covers.
+    fn measured_sizes(&self) -> (f64, f64) {
+        let axes = self.residual.axes.iter().zip(&self.residual.features);
+        let sizes = axes.filter(|(_, feature)| **feature == 0).map(|(axis, _)| &axis.knots);
+        sizes.fold((f64::INFINITY, 0.0), |(low, high), knots| {
+            let first = knots.first().map_or(f64::INFINITY, |knot| knot.exp());
+            (first.min(low), knots.last().map_or(0.0, |knot| knot.exp()).max(high))
+        })
     }
 }
+
+/// Growth of the time over a doubling of the size below which it is latency.
+const SETTLED_BELOW: f64 = 1.1;
+/// Growth above which it is bandwidth.
+const SETTLED_ABOVE: f64 = 1.8;

@@ -1,10 +1,12 @@
 //! Communication of one instance, as the step model asks for it.
 
-use super::experts::{Exchange, ExchangeSpec, Library, Routing};
+use super::experts::{Exchange, ExchangeSpec, GroupLimit, Library, Routing};
 use super::group::{CommCost, Group};
 use super::network::{CommError, Network};
 use crate::ops::OpCost;
-use crate::step::{Collectives, Evidence};
+use crate::step::{Collectives, Deployment, Evidence};
+use hardware::Catalog;
+use model::Ffn;
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 use units::{Bytes, Flop};
@@ -17,8 +19,8 @@ pub struct CommSpec {
     /// Libraries that exchange tokens, each used where it is the quickest: DeepEP's low-latency kernels for few tokens
     /// and its normal ones for many.
     pub libraries: Vec<Library>,
-    /// Most nodes that routing lets a token go to.
-    pub node_limit: Option<u32>,
+    /// Groups of experts that routing lets a token go to.
+    pub group_limit: Option<GroupLimit>,
     /// Cores that exchanges may take.
     pub cores: Option<f64>,
     /// Ranks of the whole instance; the group that the evidence is about.
@@ -26,19 +28,22 @@ pub struct CommSpec {
 }
 
 impl CommSpec {
-    /// Libraries that the engines' kernel stacks bring, by the first stack that is known: SGLang DeepEP, TensorRT-LLM its
-    /// NVLink kernels, Ascend stacks CANN; vLLM gathers and scatters unless it is told otherwise.
-    pub fn libraries_of(stacks: &[String]) -> Vec<Library> {
-        for stack in stacks {
-            match stack.as_str() {
-                "sglang" | "deepep" => return vec![Library::DeepEpLowLatency, Library::DeepEpNormal],
-                "trtllm" => return vec![Library::TrtLlmOneSided],
-                "ascend" | "cann" => return vec![Library::Cann],
-                "vllm" => return vec![Library::AllGather],
-                _ => {}
-            }
+    /// What a deployment communicates.
+    fn of(deployment: &Deployment) -> Self {
+        let layout = &deployment.layout;
+        let moe = deployment.model.layers.iter().find_map(|group| match &group.ffn {
+            Ffn::Moe(moe) => Some(moe),
+            _ => None,
+        });
+        let experts = moe.map_or(0.0, |moe| f64::from(moe.experts + layout.redundant_experts));
+        let limits = moe.filter(|moe| moe.groups > 1 && moe.topk_groups < moe.groups);
+        Self {
+            experts,
+            libraries: Library::named(&deployment.engine.comm.expert),
+            group_limit: limits.map(|moe| GroupLimit { groups: moe.groups, chosen: moe.topk_groups }),
+            cores: None,
+            ranks: layout.tp.saturating_mul(layout.dp),
         }
-        vec![Library::AllGather]
     }
 }
 
@@ -74,6 +79,17 @@ impl InstanceComm {
             }
         }
         Ok(Self { network, spec, whole, evidence, groups: RwLock::default(), exchanges: RwLock::default() })
+    }
+
+    /// Prices a deployment: its system's links, its engine's libraries.
+    ///
+    /// # Errors
+    /// If a link file is malformed or lacks what the deployment needs.
+    pub fn for_deployment(catalog: &Catalog, deployment: &Deployment) -> Result<Self, CommError> {
+        let engine = &deployment.engine;
+        let stacks: &[String] = if engine.comm.all_reduce == "custom" { &engine.stacks } else { &[] };
+        let network = Network::new(catalog, &deployment.system, &deployment.chip, stacks)?;
+        Self::new(network, CommSpec::of(deployment))
     }
 
     /// The network underneath.
@@ -131,7 +147,7 @@ fn exchange_spec(
         dispatch_row: dispatch,
         combine_row: combine,
         routing: Routing::Random,
-        node_limit: spec.node_limit,
+        group_limit: spec.group_limit,
         cores: spec.cores,
     }
 }

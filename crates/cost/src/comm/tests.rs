@@ -40,7 +40,7 @@ fn moe(library: Library) -> ExchangeSpec {
         dispatch_row: Bytes::new(7680.0),
         combine_row: Bytes::new(14336.0),
         routing: Routing::Random,
-        node_limit: None,
+        group_limit: None,
         cores: None,
     }
 }
@@ -165,8 +165,8 @@ fn malformed_link_files_say_what_to_do() {
 fn an_instance_prices_what_the_step_model_asks() {
     let spec = CommSpec {
         experts: 256.0,
-        libraries: CommSpec::libraries_of(&["sglang".to_owned()]),
-        node_limit: Some(4),
+        libraries: Library::named("deepep"),
+        group_limit: Some(GroupLimit { groups: 8, chosen: 4 }),
         cores: None,
         ranks: 32,
     };
