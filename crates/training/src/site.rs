@@ -1,0 +1,74 @@
+//! Where a job runs: a system of the catalog with prices for its kernels and links.
+
+use crate::error::JobError;
+use crate::framework::{Framework, Profile};
+use crate::measured::Measured;
+use cost::kernels::{Kernels, KernelsError};
+use hardware::{Catalog, CatalogError, Chip, System};
+use units::BytesPerSecond;
+
+/// Why a site cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The catalog lacks a name or holds a malformed file.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A kernel profile cannot be used.
+    #[error(transparent)]
+    Kernels(#[from] KernelsError),
+    /// A framework profile cannot be read, or lacks a release.
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+/// A chip in its system, priced.
+pub struct Site {
+    /// The system.
+    pub system: System,
+    /// Its chip.
+    pub chip: Chip,
+    /// Prices of one rank's kernels and links.
+    pub pricer: Measured,
+}
+
+impl Site {
+    /// The system of that key or alias; `nic` replaces the scale-out bandwidth of one package.
+    ///
+    /// # Errors
+    /// The catalog lacks the system or its chip, or the chip cannot be priced.
+    pub fn new(catalog: &Catalog, system: &str, nic: Option<BytesPerSecond>) -> Result<Self, SiteError> {
+        let system = catalog.system(system)?;
+        let chip = catalog.chip(&system.chip)?;
+        let kernels = Kernels::load(&chip, &[], |id| catalog.text("kernels", id).ok())?;
+        let per_rank = nic.map(|nic| nic / f64::from(chip.ranks.max(1)));
+        let pricer = Measured::new(&chip, &system, &kernels, per_rank)?;
+        Ok(Self { system, chip, pricer })
+    }
+}
+
+/// The framework of that key or alias.
+///
+/// # Errors
+/// The catalog lacks it, or its profile cannot be read.
+pub fn framework(catalog: &Catalog, name: &str) -> Result<Framework, SiteError> {
+    let document = catalog.document("frameworks", name)?;
+    Ok(Framework::parse(document.id, document.text)?)
+}
+
+/// A release of that framework, by default the newest.
+///
+/// # Errors
+/// As [`framework`], or it has no such release.
+pub fn profile(catalog: &Catalog, name: &str, release: Option<&str>) -> Result<Profile, SiteError> {
+    let framework = framework(catalog, name)?;
+    let Some(release) = release else {
+        return Ok(framework.newest().clone());
+    };
+    let known: Vec<&str> = framework.releases().map(|profile| profile.release.as_str()).collect();
+    framework.release(release).cloned().ok_or_else(|| {
+        SiteError::Job(JobError::Framework {
+            id: framework.id.clone(),
+            why: format!("it has no release `{release}`; its releases are {}", known.join(", ")),
+        })
+    })
+}
