@@ -195,10 +195,10 @@ pub const IDLE_SHARE: f64 = 0.12;
 pub struct Prices {
     /// Rent of a package, if there is one.
     pub hourly: Option<DollarsPerHour>,
-    /// Purchase price of a package otherwise, written off over [`Prices::years`].
+    /// Purchase price of a package otherwise, written off over [`Prices::lifetime`].
     pub price: Option<Dollars>,
-    /// Years of use.
-    pub years: f64,
+    /// Time of use.
+    pub lifetime: Seconds,
     /// Electricity; included in a rent.
     pub energy: DollarsPerKilowattHour,
 }
@@ -216,7 +216,7 @@ pub fn cost(prices: &Prices, chips: f64, elapsed: Seconds, energy: Option<Joules
     if let Some(hourly) = prices.hourly {
         return Some(Dollars::new(hourly.get() * chips * hours));
     }
-    let share = elapsed.get() / (prices.years * 365.25 * 86_400.0);
+    let share = elapsed / prices.lifetime;
     let electricity = energy.map_or(Dollars::ZERO, |energy| Dollars::new(prices.energy.get() * energy.kilowatt_hours()));
     prices.price.map(|price| price * chips * share + electricity)
 }

@@ -20,6 +20,7 @@ pub mod pricer;
 pub mod report;
 pub mod roofline;
 pub mod schedule;
+pub mod search;
 pub mod shape;
 pub mod shapes;
 pub mod site;

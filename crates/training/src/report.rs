@@ -149,12 +149,21 @@ pub struct LongRunRequest<'a> {
     pub interval: Option<Seconds>,
     /// Spare packages, if given.
     pub spares: Option<u32>,
-    /// Price of electricity.
-    pub electricity: DollarsPerKilowattHour,
+    /// What electricity and ownership cost.
+    pub ownership: Ownership,
 }
 
-/// Years over which purchased chips are written off.
-const WRITE_OFF_YEARS: f64 = 4.0;
+/// What electricity and ownership cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ownership {
+    /// Price of electricity.
+    pub electricity: DollarsPerKilowattHour,
+    /// Facility power over IT power.
+    pub pue: f64,
+    /// Time over which bought chips are written off.
+    pub lifetime: Seconds,
+}
+
 /// Bytes of checkpoint per parameter: 16-bit weight, 32-bit master and two moments.
 const CHECKPOINT_BYTES: f64 = 14.0;
 
@@ -271,22 +280,12 @@ fn power(step: &Step, site: &Site) -> Option<Watts> {
     goodput::chip_power(&site.chip, site.system.overhead_power.value, 1.0 - idle)
 }
 
-/// Energy of one step of all chips, where the catalog knows the power.
-pub fn step_energy(step: &Step, site: &Site) -> Option<Joules> {
-    power(step, site).map(|power| power * step.chips * step.time)
-}
-
-/// Money for one step, where the catalog knows a price.
-pub fn step_cost(step: &Step, site: &Site, electricity: DollarsPerKilowattHour) -> Option<Dollars> {
-    goodput::cost(&prices(site, electricity), step.chips, step.time, step_energy(step, site))
-}
-
-fn prices(site: &Site, electricity: DollarsPerKilowattHour) -> Prices {
+fn prices(site: &Site, ownership: &Ownership) -> Prices {
     Prices {
         hourly: site.system.hourly.as_ref().map(|fact| fact.value),
         price: site.system.price.as_ref().map(|fact| fact.value),
-        years: WRITE_OFF_YEARS,
-        energy: electricity,
+        lifetime: ownership.lifetime,
+        energy: ownership.electricity,
     }
 }
 
@@ -323,8 +322,8 @@ pub fn run_goodput(job: &Job, step: &Step, site: &Site, request: &LongRunRequest
 fn long_run(job: &Job, step: &Step, site: &Site, request: &LongRunRequest<'_>, power: Option<Watts>) -> LongRun {
     let (run, goodput) = run_goodput(job, step, site, request);
     let all = step.chips + f64::from(goodput.spares);
-    let energy = power.map(|power| power * step.chips * goodput.elapsed);
-    let money = goodput::cost(&prices(site, request.electricity), all, goodput.elapsed, energy);
+    let energy = power.map(|power| power * step.chips * request.ownership.pue * goodput.elapsed);
+    let money = goodput::cost(&prices(site, &request.ownership), all, goodput.elapsed, energy);
     LongRun {
         tokens: request.tokens,
         steps: request.tokens / job.batch.tokens(),
