@@ -8,6 +8,7 @@ mod estimate;
 mod model;
 mod progress;
 mod simulate;
+mod train;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,11 @@ enum Command {
     ExportRules(catalog::ExportRulesArgs),
     /// Fit coefficients to measurements.
     Calibrate(calibrate::Args),
+    /// Step time, memory and cost of a training job.
+    Train(Box<train::Args>),
+    /// Search for the best plan.
+    #[command(subcommand)]
+    Plan(train::PlanCommand),
     /// Hold predictions to measured rows.
     Validate(validate::Args),
 }
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Command::Catalog(args) => catalog::run(&args),
         Command::ExportRules(args) => catalog::run_export_rules(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Plan(train::PlanCommand::Train(args)) => train::run_plan(&args),
         Command::Validate(args) => validate::run(&args),
     };
     common::exit(result)

@@ -10,7 +10,7 @@ use training::report::{LayoutReport, LongRunRequest, Ownership, TrainReport};
 use training::search::{Objective, Outcome, Space, search};
 use training::site::{self, Site};
 use training::spec::{JobSpec, parse_tokens};
-use training::{Job, Machine, Profile, check_memory, price, timeline};
+use training::{Machine, Profile, check_memory, price, timeline};
 use units::{BytesPerSecond, Seconds};
 
 /// What is trained and where, as flags, a job file or a launch script; a flag wins over a file, a file over a script.
@@ -139,6 +139,13 @@ pub struct Args {
     /// Write the step as a Perfetto timeline.
     #[arg(long, value_name = "FILE")]
     timeline: Option<PathBuf>,
+}
+
+/// What can be planned.
+#[derive(clap::Subcommand)]
+pub enum PlanCommand {
+    /// The best way to cut a training job, over every size that goes.
+    Train(Box<PlanArgs>),
 }
 
 /// The best way to cut a training job, over every size that goes.
@@ -320,8 +327,15 @@ pub fn run_plan(args: &PlanArgs) -> Result<(), Failure> {
     for chips in counts {
         let ranks = prepared.ranks(chips)?;
         // The template only lends its model, batch and precision; a size of one each always goes together.
-        let template = JobSpec { vpp: None, dp: None, ..prepared.spec.clone() };
-        let template = Job { mtp: template.mtp.unwrap_or(true), ..template.job(prepared.model.clone(), 1)? };
+        let spec = &prepared.spec;
+        let template = JobSpec {
+            global_batch: spec.global_batch,
+            seq: spec.seq,
+            precision: spec.precision.clone(),
+            mtp: spec.mtp,
+            ..JobSpec::default()
+        };
+        let template = template.job(prepared.model.clone(), 1)?;
         let space = Space::all(&template, &prepared.site.system, ranks, args.at_most);
         plans.push((chips, search(&template, &space, &prepared.machine(), args.objective, args.top.max(1))?));
     }
