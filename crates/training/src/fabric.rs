@@ -33,15 +33,9 @@ const PER_MESSAGE: f64 = 1.5e-6;
 const RING_SHARE: f64 = 0.82;
 
 impl Fabric {
-    /// The links of `system`; `nic` replaces the bandwidth of the outermost domain where a run states another network.
-    pub fn new(system: &System, nic: Option<units::BytesPerSecond>) -> Self {
-        let last = system.domains.len().saturating_sub(1);
-        let levels = system
-            .domains
-            .iter()
-            .enumerate()
-            .map(|(index, domain)| Level::new(domain, nic.filter(|_| index == last && index > 0)))
-            .collect();
+    /// The links of `system`.
+    pub fn new(system: &System) -> Self {
+        let levels = system.domains.iter().map(Level::new).collect();
         let host = system.host.link.as_ref().map_or(32e9, |fact| fact.value.get());
         Self { levels, host }
     }
@@ -86,14 +80,14 @@ impl Fabric {
 }
 
 impl Level {
-    fn new(domain: &Domain, nic: Option<units::BytesPerSecond>) -> Self {
+    fn new(domain: &Domain) -> Self {
         let slimmed = match domain.topology {
             Topology::Clos { oversubscription } => oversubscription.max(1.0),
             _ => 1.0,
         };
         Self {
             ranks: domain.ranks.map_or(f64::INFINITY, f64::from),
-            bandwidth: nic.map_or(domain.bandwidth.value.get(), units::BytesPerSecond::get) / slimmed,
+            bandwidth: domain.bandwidth.value.get() / slimmed,
             latency: domain.latency.value.get(),
             reduces: matches!(domain.topology, Topology::Switch { in_network_reduction: true }),
             mesh: matches!(domain.topology, Topology::FullMesh),

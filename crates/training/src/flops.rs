@@ -8,8 +8,7 @@ use units::Flop;
 
 /// Forward work of one token in one layer: products and attention core apart, whatever the layout.
 fn layer_forward(job: &Job, group: &LayerGroup, full_square: bool) -> (f64, f64) {
-    let whole = Job { layout: Layout { tp: 1, cp: 1, pp: 1, dp: 1, ep: 1, etp: 1 }, ..job.clone() };
-    let shape = LayerShape::new(&whole, group);
+    let shape = LayerShape::new(&on_one_rank(job), group);
     let dense: f64 = shape.products.iter().map(|product| 2.0 * product.weights()).sum();
     let experts = shape.experts.as_ref().map_or(0.0, |experts| {
         2.0 * experts.topk * (experts.up.weights() + experts.down.weights())
@@ -22,6 +21,16 @@ fn layer_forward(job: &Job, group: &LayerGroup, full_square: bool) -> (f64, f64)
         2.0 * core.heads * context * (core.qk_dim + core.v_dim)
     });
     (dense + experts, core)
+}
+
+/// Forward work of one token in the products that widen latent attention.
+fn latent_products(job: &Job, group: &LayerGroup) -> f64 {
+    let shape = LayerShape::new(&on_one_rank(job), group);
+    shape.latent_products().iter().map(|product| 2.0 * product.weights()).sum()
+}
+
+fn on_one_rank(job: &Job) -> Job {
+    Job { layout: Layout { tp: 1, cp: 1, pp: 1, dp: 1, ep: 1, etp: 1 }, ..job.clone() }
 }
 
 /// Model FLOPs and hardware FLOPs of one step. Causal attention is counted once (half the square); the hardware also does
@@ -41,6 +50,7 @@ pub fn of_step(job: &Job, profile: &Profile) -> (Flop, Flop) {
             (Recompute::None, _) => 0.0,
             (Recompute::Selective, Selective::Attention) => core_done,
             (Recompute::Selective, Selective::HalfTheProducts) => 0.5 * products,
+            (Recompute::Selective, Selective::Modules) => latent_products(job, group),
             (Recompute::Full, _) => products + core_done,
             (Recompute::Layers(again), _) => {
                 let share = f64::from(again * job.layout.pp) / layers;

@@ -1,6 +1,7 @@
 //! Framework profiles: what a training framework does around the kernels.
 
 use crate::error::JobError;
+use crate::pricer::Dispatcher;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,8 +19,11 @@ pub enum AttentionKernel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selective {
-    /// The attention core (Megatron).
+    /// The attention core (Megatron before fused attention).
     Attention,
+    /// What is cheap to compute and large to keep: norms, activations, the up-projections of latent attention
+    /// (Megatron-Core's modules).
+    Modules,
     /// Every second matrix product and everything elementwise (torchtitan's per-operator checkpointing).
     HalfTheProducts,
 }
@@ -82,12 +86,12 @@ coefficients! {
     fp8: "", "further rate of 8-bit and 4-bit matrix kernels: scaling, transposes, parts kept in 16 bits", 0.3 .. 1.5, 0.85 ~ 0.2;
     attention: "", "rate of the attention core inside a step over the same kernel alone", 0.2 .. 2.0, 0.9 ~ 0.3;
     passes: "", "elementwise memory traffic over that of perfectly fused kernels", 0.5 .. 8.0, 1.6 ~ 0.4;
-    hidden_tp: "", "share of tensor-parallel communication that compute may hide", 0.0 .. 1.0, 0.1 ~ 0.5;
-    hidden_dp: "", "share of gradient and weight exchange that compute may hide", 0.0 .. 1.0, 0.7 ~ 0.5;
-    hidden_ep: "", "share of expert dispatch and combine that compute may hide", 0.0 .. 1.0, 0.2 ~ 0.5;
-    hidden_cp: "", "share of context-parallel communication that compute may hide", 0.0 .. 1.0, 0.6 ~ 0.5;
-    hidden_pp: "", "share of pipeline sends that compute may hide", 0.0 .. 1.0, 0.5 ~ 0.5;
-    network: "", "rate of collectives in a busy cluster over an idle one", 0.1 .. 1.2, 0.75 ~ 0.3;
+    hidden_tp: "", "share of tensor-parallel communication that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.8;
+    hidden_dp: "", "share of gradient and weight exchange that compute may hide", 0.0 .. 1.0, 0.7 ~ 0.8;
+    hidden_ep: "", "share of expert dispatch and combine that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.8;
+    hidden_cp: "", "share of context-parallel communication that compute may hide", 0.0 .. 1.0, 0.6 ~ 0.8;
+    hidden_pp: "", "share of pipeline sends that compute may hide", 0.0 .. 1.0, 0.5 ~ 0.8;
+    network: "", "rate of everything but tensor-parallel collectives in a busy cluster over an idle one", 0.1 .. 1.2, 0.75 ~ 0.3;
     routing: "", "memory traffic of routing, permuting and weighting a token-expert pair, in hidden vectors", 1.0 .. 60.0, 8.0 ~ 0.6;
     host_layer: "s", "host time to launch one pass of one layer; what the device may not run ahead of", 0.0 .. 0.01, 0.0006 ~ 0.8;
     host_moe: "s", "further host and synchronisation time of one pass of one expert layer", 0.0 .. 0.02, 0.0004 ~ 0.8;
@@ -111,6 +115,8 @@ pub struct Profile {
     pub attention: AttentionKernel,
     /// Meaning of selective recomputation.
     pub selective: Selective,
+    /// How experts get their tokens.
+    pub dispatcher: Dispatcher,
     /// Bytes of one gradient element as data-parallel ranks exchange it.
     pub gradient_bytes: f64,
     /// Bytes of one gradient element as micro-batches add it up.

@@ -2,7 +2,7 @@
 
 use crate::framework::{AttentionKernel, Coefficients, Profile, Selective};
 use crate::job::{ContextMethod, Job, Recompute, Zero};
-use crate::pricer::{Collective, Group, Pricer};
+use crate::pricer::{Collective, Exchange, Group, Pricer};
 use crate::shapes::{Core, Experts, LayerShape, Product};
 use crate::times::{Part, Times};
 use cost::ops::{AttentionPrefill, Gemm};
@@ -220,12 +220,12 @@ impl<'a> Context<'a> {
         let blocks = f64::from(u8::from(shape.core.is_some())) + f64::from(u8::from(shape.dense_inner > 0.0));
         let hidden = self.coefficients.hidden_tp;
         let (forward, backward) = if self.job.sequence_parallel {
-            let pair = self.collective(Collective::AllGather, bytes, group)
-                + self.collective(Collective::ReduceScatter, bytes, group);
+            let pair = self.pricer.collective(Collective::AllGather, Bytes::new(bytes), group)
+                + self.pricer.collective(Collective::ReduceScatter, Bytes::new(bytes), group);
             // The backward pass gathers the saved input shard once more for the weight gradient.
-            (pair, pair + self.collective(Collective::AllGather, bytes, group))
+            (pair, pair + self.pricer.collective(Collective::AllGather, Bytes::new(bytes), group))
         } else {
-            let reduce = self.collective(Collective::AllReduce, bytes, group);
+            let reduce = self.pricer.collective(Collective::AllReduce, Bytes::new(bytes), group);
             (reduce, reduce)
         };
         let behind = passes.forward[Part::Gemm];
@@ -261,9 +261,17 @@ impl<'a> Context<'a> {
     fn expert_parallel(&self, experts: &Experts, passes: &mut PassTimes) {
         let layout = &self.job.layout;
         let tokens = self.tokens() / f64::from(layout.tp);
-        let bytes = 2.0 * tokens * experts.topk * experts.up.inputs;
-        let mut time = self.collective(Collective::AllToAll, bytes, Group::new(layout.ep, layout.etp)) * 2.0;
+        let mut time = self.pricer.exchange(&Exchange {
+            dispatcher: self.profile.dispatcher,
+            tokens,
+            row: Bytes::new(2.0 * experts.up.inputs),
+            topk: experts.topk as u32,
+            experts: experts.total as u32,
+            node_limit: experts.node_limit,
+            group: Group::new(layout.ep, layout.etp),
+        }) / self.coefficients.network;
         if layout.etp > 1 {
+            let bytes = 2.0 * tokens * experts.topk * experts.up.inputs;
             let group = Group::new(layout.etp, 1);
             time += self.collective(Collective::AllGather, bytes * f64::from(layout.etp), group)
                 + self.collective(Collective::ReduceScatter, bytes * f64::from(layout.etp), group);
@@ -297,12 +305,21 @@ impl<'a> Context<'a> {
         passes.backward_input.add_hiding(Part::Sharding, gather + reduce, hidden, behind);
     }
 
-    /// What is computed again in the backward pass, given how many of a stage's layers are.
-    fn recomputed(&self, forward: &Times, core: &Times, recompute: Recompute) -> Times {
+    /// What is computed again in the backward pass.
+    fn recomputed(&self, shape: &LayerShape, forward: &Times, core: &Times, recompute: Recompute) -> Times {
         match (recompute, self.profile.selective) {
             (Recompute::None, _) => Times::default(),
             (Recompute::Full | Recompute::Layers(_), _) => *forward,
             (Recompute::Selective, Selective::Attention) => *core,
+            (Recompute::Selective, Selective::Modules) => {
+                let mut again = Times::default();
+                again.add(Part::Elementwise, forward[Part::Elementwise] * 0.5);
+                for product in shape.latent_products() {
+                    let Product { outputs: n, inputs: k } = *product;
+                    again.add(Part::Gemm, self.product(self.tokens(), n, k, self.job.precision));
+                }
+                again
+            }
             (Recompute::Selective, Selective::HalfTheProducts) => {
                 let mut again = Times::default();
                 again.add(Part::Gemm, forward[Part::Gemm] * 0.5);
@@ -336,7 +353,7 @@ impl<'a> Context<'a> {
             self.expert_parallel(experts, &mut passes);
         }
         self.tensor_parallel(&shape, &mut passes);
-        let again = self.recomputed(&passes.forward, &core_forward, recompute);
+        let again = self.recomputed(&shape, &passes.forward, &core_forward, recompute);
         self.sharding(&shape, &mut passes);
         self.offload(&shape, &mut passes);
         self.wait_for_host(&mut passes.forward, shape.experts.is_some(), 1.0);

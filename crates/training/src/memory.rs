@@ -83,6 +83,7 @@ impl LayerMemory {
                 whole - shape.score_bytes(seq)
             }
             Selective::Attention => whole,
+            Selective::Modules => whole - shape.module_bytes(job),
             Selective::HalfTheProducts => 0.6 * whole,
         };
         let shards = if job.sequence_parallel { f64::from(job.layout.tp) } else { 1.0 };

@@ -32,6 +32,37 @@ impl Group {
     }
 }
 
+/// How experts get their tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dispatcher {
+    /// One message per token and expert through the library's all-to-all.
+    AllToAll,
+    /// DeepEP: a token crosses to each node once and is spread there.
+    DeepEp,
+    /// CANN's fused kernels.
+    Cann,
+}
+
+/// Tokens on their way to experts and back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exchange {
+    /// Who carries them.
+    pub dispatcher: Dispatcher,
+    /// Tokens of one rank.
+    pub tokens: f64,
+    /// Bytes of one token.
+    pub row: Bytes,
+    /// Experts per token.
+    pub topk: u32,
+    /// Experts of the layer.
+    pub experts: u32,
+    /// Most nodes a token may go to, if routing limits them.
+    pub node_limit: Option<u32>,
+    /// The ranks that hold the experts.
+    pub group: Group,
+}
+
 /// Prices kernels and collectives of one rank of a system.
 pub trait Pricer {
     /// A matrix product with operands in `dtype`.
@@ -49,6 +80,9 @@ pub trait Pricer {
     /// A collective; `bytes` is the whole tensor that a gather ends with or a reduction starts from, and for an
     /// all-to-all what one rank holds before (and after).
     fn collective(&self, op: Collective, bytes: Bytes, group: Group) -> Seconds;
+
+    /// Dispatch and combine of one pass.
+    fn exchange(&self, op: &Exchange) -> Seconds;
 
     /// A message to the rank `stride` further.
     fn send(&self, bytes: Bytes, stride: u32) -> Seconds;

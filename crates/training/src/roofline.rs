@@ -1,10 +1,10 @@
 //! Prices from a data sheet alone: sustained shares of the peaks, tiles and waves.
 
 use crate::fabric::Fabric;
-use crate::pricer::{Collective, Group, Pricer};
+use crate::pricer::{Collective, Exchange, Group, Pricer};
 use cost::ops::{AttentionPrefill, Gemm};
 use hardware::{Chip, System};
-use units::{Bytes, BytesPerSecond, Dtype, Flop, Seconds};
+use units::{Bytes, Dtype, Flop, Seconds};
 
 /// Share of the matrix peak that large products sustain; libraries reach 0.7 to 0.85 of the dense peak on every chip
 /// whose kernels the calibration data covers.
@@ -28,9 +28,9 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    /// One rank of `chip` in `system`; `nic` replaces the scale-out bandwidth of a rank.
-    pub fn new(chip: &Chip, system: &System, nic: Option<BytesPerSecond>) -> Self {
-        Self { chip: chip.clone(), fabric: Fabric::new(system, nic) }
+    /// One rank of `chip` in `system`.
+    pub fn new(chip: &Chip, system: &System) -> Self {
+        Self { chip: chip.clone(), fabric: Fabric::new(system) }
     }
 
     fn peak(&self, dtype: Dtype) -> f64 {
@@ -73,6 +73,11 @@ impl Pricer for Roofline {
 
     fn collective(&self, op: Collective, bytes: Bytes, group: Group) -> Seconds {
         self.fabric.collective(op, bytes, group)
+    }
+
+    fn exchange(&self, op: &Exchange) -> Seconds {
+        let bytes = op.row * op.tokens * f64::from(op.topk);
+        self.fabric.collective(Collective::AllToAll, bytes, op.group) * 2.0
     }
 
     fn send(&self, bytes: Bytes, stride: u32) -> Seconds {

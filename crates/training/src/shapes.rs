@@ -58,6 +58,8 @@ pub struct Experts {
     pub inner: f64,
     /// Whether there is a gate.
     pub gated: bool,
+    /// Most nodes a token's experts may lie on, where the router limits groups and a group is a node's experts.
+    pub node_limit: Option<u32>,
 }
 
 /// One layer on one rank.
@@ -67,8 +69,8 @@ pub struct LayerShape {
     pub hidden: f64,
     /// Dense products, attention's first.
     pub products: Vec<Product>,
-    /// How many of them belong to attention.
-    pub attention_products: usize,
+    /// Which of them widen latent queries, keys and values.
+    latent: std::ops::Range<usize>,
     /// Attention core, if the layer has one.
     pub core: Option<Core>,
     /// Inner width of the dense feed-forward part (shared experts included) on this rank; 0 for none.
@@ -88,7 +90,7 @@ impl LayerShape {
         let mut shape = Self {
             hidden,
             products: Vec::new(),
-            attention_products: 0,
+            latent: 0..0,
             core: None,
             dense_inner: 0.0,
             gated: false,
@@ -101,7 +103,6 @@ impl LayerShape {
             Attention::Mla(attention) => shape.add_mla(job, attention),
             _ => {}
         }
-        shape.attention_products = shape.products.len();
         match &group.ffn {
             Ffn::Dense { intermediate, gated, .. } => {
                 shape.add_dense(f64::from(*intermediate) / f64::from(job.layout.tp), *gated);
@@ -149,6 +150,9 @@ impl LayerShape {
             }
         }
         self.products.push(Product::new(heads * (f64::from(attention.qk_nope_head_dim) + v), latent));
+        // Without query compression the second product is the compression of keys and values.
+        let first = if attention.q_lora_rank.is_some() { 1 } else { 2 };
+        self.latent = first..self.products.len();
         self.products.push(Product::new(self.hidden, heads * v));
         self.core = Some(Core { heads, kv_heads: heads, qk_dim: qk, v_dim: v, window: None, rotated: true });
     }
@@ -179,6 +183,7 @@ impl LayerShape {
             down: Product::new(width, inner),
             inner,
             gated: moe.gated,
+            node_limit: (moe.groups > 1).then_some(moe.topk_groups),
         });
     }
 
@@ -223,6 +228,31 @@ impl LayerShape {
             let ups = if experts.gated { 2.0 } else { 1.0 };
             let pair = operand * self.hidden + (2.0 * ups + operand) * experts.inner + 2.0 * self.hidden;
             bytes += experts.topk * f64::from(job.layout.etp) * pair / tp;
+        }
+        bytes
+    }
+
+    /// The products that widen latent queries, keys and values.
+    pub fn latent_products(&self) -> &[Product] {
+        &self.products[self.latent.clone()]
+    }
+
+    /// Bytes per token that recomputing norms, activations and latent up-projections saves.
+    pub fn module_bytes(&self, job: &Job) -> f64 {
+        let shards = if job.sequence_parallel { f64::from(job.layout.tp) } else { 1.0 };
+        let operand = if job.precision.multiplier_bits() <= 8 { 1.0 } else { 2.0 };
+        let mut bytes = 0.0;
+        if let Some(core) = &self.core {
+            bytes += operand * self.hidden / shards;
+            if !self.latent.is_empty() {
+                bytes += 2.0 * (core.heads * core.qk_dim + core.kv_heads * (core.qk_dim + core.v_dim));
+            }
+        }
+        if self.dense_inner > 0.0 {
+            bytes += operand * (self.hidden / shards + self.dense_inner);
+        }
+        if let Some(experts) = &self.experts {
+            bytes += operand * experts.topk * f64::from(job.layout.etp) * experts.inner / f64::from(job.layout.tp);
         }
         bytes
     }

@@ -2,9 +2,8 @@
 
 use crate::error::JobError;
 use crate::framework::{Framework, Profile};
-use crate::measured::Measured;
-use cost::kernels::{Kernels, KernelsError};
-use hardware::{Catalog, CatalogError, Chip, System};
+use crate::measured::{Measured, PriceError};
+use hardware::{Catalog, CatalogError, Chip, Fact, System};
 use units::BytesPerSecond;
 
 /// Why a site cannot be built.
@@ -13,9 +12,9 @@ pub enum SiteError {
     /// The catalog lacks a name or holds a malformed file.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A kernel profile cannot be used.
+    /// The chip has no prices.
     #[error(transparent)]
-    Kernels(#[from] KernelsError),
+    Price(#[from] PriceError),
     /// A framework profile cannot be read, or lacks a release.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -37,11 +36,14 @@ impl Site {
     /// # Errors
     /// The catalog lacks the system or its chip, or the chip cannot be priced.
     pub fn new(catalog: &Catalog, system: &str, nic: Option<BytesPerSecond>) -> Result<Self, SiteError> {
-        let system = catalog.system(system)?;
+        let mut system = catalog.system(system)?;
         let chip = catalog.chip(&system.chip)?;
-        let kernels = Kernels::load(&chip, &[], |id| catalog.text("kernels", id).ok())?;
-        let per_rank = nic.map(|nic| nic / f64::from(chip.ranks.max(1)));
-        let pricer = Measured::new(&chip, &system, &kernels, per_rank)?;
+        let inner = system.domains.len() > 1;
+        if let (Some(nic), Some(outermost), true) = (nic, system.domains.last_mut(), inner) {
+            let per_rank = nic / f64::from(chip.ranks.max(1));
+            outermost.bandwidth = Fact::assumed(per_rank, "given with the job");
+        }
+        let pricer = Measured::new(catalog, &chip, &system)?;
         Ok(Self { system, chip, pricer })
     }
 }

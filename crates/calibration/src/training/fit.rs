@@ -94,7 +94,7 @@ struct Layout {
 
 impl Layout {
     fn new(cases: &[Case<'_>]) -> Self {
-        let mut families: Vec<String> = cases.iter().map(|case| case.machine.0.family.clone()).collect();
+        let mut families: Vec<String> = cases.iter().map(|case| case.machine.chip.family.clone()).collect();
         families.sort();
         families.dedup();
         let spec = |spec: &training::framework::Spec| {
@@ -130,7 +130,7 @@ fn fit_cases(start: &Profile, cases: &[Case<'_>]) -> Profile {
     let seconds: Vec<f64> = cases.iter().map(|case| case.row.measured().unwrap_or(1.0)).collect();
     let model = |values: &[f64], case: &&Case<'_>| {
         let profile = layout.profile(start, values);
-        let machine = Machine { chip: &case.machine.0, pricer: &case.machine.1, profile: &profile };
+        let machine = Machine { chip: &case.machine.chip, pricer: &case.machine.pricer, profile: &profile };
         training::price(&case.job, &machine).map_or(f64::NAN, |step| step.time.get())
     };
     let rows: Vec<&Case<'_>> = cases.iter().collect();

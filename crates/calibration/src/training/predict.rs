@@ -1,13 +1,12 @@
 //! A published run, predicted as laid out.
 
 use super::row::TrainingRow;
-use cost::kernels::{Kernels, KernelsError};
-use hardware::{Catalog, CatalogError, Chip, System};
+use hardware::{Catalog, CatalogError, Chip};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use training::measured::Measured;
 use training::schedule::Schedule;
 use training::shape::{ExpertSizes, Shape};
+use training::site::{Site, SiteError};
 use training::{
     Batch, ContextMethod, Framework, Job, JobError, Layout, Machine, Offload, Profile, Recompute, Step, Zero,
     check_memory,
@@ -20,9 +19,9 @@ pub enum RowError {
     /// The catalog lacks something the row names.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A kernel has no price.
+    /// The system has no prices.
     #[error(transparent)]
-    Kernels(#[from] KernelsError),
+    Site(#[from] SiteError),
     /// The layout contradicts itself.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -56,7 +55,7 @@ pub struct Chosen {
 }
 
 /// A chip with the prices of its kernels and links.
-pub type Priced = Arc<(Chip, Measured)>;
+pub type Priced = Arc<Site>;
 
 /// Predicts rows; systems, kernels and profiles are read once.
 pub struct Predictor {
@@ -103,12 +102,7 @@ impl Predictor {
         if let Some(known) = known {
             return Ok(known);
         }
-        let system: System = self.catalog.system(&row.system)?;
-        let chip = self.catalog.chip(&system.chip)?;
-        let kernels = Kernels::load(&chip, &[], |id| self.catalog.text("kernels", id).ok())?;
-        // The network is stated per chip; a chip of two ranks has it twice.
-        let per_rank = nic.map(|nic| nic / f64::from(chip.ranks.max(1)));
-        let priced = Arc::new((chip.clone(), Measured::new(&chip, &system, &kernels, per_rank)?));
+        let priced = Arc::new(Site::new(&self.catalog, &row.system, nic)?);
         if let Ok(mut machines) = self.machines.lock() {
             machines.insert(key, priced.clone());
         }
@@ -129,13 +123,13 @@ impl Predictor {
     /// As [`Predictor::predict`].
     pub fn predict_as(&self, row: &TrainingRow, profile: &Profile) -> Result<Chosen, RowError> {
         let machine = self.machine(row)?;
-        let stated = self.fastest(row, &machine, candidates(row, &machine.0, profile)?, profile)?;
+        let stated = self.fastest(row, &machine, candidates(row, &machine.chip, profile)?, profile)?;
         if stated.misfit.is_none() {
             return Ok(stated);
         }
         // The run was published, so it did fit: what its table calls a distributed optimizer may shard weights too.
         let sharded =
-            candidates(row, &machine.0, profile)?.into_iter().map(|job| Job { zero: Zero::Weights, ..job });
+            candidates(row, &machine.chip, profile)?.into_iter().map(|job| Job { zero: Zero::Weights, ..job });
         let sharded = self.fastest(row, &machine, sharded.collect(), profile)?;
         Ok(if sharded.misfit.is_none() { sharded } else { stated })
     }
@@ -179,8 +173,8 @@ impl Predictor {
 }
 
 fn price(job: Job, machine: &Priced, profile: &Profile) -> Result<Chosen, JobError> {
-    let step = training::price(&job, &Machine { chip: &machine.0, pricer: &machine.1, profile })?;
-    let misfit = check_memory(&job, &step, &machine.0).err();
+    let step = training::price(&job, &Machine { chip: &machine.chip, pricer: &machine.pricer, profile })?;
+    let misfit = check_memory(&job, &step, &machine.chip).err();
     Ok(Chosen { job, step, misfit })
 }
 
@@ -204,7 +198,11 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
         "none" => vec![Recompute::None],
         "selective" => vec![Recompute::Selective],
         "full" => vec![Recompute::Full],
-        _ => vec![Recompute::None, Recompute::Selective, Recompute::Full],
+        _ => {
+            let most = row.layers.div_ceil(pp);
+            let some = (1..8).map(|eighths| (most * eighths).div_ceil(8)).map(Recompute::Layers);
+            [Recompute::None, Recompute::Selective].into_iter().chain(some).chain([Recompute::Full]).collect()
+        }
     };
     let zero = match (row.zero, row.distributed_optimizer) {
         (Some(stage), _) => Zero::from_stage(stage)?,
