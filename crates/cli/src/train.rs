@@ -188,7 +188,8 @@ struct Prepared {
 
 impl Prepared {
     fn ranks(&self, chips: u32) -> Result<u32, Failure> {
-        let ranks = chips.checked_mul(self.site.chip.ranks.max(1)).filter(|ranks| *ranks > 0 && *ranks <= MAX_RANKS);
+        let ranks =
+            chips.checked_mul(self.site.chip.ranks.max(1)).filter(|ranks| *ranks > 0 && *ranks <= MAX_RANKS);
         ranks.ok_or_else(|| Failure::Input(format!("--chips {chips}: give 1 to {MAX_RANKS} ranks")))
     }
 
@@ -239,14 +240,16 @@ fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
     let model = match (&spec.model, spec.shape_model()?) {
         (Some(name), _) => model::resolve(name)?,
         (None, Some(model)) => model,
-        (None, None) => imported
-            .ok_or_else(|| Failure::Input("say what to train: --model, --shape, --job or --from-megatron".to_owned()))?,
+        (None, None) => imported.ok_or_else(|| {
+            Failure::Input("say what to train: --model, --shape, --job or --from-megatron".to_owned())
+        })?,
     };
     let system = spec.system.as_deref().ok_or_else(|| {
         Failure::Input("say where to train: --system; `supernode catalog list` shows the systems".to_owned())
     })?;
     let site = Site::new(&catalog, system, args.nic)?;
-    let profile = site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
+    let profile =
+        site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
     let chips = spec.chips.unwrap_or(site.system.chips);
     Ok(Prepared { spec, model, site, profile, chips, catalog })
 }
@@ -294,11 +297,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     check_memory(&job, &step, &prepared.site.chip).map_err(|error| Failure::No(error.to_string()))?;
     let reliability = Reliability::parse(prepared.catalog.text("failures", "default")?)?;
     let ownership = args.job.site.site(&prepared.catalog)?;
-    let ownership = Ownership {
-        electricity: ownership.electricity,
-        pue: ownership.pue,
-        lifetime: ownership.lifetime,
-    };
+    let ownership =
+        Ownership { electricity: ownership.electricity, pue: ownership.pue, lifetime: ownership.lifetime };
     let request = match &prepared.spec.tokens {
         Some(text) => Some(LongRunRequest {
             tokens: parse_tokens(text)?,
@@ -340,11 +340,16 @@ pub fn run_plan(args: &PlanArgs) -> Result<(), Failure> {
         plans.push((chips, search(&template, &space, &prepared.machine(), args.objective, args.top.max(1))?));
     }
     if plans.iter().all(|(_, outcome)| outcome.best.is_empty()) {
-        return Err(Failure::No("no layout fits: use more chips, or a batch that more sizes divide".to_owned()));
+        return Err(Failure::No(
+            "no layout fits: use more chips, or a batch that more sizes divide".to_owned(),
+        ));
     }
     if args.job.json {
-        let value: Vec<serde_json::Value> = plans.iter().map(|(chips, outcome)| plan_json(*chips, outcome)).collect();
-        return crate::common::print_json(&serde_json::json!({ "schema": "supernode.plan-train/1", "plans": value }));
+        let value: Vec<serde_json::Value> =
+            plans.iter().map(|(chips, outcome)| plan_json(*chips, outcome)).collect();
+        return crate::common::print_json(
+            &serde_json::json!({ "schema": "supernode.plan-train/1", "plans": value }),
+        );
     }
     print(&plans.iter().map(|(chips, outcome)| plan_text(*chips, outcome)).collect::<String>())
 }
@@ -384,7 +389,12 @@ fn plan_text(chips: u32, outcome: &Outcome) -> String {
     for found in &outcome.best {
         let line = LayoutReport::new(&found.job, found.step.chips).line();
         let mfu = 100.0 * found.step.mfu();
-        let _ = writeln!(out, "  {:>10}  {:.0} tokens/s  MFU {mfu:.1} %  {line}", found.step.time.to_string(), found.step.throughput().get());
+        let _ = writeln!(
+            out,
+            "  {:>10}  {:.0} tokens/s  MFU {mfu:.1} %  {line}",
+            found.step.time.to_string(),
+            found.step.throughput().get()
+        );
     }
     out
 }

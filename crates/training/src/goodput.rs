@@ -2,7 +2,9 @@
 
 use crate::error::JobError;
 use serde::Deserialize;
-use units::{Bytes, BytesPerSecond, Dollars, DollarsPerHour, DollarsPerKilowattHour, Joules, PerSecond, Seconds, Watts};
+use units::{
+    Bytes, BytesPerSecond, Dollars, DollarsPerHour, DollarsPerKilowattHour, Joules, PerSecond, Seconds, Watts,
+};
 
 /// Failure rates of one chip family, by cause.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -217,7 +219,8 @@ pub fn cost(prices: &Prices, chips: f64, elapsed: Seconds, energy: Option<Joules
         return Some(Dollars::new(hourly.get() * chips * hours));
     }
     let share = elapsed / prices.lifetime;
-    let electricity = energy.map_or(Dollars::ZERO, |energy| Dollars::new(prices.energy.get() * energy.kilowatt_hours()));
+    let electricity =
+        energy.map_or(Dollars::ZERO, |energy| Dollars::new(prices.energy.get() * energy.kilowatt_hours()));
     prices.price.map(|price| price * chips * share + electricity)
 }
 
@@ -226,7 +229,8 @@ mod tests {
     use super::*;
 
     fn reliability() -> Reliability {
-        Reliability::parse(include_str!("../../../catalog/failures/default.toml")).expect("the catalog's own file")
+        Reliability::parse(include_str!("../../../catalog/failures/default.toml"))
+            .expect("the catalog's own file")
     }
 
     fn run(chips: f64, days: f64, state: f64) -> Run {
@@ -243,7 +247,8 @@ mod tests {
     #[test]
     fn llama_3_on_16384_h100() {
         let reliability = reliability();
-        let result = goodput(&run(16_384.0, 54.0 * 0.91, 405e9 * 14.0), reliability.rates_for("hopper"), &reliability);
+        let result =
+            goodput(&run(16_384.0, 54.0 * 0.91, 405e9 * 14.0), reliability.rates_for("hopper"), &reliability);
         let days = result.elapsed.get() / 86_400.0;
         let interruptions: f64 = result.interruptions.iter().map(|(_, count)| count).sum();
         let over_54 = interruptions / days * 54.0;
@@ -284,7 +289,11 @@ mod tests {
             clock += restart;
         }
         let drawn = done / clock;
-        assert!((drawn / expected.effective - 1.0).abs() < 0.01, "drawn {drawn}, closed form {}", expected.effective);
+        assert!(
+            (drawn / expected.effective - 1.0).abs() < 0.01,
+            "drawn {drawn}, closed form {}",
+            expected.effective
+        );
     }
 
     #[test]
@@ -294,7 +303,10 @@ mod tests {
         let best = goodput(&run(4096.0, 30.0, 5e12), rates, &reliability);
         for factor in [0.5, 0.8, 1.25, 2.0] {
             let other = Run { interval: Some(best.interval * factor), ..run(4096.0, 30.0, 5e12) };
-            assert!(goodput(&other, rates, &reliability).effective < best.effective + 1e-9, "factor {factor}");
+            assert!(
+                goodput(&other, rates, &reliability).effective < best.effective + 1e-9,
+                "factor {factor}"
+            );
         }
     }
 

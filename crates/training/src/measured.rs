@@ -97,7 +97,8 @@ impl Measured {
         };
         let limit = op.node_limit.unwrap_or(0);
         let key = (op.group, op.dispatcher, op.row.get().to_bits(), op.experts, op.topk, limit);
-        let price = |exchange: &comm::Exchange| exchange.dispatch(op.tokens).time + exchange.combine(op.tokens).time;
+        let price =
+            |exchange: &comm::Exchange| exchange.dispatch(op.tokens).time + exchange.combine(op.tokens).time;
         if let Some(known) = self.exchanges.read().ok()?.get(&key) {
             return Some(price(known));
         }
@@ -111,7 +112,8 @@ impl Measured {
             node_limit: op.node_limit,
             cores: None,
         };
-        let made = self.with_group(op.group, |group| comm::Exchange::new(&self.network, group, &spec).ok())??;
+        let made =
+            self.with_group(op.group, |group| comm::Exchange::new(&self.network, group, &spec).ok())??;
         let result = price(&made);
         self.exchanges.write().ok()?.insert(key, made);
         Some(result)
@@ -124,7 +126,9 @@ impl Pricer for Measured {
     }
 
     fn attention(&self, op: AttentionPrefill) -> Seconds {
-        self.kernels.attention_prefill(op, BF16).map_or_else(|_| self.roofline.attention(op), |priced| priced.cost.time)
+        self.kernels
+            .attention_prefill(op, BF16)
+            .map_or_else(|_| self.roofline.attention(op), |priced| priced.cost.time)
     }
 
     fn vector(&self, flop: Flop) -> Seconds {

@@ -132,8 +132,21 @@ impl LayoutReport {
     pub fn line(&self) -> String {
         format!(
             "tp {} pp {} vpp {} dp {} cp {} ep {} etp {} | micro-batch {} x {} of global {} | seq {} | {} | recompute {} | zero {} | {}{}",
-            self.tp, self.pp, self.vpp, self.dp, self.cp, self.ep, self.etp, self.micro_batch, self.micro_batches,
-            self.global_batch, self.seq, self.schedule, self.recompute, self.zero, self.precision,
+            self.tp,
+            self.pp,
+            self.vpp,
+            self.dp,
+            self.cp,
+            self.ep,
+            self.etp,
+            self.micro_batch,
+            self.micro_batches,
+            self.global_batch,
+            self.seq,
+            self.schedule,
+            self.recompute,
+            self.zero,
+            self.precision,
             if self.sequence_parallel { " | sequence parallel" } else { "" },
         )
     }
@@ -169,7 +182,13 @@ const CHECKPOINT_BYTES: f64 = 14.0;
 
 impl TrainReport {
     /// Of a priced job.
-    pub fn new(job: &Job, step: &Step, site: &Site, framework: &str, long: Option<&LongRunRequest<'_>>) -> Self {
+    pub fn new(
+        job: &Job,
+        step: &Step,
+        site: &Site,
+        framework: &str,
+        long: Option<&LongRunRequest<'_>>,
+    ) -> Self {
         let parts = step.breakdown.iter().map(|(name, time)| Named { name, value: seconds(*time) }).collect();
         let power = power(step, site);
         Self {
@@ -201,7 +220,8 @@ impl TrainReport {
     pub fn text(&self) -> String {
         let mut out = String::new();
         let total = self.step_time.value;
-        let _ = writeln!(out, "{} on {} x {} ({})", self.model, self.layout.chips, self.system, self.framework);
+        let _ =
+            writeln!(out, "{} on {} x {} ({})", self.model, self.layout.chips, self.system, self.framework);
         let _ = writeln!(out, "{}", self.layout.line());
         let _ = writeln!(out, "\nstep {}", Seconds::new(total));
         for part in &self.breakdown {
@@ -249,7 +269,11 @@ impl LongRun {
     fn text(&self, out: &mut String) {
         let days = self.elapsed.value / 86_400.0;
         let count: f64 = self.interruptions.iter().map(|cause| cause.value.value).sum();
-        let _ = writeln!(out, "\n{:.3e} tokens in {:.0} steps: {days:.1} days ({})", self.tokens, self.steps, self.method);
+        let _ = writeln!(
+            out,
+            "\n{:.3e} tokens in {:.0} steps: {days:.1} days ({})",
+            self.tokens, self.steps, self.method
+        );
         let _ = writeln!(
             out,
             "  {count:.0} interruptions (one per {}), effective time {:.1} %",
@@ -306,7 +330,10 @@ pub fn run_goodput(job: &Job, step: &Step, site: &Site, request: &LongRunRequest
     let weights: f64 = step
         .ranks
         .iter()
-        .map(|rank| rank.weights.dense * f64::from(layout.tp) + rank.weights.experts * f64::from(layout.ep * layout.etp))
+        .map(|rank| {
+            rank.weights.dense * f64::from(layout.tp)
+                + rank.weights.experts * f64::from(layout.ep * layout.etp)
+        })
         .sum();
     let run = Run {
         chips: step.chips,
@@ -319,7 +346,13 @@ pub fn run_goodput(job: &Job, step: &Step, site: &Site, request: &LongRunRequest
     (run, goodput::goodput(&run, rates, request.reliability))
 }
 
-fn long_run(job: &Job, step: &Step, site: &Site, request: &LongRunRequest<'_>, power: Option<Watts>) -> LongRun {
+fn long_run(
+    job: &Job,
+    step: &Step,
+    site: &Site,
+    request: &LongRunRequest<'_>,
+    power: Option<Watts>,
+) -> LongRun {
     let (run, goodput) = run_goodput(job, step, site, request);
     let all = step.chips + f64::from(goodput.spares);
     let energy = power.map(|power| power * step.chips * request.ownership.pue * goodput.elapsed);

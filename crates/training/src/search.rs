@@ -67,20 +67,26 @@ impl Space {
         let layers = job.layers();
         let heads = job.model.layers.iter().filter_map(heads_of).min().unwrap_or(1);
         let domains = system.domains.len();
-        let scale_up = system.domains[..domains.saturating_sub(1)].iter().filter_map(|domain| domain.ranks).max();
+        let scale_up =
+            system.domains[..domains.saturating_sub(1)].iter().filter_map(|domain| domain.ranks).max();
         let scale_up = scale_up.unwrap_or(8);
         let experts = job.model.layers.iter().find_map(|group| match &group.ffn {
             Ffn::Moe(moe) => Some(moe.experts),
             _ => None,
         });
-        let divisors = |value: u32, limit: u32| (1..=value.min(limit)).filter(|d| value % d == 0).collect::<Vec<_>>();
+        let divisors =
+            |value: u32, limit: u32| (1..=value.min(limit)).filter(|d| value % d == 0).collect::<Vec<_>>();
         let offload = |optimizer, activations| Offload { optimizer, activations };
         Self {
             ranks,
             at_most,
             tp: divisors(heads, scale_up),
             pp: (1..=layers.min(ranks)).collect(),
-            vpp: divisors(layers + EDGES, layers).into_iter().chain(divisors(layers, layers)).chain([1]).collect(),
+            vpp: divisors(layers + EDGES, layers)
+                .into_iter()
+                .chain(divisors(layers, layers))
+                .chain([1])
+                .collect(),
             cp: divisors(job.batch.seq, 16).into_iter().filter(|cp| cp.is_power_of_two()).collect(),
             ep: experts.map_or(vec![1], |experts| divisors(experts, ranks)),
             micro: (0..6).map(|power| 1 << power).collect(),
@@ -88,7 +94,12 @@ impl Space {
             zero: vec![Zero::None, Zero::Optimizer, Zero::Gradients, Zero::Weights],
             sequence_parallel: vec![true, false],
             schedules: vec![Schedule::OneFOneB, Schedule::ZeroBubbleH1, Schedule::GPipe, Schedule::DualPipe],
-            offload: vec![offload(false, false), offload(true, false), offload(false, true), offload(true, true)],
+            offload: vec![
+                offload(false, false),
+                offload(true, false),
+                offload(false, true),
+                offload(true, true),
+            ],
             context: vec![ContextMethod::Ring, ContextMethod::Ulysses],
         }
         .sorted()
@@ -201,7 +212,8 @@ pub fn search(
     objective: Objective,
     keep: usize,
 ) -> Result<Outcome, JobError> {
-    let mut search = Search { template, space, machine, objective, wholes: BTreeMap::new(), counts: Counts::default() };
+    let mut search =
+        Search { template, space, machine, objective, wholes: BTreeMap::new(), counts: Counts::default() };
     let mut candidates = Vec::new();
     search.enumerate(&mut candidates);
     candidates.sort_by(|a, b| a.bound.total_cmp(&b.bound));
@@ -277,9 +289,25 @@ impl Search<'_> {
                         for &offload in &space.offload {
                             let sharded_over = if zero == Zero::Weights { dp } else { 0 };
                             let activations = offload.activations;
-                            let cut =
-                                Cut { tp, cp, ep, micro, recompute, sequence_parallel, context, activations, sharded_over };
-                            let index = JobIndex { cut, pp, dp, schedule: Schedule::OneFOneB, zero, optimizer: offload.optimizer };
+                            let cut = Cut {
+                                tp,
+                                cp,
+                                ep,
+                                micro,
+                                recompute,
+                                sequence_parallel,
+                                context,
+                                activations,
+                                sharded_over,
+                            };
+                            let index = JobIndex {
+                                cut,
+                                pp,
+                                dp,
+                                schedule: Schedule::OneFOneB,
+                                zero,
+                                optimizer: offload.optimizer,
+                            };
                             self.consider(index, &schedules, micros, out);
                         }
                     }
@@ -294,11 +322,14 @@ impl Search<'_> {
         }
         let layers = self.template.layers();
         let plain = self.space.schedules.iter().copied();
-        let interleaved = self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
+        let interleaved =
+            self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
         plain
             .chain(interleaved.map(|chunks| Schedule::Interleaved { chunks: *chunks }))
             .filter(|schedule| schedule.check(pp, micros).is_ok())
-            .filter(|schedule| crate::stages::split(layers, schedule.virtual_stages(pp), (None, None)).is_ok())
+            .filter(|schedule| {
+                crate::stages::split(layers, schedule.virtual_stages(pp), (None, None)).is_ok()
+            })
             .collect()
     }
 
@@ -321,7 +352,8 @@ impl Search<'_> {
             return *known;
         }
         let job = self.job(&JobIndex { pp: 1, ..*index });
-        let context = Context::new(&job, self.machine.profile, &self.machine.chip.family, self.machine.pricer);
+        let context =
+            Context::new(&job, self.machine.profile, &self.machine.chip.family, self.machine.pricer);
         let mut layers = PassTimes::default();
         let mut weights = Weights::default();
         for group in &job.model.layers {
@@ -376,7 +408,8 @@ impl Search<'_> {
             let ramp = (pp - 1.0) * whole.chain / f64::from(stages);
             time = time.max(ramp + micros * (whole.layers_total / pp + whole.head_total));
         }
-        let chips = f64::from(index.dp * index.cut.tp * index.cut.cp * index.pp) / f64::from(self.machine.chip.ranks.max(1));
+        let chips = f64::from(index.dp * index.cut.tp * index.cut.cp * index.pp)
+            / f64::from(self.machine.chip.ranks.max(1));
         match self.objective {
             Objective::Time => time,
             Objective::Cost => time * chips,

@@ -252,7 +252,8 @@ impl LayerShape {
             bytes += operand * (self.hidden / shards + self.dense_inner);
         }
         if let Some(experts) = &self.experts {
-            bytes += operand * experts.topk * f64::from(job.layout.etp) * experts.inner / f64::from(job.layout.tp);
+            bytes +=
+                operand * experts.topk * f64::from(job.layout.etp) * experts.inner / f64::from(job.layout.tp);
         }
         bytes
     }

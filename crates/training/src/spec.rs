@@ -82,16 +82,44 @@ impl JobSpec {
     /// # Errors
     /// It is no TOML, or has a key that means nothing.
     pub fn parse(text: &str) -> Result<Self, JobError> {
-        toml::from_str(text).map_err(|error| JobError::Value { key: "job file".to_owned(), why: error.to_string() })
+        toml::from_str(text)
+            .map_err(|error| JobError::Value { key: "job file".to_owned(), why: error.to_string() })
     }
 
     /// This, with what it leaves out taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         prefer!(
-            self, other, model, shape, system, chips, framework, release, tp, pp, vpp, dp, cp, ep, etp, micro_batch,
-            global_batch, seq, schedule, recompute, zero, precision, sequence_parallel, context, offload_optimizer,
-            offload_activations, mtp, first_stage_layers, last_stage_layers, tokens,
+            self,
+            other,
+            model,
+            shape,
+            system,
+            chips,
+            framework,
+            release,
+            tp,
+            pp,
+            vpp,
+            dp,
+            cp,
+            ep,
+            etp,
+            micro_batch,
+            global_batch,
+            seq,
+            schedule,
+            recompute,
+            zero,
+            precision,
+            sequence_parallel,
+            context,
+            offload_optimizer,
+            offload_activations,
+            mtp,
+            first_stage_layers,
+            last_stage_layers,
+            tokens,
         )
     }
 
@@ -131,10 +159,9 @@ impl JobSpec {
             layout: Layout { tp, cp, pp, dp, ep, etp },
             batch: Batch { global, micro: self.micro_batch.unwrap_or(1), seq: self.seq.unwrap_or(4096) },
             schedule: Schedule::parse(self.schedule.as_deref().unwrap_or("1f1b"), self.vpp.unwrap_or(1))?,
-            precision: precision.parse::<Dtype>().map_err(|error| JobError::Value {
-                key: "--precision".to_owned(),
-                why: error.to_string(),
-            })?,
+            precision: precision
+                .parse::<Dtype>()
+                .map_err(|error| JobError::Value { key: "--precision".to_owned(), why: error.to_string() })?,
             zero: Zero::from_stage(self.zero.unwrap_or(1))?,
             recompute: Recompute::parse(self.recompute.as_deref().unwrap_or("none"))?,
             sequence_parallel: tp > 1 && self.sequence_parallel.unwrap_or(true),
@@ -230,7 +257,11 @@ mod tests {
             64,
             "`all` is not a value of --recompute; use one of none, selective, full, or a number of layers per stage",
         );
-        check("global-batch = 640\npp = 64", 64, "64 pipeline stages need at least as many layers, the model has 32; lower --pp or --vpp");
+        check(
+            "global-batch = 640\npp = 64",
+            64,
+            "64 pipeline stages need at least as many layers, the model has 32; lower --pp or --vpp",
+        );
         check(
             "global-batch = 9\nschedule = \"dualpipe\"\npp = 2\ntp = 32",
             64,

@@ -128,8 +128,9 @@ impl Predictor {
             return Ok(stated);
         }
         // The run was published, so it did fit: what its table calls a distributed optimizer may shard weights too.
-        let sharded =
-            candidates(row, &machine.chip, profile)?.into_iter().map(|job| Job { zero: Zero::Weights, ..job });
+        let sharded = candidates(row, &machine.chip, profile)?
+            .into_iter()
+            .map(|job| Job { zero: Zero::Weights, ..job });
         let sharded = self.fastest(row, &machine, sharded.collect(), profile)?;
         Ok(if sharded.misfit.is_none() { sharded } else { stated })
     }

@@ -128,10 +128,10 @@ impl TrainingRow {
         self.step_time.or_else(|| self.tokens_per_chip.map(|rate| tokens / (rate * f64::from(self.chips))))
     }
 
-    /// Rows that belong together and are fitted or held out together: one table, one section of a log, one
-    /// submission. Where a source tells the line of each row, the line is left out.
+    /// Rows that belong together and are fitted or held out together: those of one table, section of a log or
+    /// submission that share system and model. Where a source tells the line of each row, the line is left out.
     pub fn group(&self) -> String {
-        let mut words = Vec::new();
+        let mut words = vec![self.system.as_str(), self.model.as_str()];
         let mut skip = false;
         for word in self.source.split_whitespace() {
             if skip {
@@ -150,8 +150,8 @@ impl TrainingRow {
 
 /// Ids of the rows that are kept out of the fit.
 ///
-/// Whole groups are: those of each framework are put in the order of a hash of their name, and the second and fourth of every
-/// five are held out, so that each framework with more than one group has some.
+/// Whole groups are: those of each framework are put in the order of a hash of their name, and the second of every four is
+/// held out, so that each framework with more than one group has some.
 pub fn held_out_rows(rows: &[TrainingRow]) -> BTreeSet<String> {
     let mut groups: BTreeMap<&str, BTreeSet<(u64, String)>> = BTreeMap::new();
     for row in rows {
@@ -161,7 +161,7 @@ pub fn held_out_rows(rows: &[TrainingRow]) -> BTreeSet<String> {
     let out: BTreeSet<(&str, &String)> = groups
         .iter()
         .flat_map(|(framework, groups)| {
-            let picked = groups.iter().enumerate().filter(|(order, _)| order % 5 == 1 || order % 5 == 3);
+            let picked = groups.iter().enumerate().filter(|(order, _)| order % 4 == 1);
             picked.map(|(_, (_, group))| (*framework, group))
         })
         .collect();

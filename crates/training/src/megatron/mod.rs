@@ -57,7 +57,9 @@ fn bad(key: &str, why: &str) -> JobError {
 }
 
 fn need(values: &Values, flag: &'static str) -> Result<u32, JobError> {
-    values.number(flag)?.ok_or_else(|| bad(flag, "the script does not set it, and the model's size depends on it"))
+    values
+        .number(flag)?
+        .ok_or_else(|| bad(flag, "the script does not set it, and the model's size depends on it"))
 }
 
 fn shape(values: &Values, notes: &mut Vec<String>) -> Result<Shape, JobError> {
@@ -70,10 +72,11 @@ fn shape(values: &Values, notes: &mut Vec<String>) -> Result<Shape, JobError> {
         notes.push(format!("{noops} of the layers do nothing and are not counted"));
     }
     let gated = values.has("--swiglu") || values.has("--gated-linear-unit");
-    let vocab = values.number("--padded-vocab-size")?.or(values.number("--vocab-size")?).unwrap_or_else(|| {
-        notes.push("the vocabulary comes from a tokenizer that was not read: 51200 assumed".to_owned());
-        51_200
-    });
+    let vocab =
+        values.number("--padded-vocab-size")?.or(values.number("--vocab-size")?).unwrap_or_else(|| {
+            notes.push("the vocabulary comes from a tokenizer that was not read: 51200 assumed".to_owned());
+            51_200
+        });
     // Megatron's own default for gated units is two thirds of four times the width, to the next multiple of 64.
     let default_ffn = if gated { (hidden * 4 * 2 / 3).div_ceil(64) * 64 } else { 4 * hidden };
     let ffn = values.number("--ffn-hidden-size")?.unwrap_or(default_ffn);
@@ -186,9 +189,15 @@ fn spec(values: &Values, shape: &Shape, notes: &mut Vec<String>) -> Result<JobSp
 
 /// Flags that only MindSpeed-LLM has.
 fn mindspeed(values: &Values) -> bool {
-    ["--context-parallel-algo", "--reuse-fp32-param", "--swap-optimizer", "--moe-alltoall-overlap-comm", "--noop-layers"]
-        .iter()
-        .any(|flag| values.has(flag))
+    [
+        "--context-parallel-algo",
+        "--reuse-fp32-param",
+        "--swap-optimizer",
+        "--moe-alltoall-overlap-comm",
+        "--noop-layers",
+    ]
+    .iter()
+    .any(|flag| values.has(flag))
 }
 
 fn chips(values: &Values) -> Result<Option<u32>, JobError> {

@@ -69,7 +69,9 @@ impl Script {
     fn statement(&mut self, text: &str) {
         let mut text = text.trim();
         for word in ["then", "do"] {
-            if let Some(rest) = text.strip_prefix(word).filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+            if let Some(rest) =
+                text.strip_prefix(word).filter(|rest| rest.is_empty() || rest.starts_with(' '))
+            {
                 text = rest.trim();
             }
         }
@@ -86,7 +88,8 @@ impl Script {
                 return;
             }
             "fi" => return self.close_branch(),
-            "" | "for" | "while" | "done" | "case" | "esac" | "{" | "}" | "function" | "set" | "source" | "." | "cd" | "echo" => {
+            "" | "for" | "while" | "done" | "case" | "esac" | "{" | "}" | "function" | "set" | "source"
+            | "." | "cd" | "echo" => {
                 return;
             }
             _ => {}
@@ -145,7 +148,8 @@ impl Script {
         let (own, rest) = split_word(value);
         let mut words = self.words(own);
         let joined = if words.len() == 1 { words.remove(0) } else { words.join(" ") };
-        let joined = if append { format!("{}{joined}", self.lookup(name).unwrap_or_default()) } else { joined };
+        let joined =
+            if append { format!("{}{joined}", self.lookup(name).unwrap_or_default()) } else { joined };
         let kept = self.variables.insert(name.to_owned(), vec![joined.clone()]);
         if rest.is_empty() {
             return true;
@@ -228,7 +232,8 @@ impl Script {
             let inner: String = chars[at + 1..end.saturating_sub(1).max(at + 1)].iter().collect();
             return (self.braced(&inner), end);
         }
-        let name: String = chars[at..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
+        let name: String =
+            chars[at..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
         let value = self.lookup(&name).map(|value| vec![value]).unwrap_or_default();
         (value, at + name.chars().count())
     }
