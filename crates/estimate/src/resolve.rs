@@ -1,7 +1,7 @@
 //! Names and sizes to step models.
 
 use crate::spec::{Point, Sizes};
-use cost::comm::{CommError, CommSpec, InstanceComm, Network};
+use cost::comm::InstanceComm;
 use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel};
 use hardware::catalog::CatalogError;
 use hardware::{Catalog, Chip, Engine, System};
@@ -289,21 +289,8 @@ impl Resolver {
     }
 
     fn collectives(&self, deployment: &Deployment) -> Result<InstanceComm, EstimateError> {
-        let failed = |error: CommError| EstimateError::Coefficients(error.to_string());
-        let (system, chip, engine) = (&deployment.system, &deployment.chip, &deployment.engine);
-        let network = Network::new(&self.caches.catalog, system, chip, &engine.stacks).map_err(failed)?;
-        let experts = deployment.model.layers.iter().find_map(|group| match &group.ffn {
-            model::Ffn::Moe(moe) => Some(moe),
-            _ => None,
-        });
-        let spec = CommSpec {
-            experts: experts.map_or(0.0, |moe| f64::from(moe.experts + deployment.layout.redundant_experts)),
-            libraries: CommSpec::libraries_of(&engine.stacks),
-            node_limit: experts.map(|moe| moe.topk_groups).filter(|groups| *groups > 1),
-            cores: None,
-            ranks: deployment.layout.ranks(),
-        };
-        InstanceComm::new(network, spec).map_err(failed)
+        InstanceComm::for_deployment(&self.caches.catalog, deployment)
+            .map_err(|error| EstimateError::Coefficients(error.to_string()))
     }
 
     /// Instances that the chips of `point` make, for a kind that takes `layout`.

@@ -47,10 +47,9 @@ impl Checker {
                     return self.broken(2, format!("{:?} ended without having arrived", end.request));
                 }
             }
-            Event::TransferFinished(transfer)
-                if !self.transfers.remove(transfer) => {
-                    return self.broken(2, format!("{transfer:?} finished without having started"));
-                }
+            Event::TransferFinished(transfer) if !self.transfers.remove(transfer) => {
+                return self.broken(2, format!("{transfer:?} finished without having started"));
+            }
             _ => {}
         }
         Ok(())
@@ -90,10 +89,9 @@ impl Checker {
                     return self.broken(1, format!("{id:?} ended twice"));
                 }
             }
-            Action::Joined { request, instance, .. }
-                if self.joined.insert(*request, *instance).is_some() => {
-                    return self.broken(1, format!("{request:?} joined two batches"));
-                }
+            Action::Joined { request, instance, .. } if self.joined.insert(*request, *instance).is_some() => {
+                return self.broken(1, format!("{request:?} joined two batches"));
+            }
             Action::Left { request, .. } => {
                 self.joined.remove(request);
             }

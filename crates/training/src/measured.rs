@@ -109,7 +109,11 @@ impl Measured {
             dispatch_row: op.row,
             combine_row: op.row,
             routing: comm::Routing::Random,
-            node_limit: op.node_limit,
+            // A limit of nodes is a limit of groups of experts, one group to a node.
+            group_limit: op.node_limit.map(|nodes| comm::GroupLimit {
+                groups: op.group.size.div_ceil(NODE).max(nodes),
+                chosen: nodes,
+            }),
             cores: None,
         };
         let made =
@@ -119,6 +123,9 @@ impl Measured {
         Some(result)
     }
 }
+
+/// Ranks of a node, for limits of nodes.
+const NODE: u32 = 8;
 
 impl Pricer for Measured {
     fn gemm(&self, op: Gemm, dtype: Dtype) -> Seconds {
