@@ -182,12 +182,12 @@ fn a_server_of_single_requests_is_an_m_d_1_queue() {
 
 #[test]
 fn a_batch_with_so_many_slots_is_an_m_m_c_queue() {
-    // Steps are short against the service, so that waiting for a step boundary hardly shows.
+    // Waits of one busy period go together, so that a mean to 1 % takes millions of them. Steps are short against the service, so that waiting for a step boundary hardly shows.
     let (slots, step, mean) = (4, 1e-5, 1000.0);
     let service = step * (mean + 0.5);
     let offered = 0.8 * f64::from(slots);
     let source = Exponential {
-        open: poisson(offered / service, 1_000_000, Lengths::Fixed(10), Lengths::Fixed(1)),
+        open: poisson(offered / service, 6_000_000, Lengths::Fixed(10), Lengths::Fixed(1)),
         mean,
         random: workload::random::stream(4, "exponential"),
     };
