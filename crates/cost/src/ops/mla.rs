@@ -83,7 +83,7 @@ impl Module {
     }
 
     /// Time of the projections of `tokens` tokens: arithmetic at `share` of the machine's peak against weights of
-    /// `weight_bytes` bytes per element and bf16 activations, streamed at [`STREAM_SHARE`] of memory bandwidth.
+    /// `weight_bytes` bytes per element and bf16 activations, streamed at `STREAM_SHARE` of memory bandwidth.
     pub fn projections(
         &self,
         machine: &Machine,
