@@ -2,9 +2,11 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, write_file};
 use ::estimate::Resolver;
-use ::validate::{Fidelity, Table, accepts, fit_engine, group, predict, read_serving, summarise};
+use ::validate::{
+    Fidelity, Split, Table, accepts, fit_engine, group, predict, read_serving, split, summarise,
+};
 use calibration::ops::{CalibrateOptions, OpTable, calibrate_ops, families};
-use calibration::stats::{fnv1a, held_out};
+use calibration::stats::fnv1a;
 use hardware::Source;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -32,7 +34,7 @@ pub struct Args {
     /// Rounds of the search over an engine's coefficients.
     #[arg(long, default_value_t = 6)]
     rounds: usize,
-    /// Most rows of one group (system, model, formats, mode) used in fitting an engine.
+    /// Most rows of one group (system, model, engine, mode) used in fitting an engine.
     #[arg(long, default_value_t = 12)]
     rows_per_group: usize,
     /// Date to record in the files.
@@ -109,7 +111,8 @@ fn engine(args: &Args) -> Result<(), Failure> {
         rows.extend(read_serving(&Table::open(file)?)?);
     }
     rows.retain(|row| row.point.engine.as_deref() == Some(start.id.as_str()) && row.quality != "low");
-    let (kept_out, mut fitted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| held_out(&group(row)));
+    let (kept_out, mut fitted): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| split(row) == Split::HeldOut);
     fitted.sort_by_key(|row| (group(row), fnv1a(row.id.as_bytes())));
     let mut counts = std::collections::BTreeMap::new();
     fitted.retain(|row| {

@@ -1,11 +1,12 @@
 //! Fitting an engine's overheads to serving rows.
 //!
 //! Few coefficients, each a time or a factor with a meaning; robust (soft-L1 on log errors); every group of rows
-//! (system, model, formats, mode) counts the same whatever its size, because what the engine will be asked about is
+//! (system, model, engine, mode) counts the same whatever its size, because what the engine will be asked about is
 //! another group. Searched one coefficient at a time with a shrinking stride: the objective has kinks, and an
 //! evaluation is a simulation of every row.
 
 use crate::serving::{Fidelity, Outcome, ServingRow, predict};
+use crate::split::group;
 use estimate::Resolver;
 use estimate::economics::Site;
 use hardware::Engine;
@@ -111,12 +112,6 @@ const SCALE: f64 = 0.15;
 /// Soft-L1 of a log error.
 fn robust(error: f64) -> f64 {
     2.0 * SCALE * SCALE * ((1.0 + (error / SCALE).powi(2)).sqrt() - 1.0)
-}
-
-/// Rows that are alike but for load and layout.
-pub fn group(row: &ServingRow) -> String {
-    let point = &row.point;
-    format!("{}|{}|{:?}|{:?}|{:?}", point.system, point.model, point.engine, point.formats.weight, point.mode)
 }
 
 fn loss(outcomes: &[Outcome]) -> f64 {

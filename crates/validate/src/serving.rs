@@ -266,6 +266,7 @@ impl Outcome {
                 ("mode", format!("{:?}", point.mode).to_lowercase()),
                 ("load", row.load_region().to_owned()),
                 ("quality", row.quality.clone()),
+                ("split", crate::split::split(row).name().to_owned()),
                 ("cell", format!("{} / {} / {engine}", point.system, point.model)),
             ],
             pairs: self.pairs(),
