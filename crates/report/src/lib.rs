@@ -5,12 +5,14 @@
 mod compare;
 mod estimate;
 mod page;
+mod parquet;
 pub mod simulate;
 mod table;
 mod validate;
 
 pub use compare::{compare_html, compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_text};
+pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, read_parquet};
 pub use simulate::{
     Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
 };
