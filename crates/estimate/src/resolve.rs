@@ -245,7 +245,7 @@ impl Resolver {
             experts: formats.moe,
         };
         let mut model = self.model(&point.model)?.as_ref().clone().with_dtypes(wanted);
-        let narrow = model.quantization.weights.bytes() < 1.5;
+        let narrow = model.quantization.weights.bytes().min(model.quantization.experts.bytes()) < 1.5;
         if engine.memory.fp8_cache && narrow && formats.kv.is_none() {
             model.quantization.kv = units::Dtype::Fp8;
         }

@@ -1,6 +1,6 @@
 //! What a closed-loop benchmark measures: so many users on one instance, or on prefill and decode instances.
 
-use crate::driver::{FirstToken, Options, SimError, Simulation};
+use crate::driver::{FirstToken, Ingress, Options, SimError, Simulation};
 use crate::record::{Observer, Outcome, Record};
 use crate::wiring::PortConfig;
 use cost::step::StepPricer;
@@ -22,18 +22,19 @@ pub struct ClosedLoop {
     pub osl: u32,
     /// Lengths are uniform in `[spread * nominal, nominal]`; one is fixed.
     pub spread: f64,
-    /// Measured requests per user.
+    /// Requests per user.
     pub rounds: f64,
-    /// Requests per user before those.
-    pub warm_up: f64,
+    /// What a request passes in front of the engine.
+    pub ingress: Ingress,
     /// Seed of the lengths.
     pub seed: u64,
 }
 
 impl ClosedLoop {
-    /// As InferenceX measures: ten measured requests per user after two to warm up.
+    /// As InferenceX measures: ten requests per user, all users starting at once. The requests that warm the server up
+    /// have ended before the first of these is sent.
     pub fn inference_x(users: u32, isl: u32, osl: u32, spread: f64) -> Self {
-        Self { users, isl, osl, spread, rounds: 10.0, warm_up: 2.0, seed: 0 }
+        Self { users, isl, osl, spread, rounds: 10.0, ingress: Ingress::default(), seed: 0 }
     }
 }
 
@@ -56,7 +57,7 @@ pub struct ClosedLoopResult {
     pub request_throughput: PerSecond,
     /// Measured requests that completed.
     pub completed: u64,
-    /// Requests that did not, warm-up included.
+    /// Requests that did not.
     pub failed: u64,
 }
 
@@ -134,13 +135,13 @@ fn run<P: StepPricer>(
     let users = f64::from(client.users);
     let source = workload::ClosedLoop::new(
         client.users,
-        (client.warm_up * users).round() as u64,
+        0,
         (client.rounds * users).round().max(1.0) as u64,
         Lengths::spread(client.isl, client.spread),
         Lengths::spread(client.osl, client.spread),
         client.seed,
     );
-    let options = Options { ports, first_token, ..Options::default() };
+    let options = Options { ports, first_token, ingress: vec![client.ingress], ..Options::default() };
     let simulation = Simulation::new(config, pricers, source, Tally::default(), options)?;
     let (_, tally) = simulation.run()?;
     Ok(tally.result())

@@ -27,12 +27,13 @@ pub enum FirstToken {
     Decode,
 }
 
-/// What happens to a request in front of the engine: HTTP, tokenising, hand-over.
+/// What happens to a request in front of the engine: HTTP, hand-over, and tokenising, for which one process takes the
+/// prompts in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ingress {
-    /// Per request.
+    /// Per request, of any number at once.
     pub request: Seconds,
-    /// Per prompt token.
+    /// Per prompt token, one prompt after another.
     pub prompt_token: Seconds,
 }
 
@@ -146,6 +147,8 @@ pub struct Simulation<P, S, O> {
     queue: BinaryHeap<Reverse<(Nanos, u64, What)>>,
     scheduled: u64,
     wiring: Wiring,
+    /// When the tokeniser of each deployment is free again.
+    tokenised: Vec<Nanos>,
     network_epoch: u64,
     transfers: BTreeMap<TransferId, Transfer>,
     checker: Option<Checker>,
@@ -182,6 +185,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             queue: BinaryHeap::new(),
             scheduled: 0,
             wiring,
+            tokenised: vec![Nanos::ZERO; options.ingress.len()],
             network_epoch: 0,
             transfers: BTreeMap::new(),
             checker,
@@ -280,14 +284,21 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             let epoch = self.flights.at(id).arrival_epoch();
             self.schedule(self.now.after(patience), What::Patience(id, epoch));
         }
-        let ingress = self.options.ingress.get(request.deployment as usize).copied().unwrap_or_default();
-        let delay = ingress.request + ingress.prompt_token * f64::from(request.prompt);
-        if delay > Seconds::ZERO {
+        let through = self.ingress(request.deployment as usize, request.prompt);
+        if through > self.now {
             self.flights.at_mut(id).told = false;
-            self.schedule(self.now.after(delay), What::Ingress(id));
+            self.schedule(through, What::Ingress(id));
             return Ok(());
         }
         self.tell(Event::Arrived(id, request))
+    }
+
+    /// When a prompt that is sent now reaches the control plane.
+    fn ingress(&mut self, deployment: usize, prompt: u32) -> Nanos {
+        let Some(ingress) = self.options.ingress.get(deployment) else { return self.now };
+        let free = &mut self.tokenised[deployment];
+        *free = self.now.max(*free).after(ingress.prompt_token * f64::from(prompt));
+        free.after(ingress.request)
     }
 
     /// A request has passed what is in front of the engine.

@@ -3,7 +3,7 @@
 use cost::step::StepModel;
 use estimate::{EstimateError, Point, Pool, Roles};
 use serving::{Batching, EngineLimits, Speculation};
-use sim::{ClosedLoop, FirstToken, PoolSetting, PortConfig};
+use sim::{ClosedLoop, FirstToken, Ingress, PoolSetting, PortConfig};
 use std::sync::Arc;
 use units::{Bytes, Seconds};
 
@@ -54,15 +54,15 @@ pub(crate) fn closed_loop(
     let users = point.concurrency.unwrap_or(1);
     let (isl, osl) = (point.isl.unwrap_or(1), point.osl.unwrap_or(1));
     let spread = point.length_spread.unwrap_or(1.0);
-    let client = |users: u32| ClosedLoop::inference_x(users.max(1), isl, osl, spread);
+    let client = |users: u32, front: &Pool| ClosedLoop {
+        ingress: ingress(&front.model),
+        ..ClosedLoop::inference_x(users.max(1), isl, osl, spread)
+    };
     let of = |role: Roles| pools.iter().find(|pool| pool.role == role);
-    let (result, once) = match (of(Roles::Both), of(Roles::Prefill), of(Roles::Decode)) {
+    let result = match (of(Roles::Both), of(Roles::Prefill), of(Roles::Decode)) {
         (Some(pool), ..) => {
-            let alone = client(users.div_ceil(pool.instances));
-            (
-                sim::closed_loop(&*pool.model, &limits(&pool.model, point), &alone).map_err(failed)?,
-                once(pool, isl),
-            )
+            let alone = client(users.div_ceil(pool.instances), pool);
+            sim::closed_loop(&*pool.model, &limits(&pool.model, point), &alone)
         }
         (None, Some(prefill), Some(decode)) => {
             let setting = |pool: &Pool| PoolSetting {
@@ -72,23 +72,23 @@ pub(crate) fn closed_loop(
                 port: port(&pool.model),
             };
             let first = FirstToken::Prefill;
-            let result =
-                sim::closed_loop_disaggregated(&setting(prefill), &setting(decode), first, &client(users));
-            (result.map_err(failed)?, once(prefill, isl))
+            let client = client(users, prefill);
+            sim::closed_loop_disaggregated(&setting(prefill), &setting(decode), first, &client)
         }
         _ => return Err(failed("an estimate without instances")),
     };
+    let result = result.map_err(failed)?;
     let (ttft, tpot) = match statistic {
         "median" => (result.median_ttft, result.median_tpot),
         _ => (result.mean_ttft, result.mean_tpot),
     };
-    Ok(Simulated { ttft: ttft + once, tpot })
+    Ok(Simulated { ttft, tpot })
 }
 
-/// Time of a request outside the engine's loop.
-fn once(pool: &Pool, isl: u32) -> Seconds {
-    let host = &pool.model.deployment().engine.host;
-    host.request.value + host.prompt_token.value * f64::from(isl)
+/// What a request passes in front of the engine's loop.
+fn ingress(model: &StepModel) -> Ingress {
+    let host = &model.deployment().engine.host;
+    Ingress { request: host.request.value, prompt_token: host.prompt_token.value }
 }
 
 /// Every tensor-parallel rank of an instance sends its share of the cache over its own port.
