@@ -75,6 +75,16 @@ pub struct CatalogArgs {
 }
 
 impl CatalogArgs {
+    /// The user's folder.
+    pub fn folder(&self) -> Option<&Path> {
+        self.catalog.as_deref()
+    }
+
+    /// Replaced figures as they were given.
+    pub fn sets(&self) -> &[String] {
+        &self.sets
+    }
+
     /// The catalog with the user's folder over it.
     pub fn load(&self) -> Result<Catalog, Failure> {
         let catalog = match &self.catalog {

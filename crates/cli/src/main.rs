@@ -8,6 +8,7 @@ mod estimate;
 mod model;
 mod progress;
 mod simulate;
+mod sweep;
 mod train;
 mod validate;
 
@@ -30,6 +31,8 @@ enum Command {
     Estimate(Box<estimate::Args>),
     /// Traffic through a cluster, request by request, in virtual time.
     Simulate(Box<simulate::Args>),
+    /// A grid or a random design over a job, on all cores, resumable.
+    Sweep(sweep::Args),
     /// What a model is made of: parameters, cache and arithmetic per token.
     Model(model::Args),
     /// Chips, systems and engines with the source of every figure.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Catalog(args) => catalog::run(&args),
         Command::ExportRules(args) => catalog::run_export_rules(&args),

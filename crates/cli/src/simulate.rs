@@ -2,8 +2,7 @@
 
 use crate::common::{CatalogArgs, Failure, print, print_json};
 use crate::progress::Progress;
-use ::estimate::economics::Ownership;
-use ::estimate::{Resolver, ownership};
+use ::estimate::Resolver;
 use report::simulate::Prices;
 use report::{
     Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
@@ -14,7 +13,7 @@ use sim::{Observer, SimError};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use units::{DollarsPerHour, Dtype, PerSecond, Seconds};
+use units::{Dtype, PerSecond, Seconds};
 use workload::Lengths;
 
 /// Runs traffic through a cluster, request by request, in virtual time.
@@ -263,7 +262,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(refused)?;
     resolved.options.exact = args.exact;
     resolved.options.checks = args.check || cfg!(debug_assertions);
-    let prices = prices(&resolved, &resolver)?;
+    let prices = resolved.hourly_prices(resolver.catalog())?;
     match (&args.out, &args.perfetto) {
         (None, None) => show(args, &simulate(resolved, ())?, &prices),
         (out, perfetto) => with_files(args, resolved, &prices, out.as_deref(), perfetto.as_deref()),
@@ -335,17 +334,6 @@ fn with_files(
         }
     }
     show(args, &outcome, prices)
-}
-
-/// What the chips of each pool cost to own or rent per hour, electricity aside.
-fn prices(resolved: &Resolved, resolver: &Resolver) -> Result<Prices, Failure> {
-    let hours = resolver.catalog().economics()?.prices.depreciation.value.get() / 3600.0;
-    let hourly = |ownership| match ownership {
-        Ownership::Rented(rent) => rent,
-        Ownership::Bought(price) => DollarsPerHour::new(price.get() / hours),
-    };
-    let of = |pool: &scenario::PoolInfo| ownership(&pool.model.deployment().system).map(hourly);
-    Ok(resolved.pools.iter().map(of).collect())
 }
 
 /// An observer that may not be wanted.

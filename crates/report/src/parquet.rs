@@ -138,7 +138,8 @@ impl<W: Write + Send> ParquetWriter<W> {
     /// `out` cannot be written.
     pub fn new(out: W, columns: &[Column]) -> io::Result<Self> {
         let fields = columns.iter().map(field).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-        let schema = Type::group_type_builder("rows").with_fields(fields).build().map_err(io::Error::other)?;
+        let schema =
+            Type::group_type_builder("rows").with_fields(fields).build().map_err(io::Error::other)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by("supernode".to_owned())

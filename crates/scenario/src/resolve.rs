@@ -6,7 +6,9 @@ use crate::policies;
 use crate::raw::{Raw, RawDeployment, RawPool};
 use crate::traffic::{Traffic, traffic, typical_length};
 use cost::step::StepModel;
-use estimate::{Formats, Point, Resolver, Roles, Sizes};
+use estimate::economics::Ownership;
+use estimate::{Formats, Point, Resolver, Roles, Sizes, ownership};
+use hardware::{Catalog, CatalogError};
 use rand::Rng;
 use serving::{
     Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, PoolConfig,
@@ -16,7 +18,7 @@ use sim::faults::{Fault, FaultKind};
 use sim::{FirstToken, Ingress, Options, PortConfig, Slo, TierPort};
 use std::path::Path;
 use std::sync::Arc;
-use units::{Bytes, BytesPerSecond, Seconds, Watts};
+use units::{Bytes, BytesPerSecond, DollarsPerHour, Seconds, Watts};
 
 /// Reading weights that are in nobody's memory: 671 GB in about 320 s from CloudMatrix384's model cache
 /// (arXiv 2506.12708).
@@ -60,6 +62,22 @@ pub struct Resolved {
     pub requests: Option<u64>,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+impl Resolved {
+    /// What the chips of each pool cost to own or rent per hour, electricity aside; `None` where nobody knows.
+    ///
+    /// # Errors
+    /// The catalog's price list is malformed.
+    pub fn hourly_prices(&self, catalog: &Catalog) -> Result<Vec<Option<DollarsPerHour>>, CatalogError> {
+        let hours = catalog.economics()?.prices.depreciation.value.get() / 3600.0;
+        let hourly = |ownership| match ownership {
+            Ownership::Rented(rent) => rent,
+            Ownership::Bought(price) => DollarsPerHour::new(price.get() / hours),
+        };
+        let of = |pool: &PoolInfo| ownership(&pool.model.deployment().system).map(hourly);
+        Ok(self.pools.iter().map(of).collect())
+    }
 }
 
 /// Resolves a scenario; traces are looked for beside the file, in `folder`.

@@ -1,0 +1,113 @@
+//! `supernode sweep`.
+
+use crate::common::{CatalogArgs, Failure, print};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use sweep::{Evaluator, Plan, Status, Store, Tally, Unit};
+
+/// Evaluates a grid or a random design over the keys of a job on all cores, and keeps the rows as Parquet.
+///
+/// A sweep that was stopped, by whatever means, goes on where it was when the same command is given again.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Specification (TOML): what is shared, what varies.
+    #[arg(required_unless_present = "unit")]
+    spec: Option<PathBuf>,
+    /// Folder for the rows.
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["unit", "units", "dry_run"])]
+    out: Option<PathBuf>,
+    /// Print how large the sweep is (and what of it is done) without evaluating anything.
+    #[arg(long, conflicts_with_all = ["unit", "units"])]
+    dry_run: bool,
+    /// Print the units of work, one JSON object a line, to evaluate them elsewhere.
+    #[arg(long, conflicts_with_all = ["out", "unit"])]
+    units: bool,
+    /// Evaluate the units in this file (- is standard input) and print their rows, a line each.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["spec", "out"])]
+    unit: Option<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(file) = &args.unit {
+        return evaluate_units(file);
+    }
+    let spec = args.spec.as_deref().unwrap_or(Path::new(""));
+    let plan = Plan::read(spec, args.catalog.folder(), args.catalog.sets())?;
+    match &args.out {
+        _ if args.units => print_units(&plan),
+        out if args.dry_run => dry_run(&plan, out.as_deref()),
+        Some(out) => evaluate(&plan, out),
+        None => dry_run(&plan, None),
+    }
+}
+
+fn evaluate(plan: &Plan, out: &Path) -> Result<(), Failure> {
+    let store = Store::open(out, plan)?;
+    let done = store.done();
+    if done > 0 {
+        eprintln!("{done} of {} cells were there already", plan.cells());
+    }
+    let bar = bar(plan.cells(), done);
+    let (path, tally) = sweep::run(plan, store, &Evaluator::default(), &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    print(&summary(plan, &path, &tally))
+}
+
+fn bar(cells: u64, done: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(cells), ProgressDrawTarget::stderr_with_hz(5));
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} cells, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.with_position(done)
+}
+
+fn summary(plan: &Plan, path: &Path, tally: &Tally) -> String {
+    let counts = Status::ALL.into_iter().filter(|status| *status == Status::Ok || tally.of(*status) > 0);
+    let counts: Vec<String> =
+        counts.map(|status| format!("{} {}", tally.of(status), status.name())).collect();
+    format!("{} cells: {}\n{}\n", plan.cells(), counts.join(", "), path.display())
+}
+
+fn dry_run(plan: &Plan, out: Option<&Path>) -> Result<(), Failure> {
+    let mut text = format!("{} cells, {} columns\n", plan.cells(), plan.columns().len());
+    for (name, count) in plan.axes() {
+        let _ = match count {
+            Some(count) => writeln!(text, "  {name}: {count} values"),
+            None => writeln!(text, "  {name}: a range"),
+        };
+    }
+    if let Some(out) = out.filter(|out| out.exists()) {
+        let done = Store::open(out, plan)?.done();
+        let _ = writeln!(text, "{done} done, {} to do", plan.cells() - done);
+    }
+    print(&text)
+}
+
+fn print_units(plan: &Plan) -> Result<(), Failure> {
+    (0..plan.cells()).try_for_each(|cell| print(&format!("{}\n", plan.unit(cell).line())))
+}
+
+fn evaluate_units(file: &Path) -> Result<(), Failure> {
+    let name = file.display().to_string();
+    let failed = |error: std::io::Error| Failure::Input(format!("{name}: {error}"));
+    let source: Box<dyn Read> = match name.as_str() {
+        "-" => Box::new(std::io::stdin()),
+        _ => Box::new(std::fs::File::open(file).map_err(failed)?),
+    };
+    let evaluator = Evaluator::default();
+    for (at, line) in BufReader::new(source).lines().enumerate() {
+        let line = line.map_err(failed)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let unit = Unit::parse(&format!("{name}, line {}", at + 1), &line)?;
+        // Each row is out before the next unit is read, so that a program can drive this one line by line.
+        print(&format!("{}\n", evaluator.row(&unit).line()))?;
+    }
+    Ok(())
+}
