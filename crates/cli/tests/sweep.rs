@@ -192,7 +192,7 @@ scenario = \"scenario.toml\"
 [vary]
 seed = [1, 2]
 workload.rate = [\"1 /s\", \"4 /s\"]
-\"deployment.0.pool.0.tp\" = [1, 2, 3]
+\"deployment.0.pool.0.tp\" = [1, 2, 64]
 ";
 
 const SCENARIO: &str = "
@@ -227,7 +227,7 @@ fn scenarios_and_training_jobs_are_swept_too() {
     for (name, text) in [("simulate.toml", SIMULATE), ("scenario.toml", SCENARIO), ("train.toml", TRAIN)] {
         std::fs::write(folder.path().join(name), text).expect("writes");
     }
-    // Three does not divide the heads: these cells are rows with a reason.
+    // There are not 64 heads: these cells are rows with a reason.
     let found = stdout(folder.path(), &["sweep", "simulate.toml", "--out", "a"]);
     assert!(found.starts_with("12 cells: 8 ok, 4 invalid\n"), "{found}");
     let found = stdout(folder.path(), &["sweep", "train.toml", "--out", "b"]);
