@@ -5,6 +5,7 @@ mod catalog;
 mod common;
 mod compare;
 mod estimate;
+mod export;
 mod model;
 mod progress;
 mod simulate;
@@ -46,6 +47,8 @@ enum Command {
     /// Search for the best plan.
     #[command(subcommand)]
     Plan(train::PlanCommand),
+    /// A serving plan as launch files of an engine or orchestrator.
+    Export(export::Args),
     /// Hold predictions to measured rows.
     Validate(validate::Args),
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Plan(train::PlanCommand::Train(args)) => train::run_plan(&args),
+        Command::Export(args) => export::run(&args),
         Command::Validate(args) => validate::run(&args),
     };
     common::exit(result)

@@ -1,0 +1,60 @@
+//! Why a plan cannot be exported.
+
+/// Why a plan cannot be exported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// The plan has no such deployment.
+    #[error("--deployment: the plan has no {wanted}; choose another")]
+    NoDeployment {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The engine does not run on the chips.
+    #[error(
+        "--to {target} does not run on {chip} ({vendor}); it runs on chips of {runs_on}. Use --to {instead}"
+    )]
+    Chip {
+        /// The target.
+        target: &'static str,
+        /// Key of the chip.
+        chip: String,
+        /// Its vendor.
+        vendor: String,
+        /// Whose chips it runs on.
+        runs_on: String,
+        /// Targets that run on the chip.
+        instead: String,
+    },
+    /// The engine cannot be told to do this.
+    #[error("--to {target}: the {pool} pool {problem}")]
+    Pool {
+        /// The target.
+        target: &'static str,
+        /// The pool.
+        pool: String,
+        /// What it cannot do, and what to do.
+        problem: String,
+    },
+    /// The target has no cache pool.
+    #[error("--kv-pool is the cache pool of vLLM on Ascend; leave it out with --to {target}")]
+    KvPool {
+        /// The target.
+        target: &'static str,
+    },
+    /// Too few addresses.
+    #[error("--hosts names {given} nodes, the plan takes {needed}; give one address a line")]
+    Hosts {
+        /// How many are given.
+        given: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// A template is broken, which is a mistake of the program.
+    #[error("template {name}: {problem}")]
+    Template {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
