@@ -6,7 +6,9 @@ mod common;
 mod compare;
 mod estimate;
 mod export;
+mod match_chips;
 mod model;
+mod plan_serve;
 mod progress;
 mod simulate;
 mod sweep;
@@ -49,6 +51,8 @@ enum Command {
     Plan(train::PlanCommand),
     /// A serving plan as launch files of an engine or orchestrator.
     Export(export::Args),
+    /// What a chip must be to do a job as well as another.
+    Match(Box<match_chips::Args>),
     /// Hold predictions to measured rows.
     Validate(validate::Args),
 }
@@ -64,8 +68,10 @@ fn main() -> ExitCode {
         Command::ExportRules(args) => catalog::run_export_rules(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Plan(train::PlanCommand::Serve(args)) => plan_serve::run(&args),
         Command::Plan(train::PlanCommand::Train(args)) => train::run_plan(&args),
         Command::Export(args) => export::run(&args),
+        Command::Match(args) => match_chips::run(&args),
         Command::Validate(args) => validate::run(&args),
     };
     common::exit(result)

@@ -144,6 +144,8 @@ pub struct Args {
 /// What can be planned.
 #[derive(clap::Subcommand)]
 pub enum PlanCommand {
+    /// The best deployment that serves a model within latency limits, aggregated or disaggregated.
+    Serve(Box<crate::plan_serve::Args>),
     /// The best way to cut a training job, over every size that goes.
     Train(Box<PlanArgs>),
 }

@@ -2,10 +2,10 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
 use ::estimate::{Resolver, estimate};
+use ::validate::{Contest, rank, read_serving, summarise};
 use ::validate::{
     Fidelity, Scored, Table, TableError, accepts, open_text, predict, predict_operators, predict_training,
 };
-use ::validate::{read_serving, summarise};
 use calibration::ops::OpTable;
 use calibration::training::Predictor;
 use std::path::PathBuf;
@@ -28,6 +28,9 @@ pub struct Args {
     /// Also list this many of the rows that are furthest off.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     worst: usize,
+    /// Say instead how good the choice is that the predictions make among configurations measured for the same job.
+    #[arg(long, conflicts_with_all = ["html", "worst", "explain"])]
+    ranking: bool,
     /// Explain the prediction of the row with this id instead.
     #[arg(long, value_name = "ID")]
     explain: Option<String>,
@@ -50,6 +53,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if table.has("framework") && table.has("seq_len") {
             let rows = calibration::training::read(&args.data.display().to_string(), open_text(&args.data)?)?;
             predict_training(&Predictor::new(args.catalog.load()?)?, &rows)
+        } else if args.ranking {
+            return ranking(args, &table);
         } else if let Some(id) = &args.explain {
             return explain(args, &table, id);
         } else {
@@ -76,6 +81,20 @@ fn serving(args: &Args, table: &Table) -> Result<Vec<Scored>, Failure> {
     let site = args.site.site(resolver.catalog())?;
     let outcomes = predict(&resolver, &rows, &site, args.fidelity);
     Ok(outcomes.iter().map(::validate::Outcome::scored).collect())
+}
+
+/// The choices that predictions make among measured configurations.
+fn ranking(args: &Args, table: &Table) -> Result<(), Failure> {
+    let rows = read_serving(table)?;
+    let resolver = Resolver::new(args.catalog.load()?);
+    let site = args.site.site(resolver.catalog())?;
+    let outcomes = predict(&resolver, &rows, &site, args.fidelity);
+    let rankings = Contest::ALL.map(|contest| rank(&outcomes, contest));
+    if args.json {
+        print_json(&report::ranking_json(&rankings))
+    } else {
+        print(&report::ranking_text(&rankings))
+    }
 }
 
 /// One serving row in full: what was measured, and the estimate with its breakdown.

@@ -167,12 +167,13 @@ const QUEUE_SIGMA: f64 = 0.6;
 /// record. From serving rows of groups that no fit has seen, on which 80 % of TPOT errors lie within 20 %.
 const ENGINE_SIGMA: f64 = 0.15;
 
-/// Spread of a step with its engine's.
-fn of_engine(step: &StepCost) -> f64 {
+/// Spread of ln(true / predicted) of a step's time with that of the engine around it.
+pub fn of_engine(step: &StepCost) -> f64 {
     step.sigma.hypot(ENGINE_SIGMA)
 }
 
-fn with_queue(sigma: f64) -> f64 {
+/// The same for a time that has a queue in it.
+pub fn with_queue(sigma: f64) -> f64 {
     sigma.hypot(QUEUE_SIGMA)
 }
 

@@ -9,6 +9,6 @@ mod resolve;
 mod spec;
 pub mod steady;
 
-pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, ownership};
-pub use resolve::{EstimateError, Resolver, Roles};
+pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, ownership, with_queue};
+pub use resolve::{EstimateError, Resolver, Roles, Shelf};
 pub use spec::{Formats, Mode, Point, Sizes, UnknownMode};

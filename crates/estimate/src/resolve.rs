@@ -1,8 +1,8 @@
 //! Names and sizes to step models.
 
 use crate::spec::{Point, Sizes};
-use cost::comm::InstanceComm;
-use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel};
+use cost::comm::{InstanceComm, Network};
+use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel, TablePool};
 use hardware::catalog::CatalogError;
 use hardware::{Catalog, Chip, Engine, System};
 use model::Model;
@@ -88,13 +88,29 @@ pub struct Resolver {
     engine_override: Option<Arc<Engine>>,
 }
 
+/// What prices the operators of deployments that differ in layout only.
+struct Priced(Arc<dyn cost::step::Operators>);
+
+/// What step models have in common of one model on one system under one engine: see [`Resolver::step_model_on`].
+#[derive(Default)]
+pub struct Shelf {
+    operators: Mutex<BTreeMap<String, Arc<Priced>>>,
+    tables: TablePool,
+}
+
+fn is_ideal(engine: &Engine) -> bool {
+    engine.stacks.iter().any(|stack| stack == "ideal")
+}
+
 struct Caches {
     catalog: Catalog,
     models: Mutex<BTreeMap<String, Arc<Model>>>,
     chips: Mutex<BTreeMap<String, Arc<Chip>>>,
     systems: Mutex<BTreeMap<String, Arc<System>>>,
+    refitted: Mutex<BTreeMap<(String, String), Arc<System>>>,
     engines: Mutex<BTreeMap<String, Arc<Engine>>>,
     kernels: Mutex<BTreeMap<(String, Vec<String>), Arc<cost::kernels::Kernels>>>,
+    networks: Mutex<BTreeMap<(String, String, String), Arc<Network>>>,
     steps: Mutex<BTreeMap<String, Arc<StepModel>>>,
 }
 
@@ -121,8 +137,10 @@ impl Resolver {
             models: Mutex::default(),
             chips: Mutex::default(),
             systems: Mutex::default(),
+            refitted: Mutex::default(),
             engines: Mutex::default(),
             kernels: Mutex::default(),
+            networks: Mutex::default(),
             steps: Mutex::default(),
         };
         Self { caches: Arc::new(caches), engine_override: None }
@@ -169,6 +187,24 @@ impl Resolver {
             None => self.system(&point.system)?.chip.clone(),
         };
         kept(&self.caches.chips, &name, || Ok(self.caches.catalog.chip(&name)?))
+    }
+
+    /// A system and its chip; with another chip in it where one is named.
+    ///
+    /// # Errors
+    /// No such chip or system.
+    pub fn placed(
+        &self,
+        system: &str,
+        chip: Option<&str>,
+    ) -> Result<(Arc<System>, Arc<Chip>), EstimateError> {
+        let point = Point { system: system.to_owned(), chip: chip.map(str::to_owned), ..Point::default() };
+        let found = self.chip(&point)?;
+        let Some(chip) = chip else { return Ok((self.system(system)?, found)) };
+        let key = (system.to_owned(), chip.to_owned());
+        let refitted =
+            kept(&self.caches.refitted, &key, || Ok(self.caches.catalog.system_with_chip(system, chip)?.0))?;
+        Ok((refitted, found))
     }
 
     /// An engine by key; without one, the usual engine of the chip's vendor.
@@ -233,9 +269,27 @@ impl Resolver {
         }
     }
 
+    /// The step model of an instance with the sizes of [`Point::sizes`], which is not kept; for searches over layouts and
+    /// formats of one model on one system under one engine, of which `shelf` holds what they have in common.
+    ///
+    /// # Errors
+    /// As those of [`Resolver::step_model`].
+    pub fn step_model_on(&self, shelf: &Shelf, point: &Point) -> Result<StepModel, EstimateError> {
+        let deployment = self.deployment(point, &point.sizes, Roles::Both)?;
+        let key = format!("{:?}", deployment.model.quantization);
+        let operators = kept(&shelf.operators, &key, || self.operators(&deployment))?;
+        let model = self.price(deployment, Arc::clone(&operators.0))?;
+        Ok(model.sharing(&shelf.tables))
+    }
+
     fn build(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {
-        let system = self.system(&point.system)?;
-        let chip = self.chip(point)?;
+        let deployment = self.deployment(point, sizes, role)?;
+        let operators = self.operators(&deployment)?;
+        self.price(deployment, operators.0)
+    }
+
+    fn deployment(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<Deployment, EstimateError> {
+        let (system, chip) = self.placed(&point.system, point.chip.as_deref())?;
         let engine = self.engine(point.engine.as_deref(), &chip)?;
         let formats = &point.formats;
         let wanted = model::Dtypes {
@@ -256,7 +310,7 @@ impl Resolver {
             _ => Speculation { tokens: point.spec_tokens, acceptance: point.spec_accept.unwrap_or(0.0) },
         };
         let micro_batches = point.micro_batches.unwrap_or(engine.micro_batches && layout.dp > 1);
-        let deployment = Deployment {
+        Ok(Deployment {
             model: Arc::new(model),
             chip: Arc::clone(&chip),
             system: Arc::clone(&system),
@@ -265,16 +319,14 @@ impl Resolver {
             speculation,
             expert_skew: point.expert_skew,
             micro_batches,
-        };
-        self.price(deployment)
+        })
     }
 
-    fn price(&self, deployment: Deployment) -> Result<StepModel, EstimateError> {
-        let (chip, system, engine) = (&deployment.chip, &deployment.system, &deployment.engine);
-        if engine.stacks.iter().any(|stack| stack == "ideal") {
-            let operators = Arc::new(cost::step::IdealOperators::new(&chip.rank));
-            let collectives = Arc::new(cost::step::IdealCollectives::new(system, chip));
-            return Ok(StepModel::new(deployment, operators, collectives)?);
+    /// What prices the operators of a deployment.
+    fn operators(&self, deployment: &Deployment) -> Result<Priced, EstimateError> {
+        let (chip, engine) = (&deployment.chip, &deployment.engine);
+        if is_ideal(engine) {
+            return Ok(Priced(Arc::new(cost::step::IdealOperators::new(&chip.rank))));
         }
         let key = (chip.id.clone(), engine.stacks.clone());
         let kernels = kept(&self.caches.kernels, &key, || {
@@ -284,13 +336,29 @@ impl Resolver {
         })?;
         let operators =
             cost::step::KernelOperators::new(kernels, engine.fused_quantise, engine.device.launch.value);
+        Ok(Priced(Arc::new(operators)))
+    }
+
+    fn price(
+        &self,
+        deployment: Deployment,
+        operators: Arc<dyn cost::step::Operators>,
+    ) -> Result<StepModel, EstimateError> {
+        if is_ideal(&deployment.engine) {
+            let collectives = cost::step::IdealCollectives::new(&deployment.system, &deployment.chip);
+            return Ok(StepModel::new(deployment, operators, Arc::new(collectives))?);
+        }
         let collectives = self.collectives(&deployment)?;
-        Ok(StepModel::new(deployment, Arc::new(operators), Arc::new(collectives))?)
+        Ok(StepModel::new(deployment, operators, Arc::new(collectives))?)
     }
 
     fn collectives(&self, deployment: &Deployment) -> Result<InstanceComm, EstimateError> {
-        InstanceComm::for_deployment(&self.caches.catalog, deployment)
-            .map_err(|error| EstimateError::Coefficients(error.to_string()))
+        let unusable = |error: cost::comm::CommError| EstimateError::Coefficients(error.to_string());
+        let key = (deployment.system.id.clone(), deployment.chip.id.clone(), deployment.engine.id.clone());
+        let network = kept(&self.caches.networks, &key, || {
+            InstanceComm::network_of(&self.caches.catalog, deployment).map_err(unusable)
+        })?;
+        InstanceComm::on_network(network.as_ref().clone(), deployment).map_err(unusable)
     }
 
     /// Instances that the chips of `point` make, for a kind that takes `layout`.

@@ -86,7 +86,7 @@ pub fn compare(resolver: &Resolver, job: &Job, systems: &[String], site: &Site) 
 }
 
 /// The engine usually run on a chip for wide expert parallelism.
-fn usual_engine(chip: &Chip) -> &'static str {
+pub(crate) fn usual_engine(chip: &Chip) -> &'static str {
     match chip.vendor.as_str() {
         "Huawei" => "cloudmatrix-infer",
         "NVIDIA" => "sglang",

@@ -6,6 +6,8 @@ mod compare;
 mod estimate;
 mod page;
 mod parquet;
+mod plan;
+mod ranking;
 pub mod simulate;
 mod table;
 mod validate;
@@ -13,6 +15,8 @@ mod validate;
 pub use compare::{compare_html, compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_text};
 pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, read_parquet};
+pub use plan::{plan_html, plan_json, plan_text};
+pub use ranking::{ranking_json, ranking_text};
 pub use simulate::{
     Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
 };

@@ -71,6 +71,22 @@ pub fn against(title: &str, series: &[(String, Vec<f64>, Vec<f64>)]) -> Plot {
     plot
 }
 
+/// Points on plain axes, a series each.
+pub fn points(title: &str, x: &str, y: &str, series: &[(String, Vec<(f64, f64)>)]) -> Plot {
+    let mut plot = Plot::new();
+    for (name, points) in series {
+        let (across, up) = points.iter().copied().unzip();
+        plot.add_trace(Scatter::<f64, f64>::new(across, up).mode(Mode::Markers).name(name));
+    }
+    let layout = Layout::new()
+        .title(Title::with_text(title))
+        .x_axis(Axis::new().title(Title::with_text(x)))
+        .y_axis(Axis::new().title(Title::with_text(y)))
+        .height(600);
+    plot.set_layout(layout);
+    plot
+}
+
 /// A page with a text block and charts; the charting script is written once.
 pub fn page(title: &str, text: &str, charts: &[Plot]) -> String {
     let mut body = String::new();

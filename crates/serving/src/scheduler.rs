@@ -267,7 +267,9 @@ impl Instance {
             if rank.kv.available() < own + self.reserve(index) {
                 continue;
             }
-            let load = rank.context + rank.pending;
+            // Sequences that are on their way into the batch count as if they were like this one.
+            let coming = u64::from(rank.admitted) - rank.decoding.len() as u64;
+            let load = rank.context + coming * u64::from(live.target);
             if best.is_none_or(|(_, most, least)| {
                 (cached, std::cmp::Reverse(load)) > (most, std::cmp::Reverse(least))
             }) {

@@ -2,6 +2,7 @@
 
 mod engine_fit;
 mod operators;
+mod ranking;
 mod serving;
 mod simulate;
 mod split;
@@ -11,6 +12,7 @@ mod training;
 
 pub use engine_fit::{EngineFit, fit_engine};
 pub use operators::{accepts, predict_operators};
+pub use ranking::{CLOSE, Choice, Contest, Ranking, rank};
 pub use serving::{
     Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving,
 };

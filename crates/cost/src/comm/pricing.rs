@@ -86,9 +86,24 @@ impl InstanceComm {
     /// # Errors
     /// If a link file is malformed or lacks what the deployment needs.
     pub fn for_deployment(catalog: &Catalog, deployment: &Deployment) -> Result<Self, CommError> {
+        Self::on_network(Self::network_of(catalog, deployment)?, deployment)
+    }
+
+    /// The network of a deployment, which others of the same system, chip and engine may share.
+    ///
+    /// # Errors
+    /// If a link file is malformed or the system nests too many domains.
+    pub fn network_of(catalog: &Catalog, deployment: &Deployment) -> Result<Network, CommError> {
         let engine = &deployment.engine;
         let stacks: &[String] = if engine.comm.all_reduce == "custom" { &engine.stacks } else { &[] };
-        let network = Network::new(catalog, &deployment.system, &deployment.chip, stacks)?;
+        Network::new(catalog, &deployment.system, &deployment.chip, stacks)
+    }
+
+    /// Prices a deployment on a network made by [`InstanceComm::network_of`] for one like it.
+    ///
+    /// # Errors
+    /// If a link class lacks what the deployment needs.
+    pub fn on_network(network: Network, deployment: &Deployment) -> Result<Self, CommError> {
         Self::new(network, CommSpec::of(deployment))
     }
 

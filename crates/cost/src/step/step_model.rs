@@ -1,10 +1,11 @@
 //! The price of a step of one deployment.
 
-use super::deployment::{Deployment, LayoutError};
+use super::deployment::{Deployment, LayoutError, Speculation};
 use super::energy::EnergyModel;
 use super::memory::{DoesNotFit, MemoryFit};
 use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
+use super::pool::TablePool;
 use super::shape::{StepPrice, StepPricer, StepShape};
 use super::table::Table;
 use super::tally::{Family, Tally};
@@ -63,14 +64,26 @@ pub struct StepModel {
 /// Prices by one token count each.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    pub(super) linear: Table,
-    pub(super) absorb: Table,
-    pub(super) expand: Table,
-    pub(super) experts: Table,
-    pub(super) exchange: Table,
-    pub(super) head: Table,
-    pub(super) draft_linear: Table,
-    pub(super) draft_experts: Table,
+    pub(super) linear: Arc<Table>,
+    pub(super) absorb: Arc<Table>,
+    pub(super) expand: Arc<Table>,
+    pub(super) experts: Arc<Table>,
+    pub(super) exchange: Arc<Table>,
+    pub(super) head: Arc<Table>,
+    pub(super) draft_linear: Arc<Table>,
+    pub(super) draft_experts: Arc<Table>,
+}
+
+/// A step with its breakdown before overlap, and what overlap hides of it.
+struct Timed {
+    tally: Tally,
+    hidden: Seconds,
+}
+
+impl Timed {
+    fn time(&self) -> Seconds {
+        self.tally.total() - self.hidden
+    }
 }
 
 /// Tokens and sequences of one step, with drafts counted.
@@ -153,6 +166,33 @@ impl StepModel {
         })
     }
 
+    /// The same deployment with other drafts, sharing every price: prices by token count do not depend on how many of the
+    /// tokens are drafts.
+    ///
+    /// # Errors
+    /// The draft module leaves too little memory.
+    pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, StepError> {
+        let deployment = Deployment { speculation, ..self.deployment.clone() };
+        Ok(Self {
+            memory: MemoryFit::new(&deployment, &self.plan)?,
+            plan: self.plan.clone(),
+            energy: self.energy,
+            operators: Arc::clone(&self.operators),
+            collectives: Arc::clone(&self.collectives),
+            queries: 1.0 + f64::from(speculation.tokens),
+            skew: self.skew,
+            tables: Arc::clone(&self.tables),
+            deployment,
+        })
+    }
+
+    /// The same deployment with the tables of `pool`, so that what another layout has priced is not priced again.
+    #[must_use]
+    pub fn sharing(self, pool: &TablePool) -> Self {
+        let tables = Arc::new(pool.tables(&self.deployment, self.skew));
+        Self { tables, ..self }
+    }
+
     /// What is priced.
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
@@ -173,52 +213,53 @@ impl StepModel {
     /// An engine that can run two micro-batches against each other does so where that is quicker: halves hide
     /// communication, but read every weight twice.
     pub fn cost(&self, shape: &StepShape) -> StepCost {
-        let whole = self.cost_in(shape, 1.0);
+        let Timed { tally, hidden } = self.timed(shape);
+        let time = tally.total() - hidden;
+        StepCost { time, energy: self.joules(&tally, time), sigma: self.sigma(&tally), tally, hidden }
+    }
+
+    fn timed(&self, shape: &StepShape) -> Timed {
+        let load = self.load(shape);
+        let whole = self.timed_in(&load, 1.0);
         if !self.deployment.micro_batches {
             return whole;
         }
-        let halves = self.cost_in(shape, 2.0);
-        if halves.time < whole.time { halves } else { whole }
+        let halves = self.timed_in(&load, 2.0);
+        if halves.time() < whole.time() { halves } else { whole }
     }
 
-    /// The price when the step is cut into `split` equal micro-batches.
-    fn cost_in(&self, shape: &StepShape, split: f64) -> StepCost {
-        let load = self.load(shape);
+    /// Of all ranks.
+    fn joules(&self, tally: &Tally, time: Seconds) -> Option<Joules> {
+        let ranks = f64::from(self.deployment.layout.ranks());
+        self.energy.map(|energy| energy.energy(tally, time) * ranks)
+    }
+
+    /// The step cut into `split` equal micro-batches.
+    fn timed_in(&self, load: &Load, split: f64) -> Timed {
+        let tables = &self.tables;
         let mut device = Tally::default();
-        device.add_scaled(&self.tables.linear.tally(load.tokens / split, |m| self.linear_at(m)), split);
-        device.add_scaled(&self.tables.absorb.tally(load.decode_tokens, |m| self.absorb_at(m)), 1.0);
+        tables.linear.add(&mut device, split, load.tokens / split, |m| self.linear_at(m));
+        tables.absorb.add(&mut device, 1.0, load.decode_tokens, |m| self.absorb_at(m));
         if load.prefill_tokens > 0.0 {
             let expanded = load.prefill_tokens + load.prefill_past;
-            device.add_scaled(&self.tables.expand.tally(expanded, |m| self.expand_at(m)), 1.0);
+            tables.expand.add(&mut device, 1.0, expanded, |m| self.expand_at(m));
         }
-        device.add_scaled(&self.tables.head.tally(self.sampled(&load), |m| self.head_at(m)), 1.0);
-        device
-            .add_scaled(&self.tables.experts.tally(load.total_tokens / split, |m| self.experts_at(m)), split);
+        tables.head.add(&mut device, 1.0, self.sampled(load), |m| self.head_at(m));
+        tables.experts.add(&mut device, split, load.total_tokens / split, |m| self.experts_at(m));
         let part = load.part(split);
         for (mix, count) in &self.plan.mixes {
             self.mix(mix, count * split, &part, &mut device);
         }
-        self.draft(&load, &mut device);
-        device.stretch(self.slowdown(&load));
+        self.draft(load, &mut device);
+        device.stretch(self.slowdown(load));
         let mut exchange = Tally::default();
-        exchange.add_scaled(
-            &self.tables.exchange.tally(load.total_tokens / split, |m| self.exchange_at(m)),
-            split,
-        );
-        let hidden = self.hidden(&load, split, device.total(), exchange.total());
+        tables.exchange.add(&mut exchange, split, load.total_tokens / split, |m| self.exchange_at(m));
+        let hidden = self.hidden(load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
-        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(&load, split));
+        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(load, split));
         let busy = device.total() - hidden;
-        device.add_time(Family::Host, Bound::Launch, self.host(&load, busy));
-        let time = device.total() - hidden;
-        let ranks = f64::from(self.deployment.layout.ranks());
-        StepCost {
-            time,
-            energy: self.energy.map(|energy| energy.energy(&device, time) * ranks),
-            sigma: self.sigma(&device),
-            tally: device,
-            hidden,
-        }
+        device.add_time(Family::Host, Bound::Launch, self.host(load, busy));
+        Timed { tally: device, hidden }
     }
 
     fn load(&self, shape: &StepShape) -> Load {
@@ -305,7 +346,8 @@ impl StepModel {
 
 impl StepPricer for StepModel {
     fn price(&self, shape: &StepShape) -> StepPrice {
-        let cost = self.cost(shape);
-        StepPrice { time: cost.time, energy: cost.energy.unwrap_or(Joules::ZERO) }
+        let timed = self.timed(shape);
+        let time = timed.time();
+        StepPrice { time, energy: self.joules(&timed.tally, time).unwrap_or(Joules::ZERO) }
     }
 }

@@ -15,7 +15,7 @@ const POINTS: usize = EXACT + 1 + OCTAVES * PER_OCTAVE as usize + 1;
 /// The tabulated function.
 #[derive(Debug)]
 pub(super) struct Table {
-    points: Vec<OnceLock<Tally>>,
+    points: Vec<OnceLock<Box<Tally>>>,
 }
 
 impl Default for Table {
@@ -25,15 +25,20 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Everything at `tokens`.
-    pub fn tally(&self, tokens: f64, price: impl Fn(f64) -> Tally) -> Tally {
+    /// Adds `factor` times everything at `tokens` to a tally.
+    pub fn add(&self, to: &mut Tally, factor: f64, tokens: f64, price: impl Fn(f64) -> Tally) {
         let (index, share) = place(tokens);
         let low = self.point(index, &price);
-        if share == 0.0 { *low } else { low.between(self.point(index + 1, &price), share) }
+        if share == 0.0 {
+            to.add_scaled(low, factor);
+        } else {
+            to.add_scaled(low, factor * (1.0 - share));
+            to.add_scaled(self.point(index + 1, &price), factor * share);
+        }
     }
 
     fn point(&self, index: usize, price: &impl Fn(f64) -> Tally) -> &Tally {
-        self.points[index].get_or_init(|| price(tokens_at(index)))
+        self.points[index].get_or_init(|| Box::new(price(tokens_at(index))))
     }
 }
 

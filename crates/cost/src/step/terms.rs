@@ -187,14 +187,14 @@ impl StepModel {
             tally
         };
         let once = Load { decode_tokens: load.decode_seqs, prefill_tokens: 0.0, prefill_seqs: 0.0, ..*load };
-        tally.add_scaled(&self.tables.draft_linear.tally(load.decode_seqs, linear), rounds);
-        tally.add_scaled(&self.tables.draft_experts.tally(load.total_decode_seqs, experts), rounds);
-        tally.add_scaled(&self.tables.head.tally(load.decode_seqs, |rows| self.head_at(rows)), rounds);
+        self.tables.draft_linear.add(tally, rounds, load.decode_seqs, linear);
+        self.tables.draft_experts.add(tally, rounds, load.total_decode_seqs, experts);
+        self.tables.head.add(tally, rounds, load.decode_seqs, |rows| self.head_at(rows));
         self.mix(&layer.mix, layer.count * rounds, &once, tally);
         if load.prefill_tokens > 0.0 {
             let prompts = Load { decode_seqs: 0.0, decode_tokens: 0.0, ..*load };
-            tally.add_scaled(&self.tables.draft_linear.tally(load.prefill_tokens, linear), 1.0);
-            tally.add_scaled(&self.tables.draft_experts.tally(load.total_tokens, experts), 1.0);
+            self.tables.draft_linear.add(tally, 1.0, load.prefill_tokens, linear);
+            self.tables.draft_experts.add(tally, 1.0, load.total_tokens, experts);
             self.mix(&layer.mix, layer.count, &prompts, tally);
         }
     }

@@ -1,0 +1,202 @@
+//! A plan in the request-level simulator: does it do what it says?
+//!
+//! The deployment's users each send their next request when the last one ends. They start one after another over the
+//! time of a request and their lengths vary, so that requests do not march in step. Equal parts of a deployment do the
+//! same, so that the smallest part with whole instances of each pool stands for all.
+
+use super::job::{Job, VARIATION};
+use super::settle::{Planned, SettledPool};
+use crate::plan_file::{SimulatedFile, Value};
+use cost::step::StepModel;
+use rand::Rng;
+use serving::{
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
+    RouterPolicy, Speculation,
+};
+use sim::{FirstToken, Ingress, Observer, Options, PortConfig, Record, SimError, Simulation};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use units::Seconds;
+use workload::{Arrival, Source, WorkloadError};
+
+/// Requests that are counted, at least.
+const COUNTED: f64 = 400.0;
+
+/// Runs `planned` until its figures have settled.
+///
+/// # Errors
+/// A defect: the plan's settings do not make an engine.
+pub fn confirm(planned: &Planned, job: &Job) -> Result<SimulatedFile, SimError> {
+    let parts = planned.pools.iter().map(|pool| pool.side.instances).fold(0, greatest_common_divisor).max(1);
+    let detail = &planned.detail;
+    let request = detail.ttft + detail.tpot * job.work.after_first();
+    let users = (detail.rate * request / f64::from(parts)).round().max(1.0);
+    // Each user sends about one request per `request` seconds.
+    let rounds = (COUNTED / users).max(2.0);
+    let from = Seconds::new(request * 2.5);
+    let until = from + Seconds::new(request * rounds);
+    let source = Users {
+        due: (0..users as u32).map(|user| Seconds::new(request * f64::from(user) / users)).collect(),
+        sent: 0,
+        lengths: job.lengths.clone(),
+        means: (job.work.prompt(), job.work.output),
+        cached: job.work.cached / job.work.prompt(),
+        random: rand_pcg::Pcg64::new(0x5eed, 0x9e37_79b9_7f4a_7c15),
+    };
+    let pools = planned.pools.iter().map(|pool| config(pool, job, parts, planned.pools.len() > 1)).collect();
+    let deployment = DeploymentConfig {
+        name: "plan".to_owned(),
+        pools,
+        tiers: Vec::new(),
+        admission: Admission::default(),
+        recovery: Recovery::default(),
+    };
+    let once = planned.pools.first().map_or(0.0, |pool| super::price::once(&pool.model, &job.work));
+    let options = Options {
+        ports: planned.pools.iter().map(|pool| port(&pool.model)).collect(),
+        first_token: FirstToken::Decode,
+        ingress: vec![Ingress { request: Seconds::new(once), prompt_token: Seconds::ZERO }],
+        until: Some(until),
+        ..Options::default()
+    };
+    let config = ClusterConfig { deployments: vec![deployment], ..ClusterConfig::default() };
+    let pricers: Vec<Arc<StepModel>> = planned.pools.iter().map(|pool| Arc::clone(&pool.model)).collect();
+    let window = Window { from, until, ..Window::default() };
+    let (_, window) = Simulation::new(config, pricers, source, window, options)?.run()?;
+    let throughput = window.tokens / (until - from).get() * f64::from(parts);
+    let mean = |sum: f64| Value::new(sum / window.requests.max(1) as f64, "s");
+    Ok(SimulatedFile {
+        throughput: Value::new(throughput, "tokens/s"),
+        ttft: mean(window.ttft),
+        tpot: mean(window.tpot),
+        requests: window.requests,
+        deviation: throughput / planned.file.predicted.throughput.value - 1.0,
+    })
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+fn config(pool: &SettledPool, job: &Job, parts: u32, apart: bool) -> PoolConfig {
+    let (name, role) = match (apart, pool.side.batch) {
+        (false, _) => ("aggregated", Role::Aggregated),
+        (true, 0) => ("prefill", Role::Prefill),
+        (true, _) => ("decode", Role::Decode),
+    };
+    PoolConfig {
+        name: name.to_owned(),
+        role,
+        limits: limits(&pool.model, job),
+        instances: pool.side.instances / parts,
+        router: RouterPolicy::LeastRequests,
+        load: LoadTime { warm: Seconds::ZERO, cold: Seconds::ZERO },
+        scaling: None,
+    }
+}
+
+/// What the scheduler of an instance may do: what the plan says.
+fn limits(model: &StepModel, job: &Job) -> EngineLimits {
+    let deployment = model.deployment();
+    let scheduler = &deployment.engine.scheduler;
+    let block = scheduler.block.value;
+    let tokens = model.memory().cache_tokens(job.work.held);
+    let speculation = deployment.speculation;
+    let shards = f64::from(deployment.layout.tp * deployment.layout.pp);
+    EngineLimits {
+        ranks: deployment.layout.dp,
+        token_budget: scheduler.token_budget.value,
+        max_seqs: scheduler.max_sequences.value,
+        kv_blocks: ((tokens / f64::from(block)) as u32).max(1),
+        block,
+        max_context: u32::MAX / 2,
+        chunked: scheduler.chunked_prefill,
+        batching: if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst },
+        speculation: (speculation.tokens > 0)
+            .then_some(Speculation { draft_tokens: speculation.tokens, acceptance: speculation.acceptance }),
+        kv_bytes_per_token: model.memory().cache_bytes(job.work.held) * (shards / job.work.held),
+        ..EngineLimits::default()
+    }
+}
+
+/// Every rank of an instance sends its share of the cache over its own port.
+fn port(model: &StepModel) -> PortConfig {
+    let deployment = model.deployment();
+    let domain = deployment.system.domain_for(deployment.layout.ranks() * 2);
+    PortConfig {
+        fabric: domain.bandwidth.value * f64::from(deployment.layout.ranks()),
+        latency: domain.latency.value,
+        ..PortConfig::default()
+    }
+}
+
+/// Users that start one after another.
+struct Users {
+    due: VecDeque<Seconds>,
+    sent: u64,
+    lengths: Option<Arc<Vec<(u32, u32)>>>,
+    means: (f64, f64),
+    cached: f64,
+    random: rand_pcg::Pcg64,
+}
+
+impl Users {
+    fn draw(&mut self) -> (u32, u32) {
+        let (input, output) = match self.lengths.as_ref().filter(|lengths| !lengths.is_empty()) {
+            Some(lengths) => lengths[self.random.random_range(0..lengths.len())],
+            None => {
+                let mut around = |mean: f64| {
+                    (mean * self.random.random_range(1.0 - VARIATION..=1.0 + VARIATION)).round() as u32
+                };
+                (around(self.means.0), around(self.means.1))
+            }
+        };
+        // Tokens from a cache are not computed: the prompt is shorter by them.
+        let computed = f64::from(input) * (1.0 - self.cached);
+        ((computed.round() as u32).max(1), output.max(1))
+    }
+}
+
+impl Source for Users {
+    fn peek(&mut self) -> Result<Option<Seconds>, WorkloadError> {
+        Ok(self.due.front().copied())
+    }
+
+    fn pop(&mut self) -> Result<Option<Arrival>, WorkloadError> {
+        let Some(at) = self.due.pop_front() else { return Ok(None) };
+        let (input, output) = self.draw();
+        let ticket = self.sent;
+        self.sent += 1;
+        Ok(Some(Arrival { at, input, output, ticket, measured: true, ..Arrival::default() }))
+    }
+
+    /// The users that have not started yet come later than whoever is done now only by the order of the queue.
+    fn ended(&mut self, _ticket: u64, at: Seconds) {
+        let place = self.due.partition_point(|due| *due <= at);
+        self.due.insert(place, at);
+    }
+}
+
+/// Counts what ends in a window of time.
+#[derive(Default)]
+struct Window {
+    from: Seconds,
+    until: Seconds,
+    tokens: f64,
+    requests: u64,
+    ttft: f64,
+    tpot: f64,
+}
+
+impl Observer for Window {
+    fn request_ended(&mut self, record: &Record) {
+        let inside = record.end >= self.from && record.end <= self.until;
+        if !inside || record.outcome != sim::Outcome::Completed {
+            return;
+        }
+        self.requests += 1;
+        self.tokens += f64::from(record.output);
+        self.ttft += record.ttft().map_or(0.0, Seconds::get);
+        self.tpot += record.tpot().map_or(0.0, Seconds::get);
+    }
+}

@@ -1,0 +1,383 @@
+//! What one instance does at one operating point, from its step model alone.
+//!
+//! An operating point is the number of sequences that decode on each attention rank. Requests come and end at random, so
+//! that completions per decoding step are Poisson distributed: with `c` of them on average, a share `1 - exp(-c)` of the
+//! steps makes room for prompts, `c / (1 - exp(-c))` at a time. Prompts go to the least loaded ranks and all ranks step
+//! together, so a single prompt holds all of them up for as long as it takes.
+
+use super::job::Work;
+use cost::step::{RankLoad, StepCost, StepModel, StepPrice, StepPricer, StepShape};
+
+/// Sequences per rank that are looked at: each up to 32, then sixteen per octave.
+pub(super) fn batches(most: u32) -> Vec<u32> {
+    const EXACT: u32 = 32;
+    let mut found: Vec<u32> = (1..=most.min(EXACT)).collect();
+    let mut base = EXACT;
+    while base < most {
+        found.extend((1..=16).map(|part| base + base / 16 * part).take_while(|batch| *batch <= most));
+        base = base.saturating_mul(2);
+    }
+    found
+}
+
+/// A decoding step of `batch` sequences on every rank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct DecodeStep {
+    /// Sequences per rank.
+    pub batch: f64,
+    /// Seconds.
+    pub time: f64,
+    /// Joules of all ranks; not a number where the chip's rating is unknown.
+    pub energy: f64,
+}
+
+/// What an instance does that prefills, decodes or both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Serving {
+    /// Sequences per rank that decode.
+    pub batch: f64,
+    /// Requests per second.
+    pub rate: f64,
+    /// Seconds per output token.
+    pub tpot: f64,
+    /// Seconds to the first token.
+    pub ttft: f64,
+    /// Watts of all ranks; not a number where unknown.
+    pub power: f64,
+    /// Share of time in which prompts hold decoding up.
+    pub prompts: f64,
+}
+
+/// A step's energy, which is unknown where the chip's rating is.
+fn joules(model: &StepModel, price: &StepPrice) -> f64 {
+    if model.idle_power().is_some() { price.energy.get() } else { f64::NAN }
+}
+
+/// A pure decoding step.
+pub(super) fn decode_step(model: &StepModel, work: &Work, batch: f64) -> DecodeStep {
+    let dp = model.deployment().layout.dp;
+    let step = model.price(&StepShape::even(busiest(batch, work, dp), dp));
+    DecodeStep { batch, time: step.time.get(), energy: joules(model, &step) }
+}
+
+/// The same with its breakdown.
+pub(super) fn decode_cost(model: &StepModel, work: &Work, batch: f64) -> StepCost {
+    let dp = model.deployment().layout.dp;
+    model.cost(&StepShape::even(busiest(batch, work, dp), dp))
+}
+
+/// Requests end at random, and a rank grows by its batch with every step until one of its own does and its place goes to
+/// the next prompt. Of `dp` ranks the one that has waited longest holds more than the mean by the outputs of as many
+/// requests as the largest of `dp` exponential times exceeds the mean one.
+fn busiest(batch: f64, work: &Work, dp: u32) -> RankLoad {
+    let ranks = f64::from(dp);
+    // The harmonic number of `dp` less one.
+    let waited = if dp > 1 { ranks.ln() + 0.577_216 + 0.5 / ranks - 1.0 } else { 0.0 };
+    RankLoad::decode(batch + waited * work.output / work.context, work.context)
+}
+
+/// Requests that end in a step.
+fn completions(model: &StepModel, work: &Work, batch: f64) -> f64 {
+    let ranks = f64::from(model.deployment().layout.dp);
+    batch * ranks * model.deployment().speculation.tokens_per_step() / work.after_first()
+}
+
+/// What decoding alone would do: no aggregated instance does better at this batch.
+pub(super) fn decoding(model: &StepModel, work: &Work, step: &DecodeStep) -> Serving {
+    Serving {
+        batch: step.batch,
+        rate: completions(model, work, step.batch) / step.time,
+        tpot: step.time / model.deployment().speculation.tokens_per_step(),
+        ttft: 0.0,
+        power: step.energy / step.time,
+        prompts: 0.0,
+    }
+}
+
+/// Seconds of a request outside the engine's steps.
+pub(super) fn once(model: &StepModel, work: &Work) -> f64 {
+    let host = &model.deployment().engine.host;
+    (host.request.value + host.prompt_token.value * work.prompt()).get()
+}
+
+/// How prompts are cut for one rank.
+#[derive(Debug, Clone, Copy)]
+struct Cutting {
+    /// Steps that a prompt takes.
+    chunks: f64,
+    /// Tokens of each.
+    size: f64,
+    /// Tokens before a chunk, on average.
+    past: f64,
+    /// Prompts that go into one step of a rank.
+    together: f64,
+    /// Prompts of mean length that fill the budget.
+    fit: f64,
+    /// By how much of the mean the longest of many prompts exceeds it, where it is not cut to the budget.
+    excess: f64,
+}
+
+impl Cutting {
+    /// Of prompts in a token budget.
+    fn new(model: &StepModel, work: &Work, budget: f64) -> Self {
+        let chunked = model.deployment().engine.scheduler.chunked_prefill;
+        if chunked && work.new > budget {
+            let chunks = (work.new / budget).ceil();
+            let size = work.new / chunks;
+            return Self {
+                chunks,
+                size,
+                past: work.cached + (chunks - 1.0) / 2.0 * size,
+                together: 1.0,
+                fit: 1.0,
+                excess: 0.0,
+            };
+        }
+        // Prompts that cannot be cut differ in length: on average half of one is left over.
+        let fit = budget / work.new;
+        let together = if chunked { fit } else { fit - 0.5 }.max(1.0);
+        Self {
+            chunks: 1.0,
+            size: work.new,
+            past: work.cached,
+            together,
+            fit: fit.max(1.0),
+            excess: work.excess,
+        }
+    }
+}
+
+impl Cutting {
+    /// Prompts (in mean lengths) of the fullest of `ranks` ranks with `mean` each, which sets the time of all.
+    ///
+    /// Prompts are whole: a few more than the ranks already make two on one of them, half of one more on average. And the
+    /// longest of several exceeds their mean, the less the more of them a rank has.
+    fn fullest(&self, mean: f64, ranks: f64) -> f64 {
+        let whole = 0.5 * (1.0 - 1.0 / ranks) * (mean - 0.5).clamp(0.0, 1.0);
+        let longer = self.excess * (ranks - 1.0).max(0.0) / (ranks + 1.0) / mean.sqrt();
+        (mean + whole).min(self.fit.max(mean)) + longer
+    }
+}
+
+/// Seconds and joules of something.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    time: f64,
+    energy: f64,
+}
+
+impl Spent {
+    fn times(self, count: f64) -> Self {
+        Self { time: self.time * count, energy: self.energy * count }
+    }
+}
+
+/// All steps of `prompts` prompts that start together, spread over the ranks, beside `decode` on every rank.
+fn prompts_spent(model: &StepModel, cutting: &Cutting, prompts: f64, decode: RankLoad) -> Spent {
+    let dp = f64::from(model.deployment().layout.dp);
+    let mean = (prompts / dp).max(1.0);
+    let rounds = (mean / cutting.together).max(1.0);
+    let per_rank = cutting.fullest(mean / rounds, (prompts / rounds).min(dp));
+    let load = RankLoad::prefill(per_rank, cutting.size, cutting.past);
+    let step = model.price(&StepShape {
+        busiest: load.plus(decode),
+        total_decode_seqs: decode.decode_seqs * dp,
+        total_prefill_tokens: prompts / rounds * cutting.size,
+    });
+    Spent { time: step.time.get(), energy: joules(model, &step) }.times(rounds * cutting.chunks)
+}
+
+/// An aggregated instance with `decode` sequences per rank; `None` where prompts come faster than they can be computed.
+pub(super) fn aggregated(model: &StepModel, work: &Work, decode: &DecodeStep) -> Option<Serving> {
+    let ending = completions(model, work, decode.batch);
+    if model.deployment().engine.scheduler.mixed_steps {
+        mixed(model, work, decode, ending)
+    } else {
+        prompts_first(model, work, decode, ending)
+    }
+}
+
+/// Prompts in steps of their own whenever one can start.
+fn prompts_first(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f64) -> Option<Serving> {
+    let budget = f64::from(model.deployment().engine.scheduler.token_budget.value);
+    let cutting = Cutting::new(model, work, budget);
+    let share = -(-ending).exp_m1();
+    let fill = prompts_spent(model, &cutting, ending / share, RankLoad::default());
+    let cycle = decode.time + share * fill.time;
+    let gain = model.deployment().speculation.tokens_per_step();
+    let rest = (decode.time.powi(2) + share * fill.time.powi(2)) / (2.0 * cycle);
+    Some(Serving {
+        batch: decode.batch,
+        rate: ending / cycle,
+        tpot: cycle / gain,
+        ttft: once(model, work) + rest + fill.time,
+        power: (decode.energy + share * fill.energy) / cycle,
+        prompts: share * fill.time / cycle,
+    })
+}
+
+/// Chunks of prompts in what decoding leaves of the token budget.
+fn mixed(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f64) -> Option<Serving> {
+    let deployment = model.deployment();
+    let dp = f64::from(deployment.layout.dp);
+    let queries = 1.0 + f64::from(deployment.speculation.tokens);
+    let budget = f64::from(deployment.engine.scheduler.token_budget.value) - decode.batch * queries;
+    if budget < 1.0 {
+        return None;
+    }
+    let cutting = Cutting::new(model, work, budget);
+    // Prompts under way at once, and the most that can be.
+    let under_way = ending * cutting.chunks;
+    let most = dp * cutting.together;
+    let load = under_way / most;
+    if load >= 0.97 {
+        return None;
+    }
+    let share = -(-under_way).exp_m1();
+    let held = busiest(decode.batch, work, deployment.layout.dp);
+    let with = prompts_spent(model, &Cutting { chunks: 1.0, ..cutting }, under_way / share, held);
+    let mean = (1.0 - share) * decode.time + share * with.time;
+    let rest = ((1.0 - share) * decode.time.powi(2) + share * with.time.powi(2)) / (2.0 * mean);
+    let queue =
+        with.time * cutting.chunks * load.powf((2.0 * (most + 1.0)).sqrt()) / (2.0 * most * (1.0 - load));
+    Some(Serving {
+        batch: decode.batch,
+        rate: ending / mean,
+        tpot: mean / deployment.speculation.tokens_per_step(),
+        ttft: once(model, work) + rest + queue + with.time * cutting.chunks,
+        power: ((1.0 - share) * decode.energy + share * with.energy) / mean,
+        prompts: share * (with.time - decode.time) / mean,
+    })
+}
+
+/// A prefill instance: a queue whose server takes as many prompts at once as wait, up to what its ranks can hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Prefilling {
+    /// (prompts, seconds, joules) of a round of steps, ascending in prompts.
+    rounds: Vec<(f64, f64, f64)>,
+    /// Most prompts of a round.
+    most: f64,
+    once: f64,
+    /// Watts of all ranks when nothing runs.
+    pub idle: f64,
+}
+
+/// Load beyond which a queue is not let: near saturation a small error in either pool's rate becomes a long wait here.
+const FULLEST: f64 = 0.9;
+
+impl Prefilling {
+    pub fn new(model: &StepModel, work: &Work) -> Self {
+        let budget = f64::from(model.deployment().engine.scheduler.token_budget.value);
+        let cutting = Cutting::new(model, work, budget);
+        let most = f64::from(model.deployment().layout.dp) * cutting.together;
+        let mut sizes: Vec<f64> = std::iter::successors(Some(1.0), |size| Some(size * 2.0))
+            .take_while(|size| *size < most)
+            .collect();
+        sizes.push(most);
+        let rounds = sizes
+            .into_iter()
+            .map(|prompts| {
+                let spent = prompts_spent(model, &cutting, prompts, RankLoad::default());
+                (prompts, spent.time, spent.energy)
+            })
+            .collect();
+        let idle = model.idle_power().map_or(f64::NAN, units::Watts::get);
+        Self { rounds, most, once: once(model, work), idle }
+    }
+
+    /// Seconds and joules of a round of `prompts`.
+    fn round(&self, prompts: f64) -> (f64, f64) {
+        let above = self.rounds.partition_point(|(size, ..)| *size < prompts);
+        let Some(high) = self.rounds.get(above) else {
+            return self.rounds.last().map_or((0.0, 0.0), |round| (round.1, round.2));
+        };
+        let Some(low) = above.checked_sub(1).and_then(|below| self.rounds.get(below)) else {
+            return (high.1, high.2);
+        };
+        let share = (prompts - low.0) / (high.0 - low.0);
+        (low.1 + (high.1 - low.1) * share, low.2 + (high.2 - low.2) * share)
+    }
+
+    /// Requests per second at which every round is full.
+    fn capacity(&self) -> f64 {
+        self.most / self.round(self.most).0
+    }
+
+    /// Prompts of a round at `rate` requests per second: as many as come in during one, at least one.
+    fn prompts_at(&self, rate: f64) -> f64 {
+        let mut prompts = 1.0;
+        for _ in 0..40 {
+            let next = (rate * self.round(prompts).0).clamp(1.0, self.most);
+            if next - prompts < 1e-3 * prompts {
+                return next;
+            }
+            prompts = next;
+        }
+        prompts
+    }
+
+    /// Seconds to the first token, hand-over apart, at `rate` requests per second.
+    ///
+    /// Who comes waits for the rest of the round under way, and in a full instance for rounds before: the wait of a
+    /// queue of one server is spread over the places of a round, with Sakasegawa's exponent for many places.
+    pub fn ttft(&self, rate: f64) -> f64 {
+        let round = self.round(self.prompts_at(rate)).0;
+        let load = rate / self.capacity();
+        let rest = 0.5 * round * (rate * round).min(1.0);
+        let queue = round * load.powf((2.0 * (self.most + 1.0)).sqrt()) / (2.0 * self.most * (1.0 - load));
+        self.once + rest + queue + round
+    }
+
+    /// Most requests per second within `limit` seconds to the first token; `None` where one alone takes longer.
+    pub fn most_rate(&self, limit: f64) -> Option<f64> {
+        let most = FULLEST * self.capacity();
+        if self.once + self.round(1.0).0 > limit {
+            return None;
+        }
+        if self.ttft(most) <= limit {
+            return Some(most);
+        }
+        let (mut low, mut high) = (0.0, most);
+        for _ in 0..40 {
+            let middle = f64::midpoint(low, high);
+            if self.ttft(middle) <= limit {
+                low = middle
+            } else {
+                high = middle
+            }
+            if high - low < 1e-4 * high {
+                break;
+            }
+        }
+        (low > 0.0).then_some(low)
+    }
+
+    /// Joules of a prompt above what the ranks draw idle, in rounds as full as at `rate`.
+    pub fn above_idle(&self, rate: f64) -> f64 {
+        let prompts = self.prompts_at(rate);
+        let (time, energy) = self.round(prompts);
+        (energy - self.idle * time) / prompts
+    }
+
+    /// Share of time it works at `rate` requests per second.
+    pub fn busy(&self, rate: f64) -> f64 {
+        let prompts = self.prompts_at(rate);
+        (rate * self.round(prompts).0 / prompts).min(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::batches;
+
+    #[test]
+    fn batches_ascend_and_end_where_they_should() {
+        for most in [1, 7, 32, 33, 100, 512, 1024] {
+            let found = batches(most);
+            assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{most}: {found:?}");
+            assert_eq!(found.first(), Some(&1));
+            let last = *found.last().expect("at least one");
+            assert!(last <= most && f64::from(last) > f64::from(most) * 0.93, "{most}: {last}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! One kind of instance: everything about it that needs its step model.
+
+use super::job::Job;
+use super::kinds::{Ground, Kind};
+use super::price::{self, DecodeStep, Prefilling, Serving, batches};
+use super::worth::{Candidate, Class, Front, Judge, Shape, Side, Worth, money};
+use cost::step::{Speculation, StepModel};
+use estimate::economics::{Ownership, Site};
+use estimate::{EstimateError, Resolver};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A decode instance at one batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DecodeOption {
+    pub kind: Kind,
+    pub drafts: u32,
+    pub batch: u32,
+    pub rate: f64,
+    pub tpot: f64,
+    /// Joules per request above idle.
+    pub above_idle: f64,
+    /// Watts of the instance when nothing runs.
+    pub idle: f64,
+}
+
+/// A prefill instance under one token budget.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PrefillOption {
+    pub kind: Kind,
+    pub budget: u32,
+    /// Most requests per second within the limit on the first token.
+    pub rate: f64,
+    /// Joules per request above idle.
+    pub above_idle: f64,
+    /// Watts of the instance when nothing runs.
+    pub idle: f64,
+}
+
+/// Deployments of one kind and what became of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Aggregated deployments, one per operating point and number of instances.
+    pub covered: u64,
+    /// Of them, those whose weights or caches do not fit.
+    pub memory: u64,
+    /// Those that are too slow for a token even without prompts.
+    pub decode_alone: u64,
+    /// Those that would not win even without prompts.
+    pub bound: u64,
+    /// Those that were priced and miss a limit.
+    pub limits: u64,
+    /// Operating points that were priced.
+    pub priced: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.covered += other.covered;
+        self.memory += other.memory;
+        self.decode_alone += other.decode_alone;
+        self.bound += other.bound;
+        self.limits += other.limits;
+        self.priced += other.priced;
+    }
+}
+
+/// What a visit brings back.
+#[derive(Default)]
+pub(super) struct Visit {
+    pub decode: Vec<DecodeOption>,
+    pub prefill: Vec<PrefillOption>,
+    /// The best aggregated deployment of the kind.
+    pub best: Option<Candidate>,
+    pub front: Front<Candidate>,
+    pub counts: Counts,
+    /// Operating points of a decode instance that fit.
+    pub decode_fit: u64,
+    /// Whether the weights fit.
+    pub fits: bool,
+    pub refused: Option<EstimateError>,
+}
+
+/// What an aggregated deployment must beat to matter, fixed while a block of kinds is visited so that the outcome does
+/// not depend on which thread comes first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bar {
+    pub front: Front<Candidate>,
+    pub classes: BTreeMap<Class, Candidate>,
+    /// Score of the last that would be listed.
+    pub listed: Option<f64>,
+}
+
+impl Bar {
+    /// Whether a deployment of `class` with this worth at most can be left out.
+    fn out_of_reach(&self, judge: &Judge, class: &Class, most: &Worth) -> bool {
+        if !self.front.beats(1.0 / most.tpot, judge.density(most)) {
+            return false;
+        }
+        let score = judge.score(most);
+        let known = self.classes.get(class).map(|best| judge.score(&best.worth));
+        // An unknown score compares with nothing.
+        known.is_some_and(|known| score < known) || self.listed.is_some_and(|listed| score < listed)
+    }
+
+    pub fn take(&mut self, judge: &Judge, visit: &mut Visit, top: usize) {
+        self.front.merge(std::mem::take(&mut visit.front));
+        if let Some(best) = visit.best.take() {
+            let class = best.shape.class();
+            match self.classes.get(&class) {
+                Some(known) if !judge.prefers(&best.worth, &known.worth) => {}
+                _ => {
+                    self.classes.insert(class, best);
+                }
+            }
+        }
+        let mut scores: Vec<f64> = self.classes.values().map(|best| judge.score(&best.worth)).collect();
+        scores.sort_by(|a, b| b.total_cmp(a));
+        self.listed = scores.get(top.saturating_sub(1)).copied();
+    }
+}
+
+/// Everything a visit looks at and nothing it changes.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub resolver: &'a Resolver,
+    pub job: &'a Job,
+    pub grounds: &'a [Ground],
+    pub judge: Judge,
+    pub site: &'a Site,
+    pub drafts: u32,
+    pub bar: &'a Bar,
+    /// Whether everything is priced, for tests.
+    pub exhaustive: bool,
+}
+
+impl Surroundings<'_> {
+    pub fn ownership(&self, ground: usize) -> Option<Ownership> {
+        estimate::ownership(&self.grounds[ground].system)
+    }
+
+    /// Instances that a deployment has: as many as there are chips for, or as the target takes.
+    pub fn instances(&self, ground: usize, ranks: u32, rate: f64) -> Option<u32> {
+        let most = self.grounds[ground].ranks() / ranks;
+        let wanted = match self.judge.target {
+            None => most,
+            Some(target) => (target / rate).ceil().max(1.0).min(f64::from(u32::MAX)) as u32,
+        };
+        (wanted >= 1 && wanted <= most).then_some(wanted)
+    }
+
+    fn worth(&self, kind: &Kind, serving: &Serving, idle: f64) -> Option<(u32, Worth)> {
+        let instances = self.instances(kind.ground, kind.ranks(), serving.rate)?;
+        let chips = self.grounds[kind.ground].chips_of(kind.ranks() * instances);
+        let most = serving.rate * f64::from(instances);
+        let rate = self.judge.target.unwrap_or(most);
+        let power = f64::from(instances) * (idle + (serving.power - idle) * rate / most);
+        let money = money(self.site, self.ownership(kind.ground), chips, power);
+        Some((instances, Worth { rate, tpot: serving.tpot, chips, power, money }))
+    }
+}
+
+/// The worth that no aggregated deployment exceeds whose instances do no more than `alone`, which is decoding without
+/// prompts: requests come no faster, tokens no sooner, and a request takes no less energy.
+fn most_worth(around: &Surroundings, kind: &Kind, alone: &Serving) -> Option<Worth> {
+    // Idle power that is left out makes the bound looser, never wrong.
+    around.worth(kind, alone, 0.0).map(|(_, worth)| worth)
+}
+
+/// Prices a kind in every role.
+pub(super) fn visit(around: &Surroundings, kind: &Kind) -> Visit {
+    let ground = &around.grounds[kind.ground];
+    let mut visit = Visit::default();
+    let grid = batches(ground.most_sequences);
+    let instances = u64::from(ground.ranks() / kind.ranks());
+    let draft_counts = u64::from(around.drafts) + 1;
+    let per_point = instances * ground.budgets.len() as u64;
+    visit.counts.covered = per_point * draft_counts * grid.len() as u64;
+    let model = match around.resolver.step_model_on(&ground.shelf, &kind.point(ground, around.job)) {
+        Ok(model) => model,
+        Err(error) => {
+            visit.counts.memory = visit.counts.covered;
+            visit.refused = Some(error);
+            return visit;
+        }
+    };
+    visit.fits = true;
+    if around.job.options.disaggregated {
+        prefill_options(around, kind, &model, &mut visit);
+    }
+    for drafts in 0..=around.drafts {
+        let speculation = Speculation { tokens: drafts, acceptance: around.job.accepted_share(drafts) };
+        let Ok(drafting) = model.with_speculation(speculation) else {
+            visit.counts.memory += per_point * grid.len() as u64;
+            continue;
+        };
+        let work = &around.job.work;
+        let most = drafting.memory().sequences(work.held);
+        let holds_longest = drafting.memory().sequences(f64::from(around.job.longest)) >= 1.0;
+        let fit = if holds_longest { grid.partition_point(|batch| f64::from(*batch) <= most) } else { 0 };
+        visit.counts.memory += per_point * (grid.len() - fit) as u64;
+        visit.decode_fit += fit as u64;
+        let steps: Vec<(u32, DecodeStep)> = grid[..fit]
+            .iter()
+            .map(|batch| (*batch, price::decode_step(&drafting, work, f64::from(*batch))))
+            .collect();
+        visit.counts.priced += steps.len() as u64;
+        if around.job.options.disaggregated {
+            decode_options(around, kind, &drafting, drafts, &steps, &mut visit);
+        }
+        if around.job.options.aggregated {
+            aggregated(around, kind, &drafting, drafts, &steps, &mut visit);
+        }
+    }
+    visit
+}
+
+fn prefill_options(around: &Surroundings, kind: &Kind, model: &StepModel, visit: &mut Visit) {
+    let ground = &around.grounds[kind.ground];
+    for budget in &ground.budgets {
+        let Some(budgeted) = with_budget(model, *budget) else { continue };
+        let queue = Prefilling::new(&budgeted, &around.job.work);
+        visit.counts.priced += 1;
+        let limit =
+            around.job.ttft.get() - super::hand_over(around.grounds, kind.ground, &budgeted, around.job);
+        if let Some(rate) = queue.most_rate(limit) {
+            let above_idle = queue.above_idle(rate);
+            visit.prefill.push(PrefillOption {
+                kind: *kind,
+                budget: *budget,
+                rate,
+                above_idle,
+                idle: queue.idle,
+            });
+        }
+    }
+}
+
+/// The same instance with another token budget.
+pub(super) fn with_budget(model: &StepModel, budget: u32) -> Option<StepModel> {
+    let mut engine = model.deployment().engine.as_ref().clone();
+    engine.scheduler.token_budget.value = budget;
+    model.with_engine(Arc::new(engine)).ok()
+}
+
+fn decode_options(
+    around: &Surroundings,
+    kind: &Kind,
+    model: &StepModel,
+    drafts: u32,
+    steps: &[(u32, DecodeStep)],
+    visit: &mut Visit,
+) {
+    let idle = model.idle_power().map_or(f64::NAN, units::Watts::get);
+    for (batch, step) in steps {
+        let alone = price::decoding(model, &around.job.work, step);
+        if alone.tpot <= around.job.tpot.get() {
+            visit.decode.push(DecodeOption {
+                kind: *kind,
+                drafts,
+                batch: *batch,
+                rate: alone.rate,
+                tpot: alone.tpot,
+                above_idle: (alone.power - idle) / alone.rate,
+                idle,
+            });
+        }
+    }
+}
+
+fn aggregated(
+    around: &Surroundings,
+    kind: &Kind,
+    model: &StepModel,
+    drafts: u32,
+    steps: &[(u32, DecodeStep)],
+    visit: &mut Visit,
+) {
+    let (job, ground) = (around.job, &around.grounds[kind.ground]);
+    let idle = model.idle_power().map_or(f64::NAN, units::Watts::get);
+    let instances = u64::from(ground.ranks() / kind.ranks());
+    let side = Side { kind: *kind, drafts, budget: 0, batch: 0, instances: 0 };
+    let class = Shape::Aggregated(side).class();
+    // Decoding alone costs the same under every budget, and so does the bound.
+    let reachable: Vec<bool> = steps
+        .iter()
+        .map(|(_, step)| {
+            let alone = price::decoding(model, &job.work, step);
+            if alone.tpot > job.tpot.get() {
+                visit.counts.decode_alone += instances * ground.budgets.len() as u64;
+                return false;
+            }
+            let most = most_worth(around, kind, &alone);
+            let in_reach = around.exhaustive
+                || most.is_some_and(|most| !around.bar.out_of_reach(&around.judge, &class, &most));
+            if !in_reach {
+                visit.counts.bound += instances * ground.budgets.len() as u64;
+            }
+            in_reach
+        })
+        .collect();
+    if !reachable.contains(&true) {
+        return;
+    }
+    for budget in &ground.budgets {
+        let Some(budgeted) = with_budget(model, *budget) else { continue };
+        for ((batch, step), _) in steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable) {
+            visit.counts.priced += 1;
+            let serving = price::aggregated(&budgeted, &job.work, step);
+            let within =
+                serving.filter(|serving| serving.tpot <= job.tpot.get() && serving.ttft <= job.ttft.get());
+            let Some((count, worth)) = within.and_then(|serving| around.worth(kind, &serving, idle)) else {
+                visit.counts.limits += instances;
+                continue;
+            };
+            let shape = Shape::Aggregated(Side { budget: *budget, batch: *batch, instances: count, ..side });
+            let candidate = Candidate { shape, worth };
+            visit.front.offer(1.0 / worth.tpot, around.judge.density(&worth), || candidate);
+            if visit.best.as_ref().is_none_or(|best| around.judge.prefers(&worth, &best.worth)) {
+                visit.best = Some(candidate);
+            }
+        }
+    }
+}
