@@ -141,3 +141,28 @@ fn no_memory_makes_up_for_missing_compute() {
     let text = check(line, 1);
     assert!(text.contains("cannot be matched by chip.hbm.capacity"), "{text}");
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_prints_the_best_so_far() {
+    use std::process::{Command as Process, Stdio};
+    let line = "plan serve --model deepseek-ai/DeepSeek-R1 --system cloudmatrix384 --no-confirm";
+    let child = Process::new(assert_cmd::cargo::cargo_bin("supernode"))
+        .args(line.split_whitespace())
+        .env("RAYON_NUM_THREADS", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a run");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let sent = Process::new("kill").args(["-INT", &child.id().to_string()]).status().expect("a signal");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("an end");
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // The search may have ended before the signal, or not have found anything yet.
+    match output.status.code() {
+        Some(0) => assert!(out.contains("deployments covered"), "{out}"),
+        Some(1) => assert!(errors.contains("stopped before anything"), "{errors}"),
+        other => panic!("{other:?}: {out}{errors}"),
+    }
+}

@@ -173,7 +173,7 @@ pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool)
             let best = if count == 0 || cancel.load(Ordering::Relaxed) {
                 Best::default()
             } else {
-                try_sizes(around, pools, *prefill, *decode)
+                try_sizes(around, pools, *prefill, *decode, cancel)
             };
             ([*prefill, *decode], count, best)
         })
@@ -199,7 +199,7 @@ pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool)
     combined
 }
 
-fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size) -> Best {
+fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size, cancel: &AtomicBool) -> Best {
     let mut best = Best::default();
     let (Some(prefills), Some(decodes)) = (pools.prefill.get(&prefill), pools.decode.get(&decode)) else {
         return best;
@@ -211,7 +211,7 @@ fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size) 
                     sized(around, fill, option, target, &mut best);
                 }
             }
-            None => filled(around, fill, decodes, &mut best),
+            None => filled(around, fill, decodes, cancel, &mut best),
         }
     }
     best
@@ -232,12 +232,18 @@ fn sized(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, tar
 
 /// Every number of prefill instances, with the decode instances that use it best: as many as keep the prefill pool
 /// busy, or one fewer.
-fn filled(around: &Surroundings, fill: &PrefillOption, options: &[DecodeOption], best: &mut Best) {
+fn filled(
+    around: &Surroundings,
+    fill: &PrefillOption,
+    options: &[DecodeOption],
+    cancel: &AtomicBool,
+    best: &mut Best,
+) {
     let Some(first) = options.first() else { return };
     let sizes = [(fill.kind.ground, fill.kind.ranks()), (first.kind.ground, first.kind.ranks())];
     for fills in 1.. {
         let most = most_decodes(around, sizes[0], sizes[1], fills);
-        if most == 0 {
+        if most == 0 || cancel.load(Ordering::Relaxed) {
             return;
         }
         for option in options {

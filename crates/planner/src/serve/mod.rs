@@ -232,7 +232,9 @@ fn search_grounds(
         } else {
             pools.thin(energy)
         }
-        combine(&around, &pools, watch.cancel)
+        // What a stopped visit has brought back is still put together.
+        let unstopped = AtomicBool::new(false);
+        combine(&around, &pools, if interrupted { &unstopped } else { watch.cancel })
     } else {
         Combined::default()
     };
