@@ -347,7 +347,7 @@ impl Bench<'_> {
         };
         let node = ground.system.domain(hardware::DomainKind::Node).and_then(|domain| domain.ranks);
         let ranks_per_chip = ground.chip.ranks.max(1);
-        let checkpoint = self.resolver.model(&self.job.model).map(|model| model.quantization.clone());
+        let checkpoint = self.resolver.model(&self.job.model).map(|model| model.quantization);
         let engine = &deployment.engine;
         PoolFile {
             role: role.to_owned(),
