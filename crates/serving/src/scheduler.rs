@@ -267,9 +267,12 @@ impl Instance {
             if rank.kv.available() < own + self.reserve(index) {
                 continue;
             }
-            // Sequences that are on their way into the batch count as if they were like this one.
-            let coming = u64::from(rank.admitted) - rank.decoding.len() as u64;
-            let load = rank.context + coming * u64::from(live.target);
+            // Sequences whose cache is on its way here count as if they were like this one.
+            let coming = match computes {
+                true => rank.pending,
+                false => (u64::from(rank.admitted) - rank.decoding.len() as u64) * u64::from(live.target),
+            };
+            let load = rank.context + coming;
             if best.is_none_or(|(_, most, least)| {
                 (cached, std::cmp::Reverse(load)) > (most, std::cmp::Reverse(least))
             }) {

@@ -66,14 +66,27 @@ pub(super) fn decode_cost(model: &StepModel, work: &Work, batch: f64) -> StepCos
     model.cost(&StepShape::even(busiest(batch, work, dp), dp))
 }
 
+/// The fullest of `dp` ranks, which all wait for.
+///
 /// Requests end at random, and a rank grows by its batch with every step until one of its own does and its place goes to
-/// the next prompt. Of `dp` ranks the one that has waited longest holds more than the mean by the outputs of as many
-/// requests as the largest of `dp` exponential times exceeds the mean one.
+/// the next prompt. The rank that has waited longest holds more context than the mean by the outputs of as many requests
+/// as the largest of `dp` exponential times exceeds the mean one. Ranks of equal context differ in sequences by as much
+/// as contexts differ in length; the most of `dp` is about 0.8 times the usual bound of their normal deviations.
 fn busiest(batch: f64, work: &Work, dp: u32) -> RankLoad {
+    let even = RankLoad::decode(batch, work.context);
+    if dp == 1 {
+        return even;
+    }
     let ranks = f64::from(dp);
     // The harmonic number of `dp` less one.
-    let waited = if dp > 1 { ranks.ln() + 0.577_216 + 0.5 / ranks - 1.0 } else { 0.0 };
-    RankLoad::decode(batch + waited * work.output / work.context, work.context)
+    let waited = ranks.ln() + 0.577_216 + 0.5 / ranks - 1.0;
+    let spread = work.output / (12_f64.sqrt() * work.context);
+    let most = 0.8 * (2.0 * ranks.ln()).sqrt();
+    RankLoad {
+        decode_seqs: batch + most * spread * batch.sqrt(),
+        decode_context: even.decode_context + waited * work.output,
+        ..even
+    }
 }
 
 /// Requests that end in a step.
@@ -148,14 +161,24 @@ impl Cutting {
 }
 
 impl Cutting {
-    /// Prompts (in mean lengths) of the fullest of `ranks` ranks with `mean` each, which sets the time of all.
+    /// The fullest of `ranks` ranks that share `prompts` on average, which sets the time of all.
     ///
-    /// Prompts are whole: a few more than the ranks already make two on one of them, half of one more on average. And the
-    /// longest of several exceeds their mean, the less the more of them a rank has.
-    fn fullest(&self, mean: f64, ranks: f64) -> f64 {
-        let whole = 0.5 * (1.0 - 1.0 / ranks) * (mean - 0.5).clamp(0.0, 1.0);
-        let longer = self.excess * (ranks - 1.0).max(0.0) / (ranks + 1.0) / mean.sqrt();
-        (mean + whole).min(self.fit.max(mean)) + longer
+    /// Prompts are whole and come at random: where there are nearly as many as ranks, there are often more, and then one
+    /// rank has two; beyond, half of one more than the mean. And the longest of several exceeds their mean, the less the
+    /// more of them a rank has.
+    fn fullest(&self, prompts: f64, ranks: f64) -> RankLoad {
+        let share = prompts / ranks;
+        let mean = share.max(1.0);
+        let whole = 0.5 * (1.0 - 1.0 / ranks) * (2.0 * share - 1.0).clamp(0.0, 1.0).powi(2);
+        let load = RankLoad::prefill((mean + whole).min(self.fit.max(mean)), self.size, self.past);
+        let beside = prompts.min(ranks);
+        let longer = self.excess * (beside - 1.0).max(0.0) / (beside + 1.0) / mean.sqrt();
+        let more = longer * self.size;
+        RankLoad {
+            prefill_tokens: load.prefill_tokens + more,
+            prefill_pairs: load.prefill_pairs + more * (self.past + self.size + more / 2.0),
+            ..load
+        }
     }
 }
 
@@ -175,10 +198,8 @@ impl Spent {
 /// All steps of `prompts` prompts that start together, spread over the ranks, beside `decode` on every rank.
 fn prompts_spent(model: &StepModel, cutting: &Cutting, prompts: f64, decode: RankLoad) -> Spent {
     let dp = f64::from(model.deployment().layout.dp);
-    let mean = (prompts / dp).max(1.0);
-    let rounds = (mean / cutting.together).max(1.0);
-    let per_rank = cutting.fullest(mean / rounds, (prompts / rounds).min(dp));
-    let load = RankLoad::prefill(per_rank, cutting.size, cutting.past);
+    let rounds = (prompts / dp / cutting.together).max(1.0);
+    let load = cutting.fullest(prompts / rounds, dp);
     let step = model.price(&StepShape {
         busiest: load.plus(decode),
         total_decode_seqs: decode.decode_seqs * dp,
