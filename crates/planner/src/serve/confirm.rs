@@ -20,7 +20,7 @@ use units::Seconds;
 use workload::{Arrival, Source, WorkloadError};
 
 /// Requests that are counted, at least.
-const COUNTED: f64 = 400.0;
+const COUNTED: f64 = 2000.0;
 
 /// Runs `planned` until its figures have settled.
 ///

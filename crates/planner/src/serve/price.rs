@@ -291,10 +291,14 @@ impl Prefilling {
         let budget = f64::from(model.deployment().engine.scheduler.token_budget.value);
         let cutting = Cutting::new(model, work, budget);
         let most = f64::from(model.deployment().layout.dp) * cutting.together;
-        let mut sizes: Vec<f64> = std::iter::successors(Some(1.0), |size| Some(size * 2.0))
-            .take_while(|size| *size < most)
-            .collect();
+        // Times bend where there are as many prompts as ranks, and are close to straight on either side.
+        let ranks = f64::from(model.deployment().layout.dp);
+        let mut sizes = vec![1.0];
+        sizes.extend([0.125, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0].map(|share| share * ranks));
+        sizes.retain(|size| *size < most && *size >= 1.0);
         sizes.push(most);
+        sizes.sort_by(f64::total_cmp);
+        sizes.dedup();
         let rounds = sizes
             .into_iter()
             .map(|prompts| {
