@@ -131,12 +131,12 @@ struct Cutting {
 }
 
 impl Cutting {
-    /// Of prompts in a token budget.
-    fn new(model: &StepModel, work: &Work, budget: f64) -> Self {
+    /// Of prompts of `new` tokens to compute in a token budget.
+    fn new(model: &StepModel, work: &Work, new: f64, budget: f64) -> Self {
         let chunked = model.deployment().engine.scheduler.chunked_prefill;
-        if chunked && work.new > budget {
-            let chunks = (work.new / budget).ceil();
-            let size = work.new / chunks;
+        if chunked && new > budget {
+            let chunks = (new / budget).ceil();
+            let size = new / chunks;
             return Self {
                 chunks,
                 size,
@@ -147,16 +147,9 @@ impl Cutting {
             };
         }
         // Prompts that cannot be cut differ in length: on average half of one is left over.
-        let fit = budget / work.new;
+        let fit = budget / new;
         let together = if chunked { fit } else { fit - 0.5 }.max(1.0);
-        Self {
-            chunks: 1.0,
-            size: work.new,
-            past: work.cached,
-            together,
-            fit: fit.max(1.0),
-            excess: work.excess,
-        }
+        Self { chunks: 1.0, size: new, past: work.cached, together, fit: fit.max(1.0), excess: work.excess }
     }
 }
 
@@ -182,6 +175,63 @@ impl Cutting {
     }
 }
 
+/// Lengths this much apart, as a share of their mean, are priced as two kinds of prompts.
+const UNLIKE: f64 = 0.3;
+
+/// How the prompts of a job are cut: one kind of them, or short and long ones.
+///
+/// The work of a prompt grows faster than its length. Two lengths stand for all where they differ much: of the mean and
+/// the standard deviation of the whole, the shorter not below a quarter of the mean.
+#[derive(Debug, Clone)]
+struct Cuts {
+    /// Shares of the prompts.
+    parts: Vec<(f64, Cutting)>,
+    /// Steps that a prompt takes, on average.
+    chunks: f64,
+    /// Prompts that go into one step of a rank, on average.
+    together: f64,
+}
+
+impl Cuts {
+    fn new(model: &StepModel, work: &Work, budget: f64) -> Self {
+        // Of uniform lengths the longest exceeds the mean by this many standard deviations.
+        let deviation = work.excess / 3_f64.sqrt();
+        let lengths = if deviation < UNLIKE {
+            vec![(1.0, work.new)]
+        } else {
+            let shorter = deviation.min(0.75);
+            let longer = deviation * deviation / shorter;
+            let share = shorter / (shorter + longer);
+            vec![(1.0 - share, work.new * (1.0 - shorter)), (share, work.new * (1.0 + longer))]
+        };
+        let parts: Vec<(f64, Cutting)> = lengths
+            .into_iter()
+            .map(|(share, new)| (share, Cutting::new(model, work, new.max(1.0), budget)))
+            .collect();
+        let mean = |of: fn(&Cutting) -> f64| parts.iter().map(|(share, cutting)| share * of(cutting)).sum();
+        let (chunks, together) = (mean(|cutting| cutting.chunks), mean(|cutting| cutting.together));
+        Self { parts, chunks, together }
+    }
+
+    /// One step of a chunk of each of `prompts` prompts, beside `decode` on every rank: a step is as likely to hold a
+    /// prompt as that takes steps.
+    fn step(&self, model: &StepModel, prompts: f64, decode: RankLoad) -> Spent {
+        let weigh = |(share, cutting): &(f64, Cutting)| {
+            let once = Cutting { chunks: 1.0, ..*cutting };
+            prompts_spent(model, &once, prompts, decode).times(share * cutting.chunks / self.chunks)
+        };
+        self.parts.iter().map(weigh).fold(Spent::default(), Spent::plus)
+    }
+
+    /// All steps of `prompts` prompts that start together.
+    fn spent(&self, model: &StepModel, prompts: f64) -> Spent {
+        let weigh = |(share, cutting): &(f64, Cutting)| {
+            prompts_spent(model, cutting, prompts, RankLoad::default()).times(*share)
+        };
+        self.parts.iter().map(weigh).fold(Spent::default(), Spent::plus)
+    }
+}
+
 /// Seconds and joules of something.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spent {
@@ -190,6 +240,10 @@ struct Spent {
 }
 
 impl Spent {
+    fn plus(self, other: Self) -> Self {
+        Self { time: self.time + other.time, energy: self.energy + other.energy }
+    }
+
     fn times(self, count: f64) -> Self {
         Self { time: self.time * count, energy: self.energy * count }
     }
@@ -221,9 +275,8 @@ pub(super) fn aggregated(model: &StepModel, work: &Work, decode: &DecodeStep) ->
 /// Prompts in steps of their own whenever one can start.
 fn prompts_first(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f64) -> Option<Serving> {
     let budget = f64::from(model.deployment().engine.scheduler.token_budget.value);
-    let cutting = Cutting::new(model, work, budget);
     let share = -(-ending).exp_m1();
-    let fill = prompts_spent(model, &cutting, ending / share, RankLoad::default());
+    let fill = Cuts::new(model, work, budget).spent(model, ending / share);
     let cycle = decode.time + share * fill.time;
     let gain = model.deployment().speculation.tokens_per_step();
     let rest = (decode.time.powi(2) + share * fill.time.powi(2)) / (2.0 * cycle);
@@ -246,7 +299,7 @@ fn mixed(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f64) -> Op
     if budget < 1.0 {
         return None;
     }
-    let cutting = Cutting::new(model, work, budget);
+    let cutting = Cuts::new(model, work, budget);
     // Prompts under way at once, and the most that can be.
     let under_way = ending * cutting.chunks;
     let most = dp * cutting.together;
@@ -256,7 +309,7 @@ fn mixed(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f64) -> Op
     }
     let share = -(-under_way).exp_m1();
     let held = busiest(decode.batch, work, deployment.layout.dp);
-    let with = prompts_spent(model, &Cutting { chunks: 1.0, ..cutting }, under_way / share, held);
+    let with = cutting.step(model, under_way / share, held);
     let mean = (1.0 - share) * decode.time + share * with.time;
     let rest = ((1.0 - share) * decode.time.powi(2) + share * with.time.powi(2)) / (2.0 * mean);
     let queue =
@@ -289,7 +342,7 @@ const FULLEST: f64 = 0.9;
 impl Prefilling {
     pub fn new(model: &StepModel, work: &Work) -> Self {
         let budget = f64::from(model.deployment().engine.scheduler.token_budget.value);
-        let cutting = Cutting::new(model, work, budget);
+        let cutting = Cuts::new(model, work, budget);
         let most = f64::from(model.deployment().layout.dp) * cutting.together;
         // Times bend where there are as many prompts as ranks, and are close to straight on either side.
         let ranks = f64::from(model.deployment().layout.dp);
@@ -302,7 +355,7 @@ impl Prefilling {
         let rounds = sizes
             .into_iter()
             .map(|prompts| {
-                let spent = prompts_spent(model, &cutting, prompts, RankLoad::default());
+                let spent = cutting.spent(model, prompts);
                 (prompts, spent.time, spent.energy)
             })
             .collect();
