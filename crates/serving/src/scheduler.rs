@@ -264,7 +264,7 @@ impl Instance {
             }
             let own =
                 rank.kv.blocks_for(live.target + 1).saturating_sub(rank.kv.blocks_for(cached * hash_tokens));
-            if rank.kv.available() < own + self.reserve(index) {
+            if rank.kv.available() < own + self.reserve(index) + self.first_growth(index, live.target) {
                 continue;
             }
             // Sequences whose cache is on its way here count as if they were like this one.
@@ -280,7 +280,7 @@ impl Instance {
             }
         }
         let (index, cached, _) = best?;
-        let reserve = self.reserve(index);
+        let reserve = self.reserve(index) + self.first_growth(index, live.target);
         let rank = &mut self.ranks[index];
         let hold = rank.kv.hold(live.target + 1, hashes, cached, reserve)?;
         Some((index, hold))
@@ -295,6 +295,17 @@ impl Instance {
         let clock = self.clock.tokens();
         let growth = rank.kv.growth(clock, self.clock.tokens_after(1) - clock);
         growth + (self.limits.watermark * f64::from(rank.kv.total())) as u32
+    }
+
+    /// Blocks that a sequence whose KV will be `target` tokens takes in its first decoding step on `rank`. Admitted without
+    /// them beside others, it would be preempted before it has gained a token, and two of them could take turns for ever.
+    fn first_growth(&self, rank: usize, target: u32) -> u32 {
+        let rank = &self.ranks[rank];
+        if rank.admitted == 0 {
+            return 0;
+        }
+        let gained = self.clock.rate().ceil() as u32;
+        rank.kv.blocks_for(target + 1 + gained) - rank.kv.blocks_for(target + 1)
     }
 
     /// Starts fetching a longer prefix from a slower tier if that is faster than computing it; returns its tokens.

@@ -221,12 +221,31 @@ impl Source for Impatient {
     }
 }
 
+/// Runs of steps and transfers after which a simulation of at most a hundred requests goes round in circles.
+const MOST: u64 = 1_000_000;
+
 #[derive(Default)]
 struct Watch {
     records: Vec<Record>,
+    seen: u64,
+}
+
+impl Watch {
+    fn count(&mut self, at: Seconds) {
+        self.seen += 1;
+        assert!(self.seen < MOST, "no end in sight at {at}");
+    }
 }
 
 impl Observer for Watch {
+    fn run_ended(&mut self, record: &sim::RunRecord) {
+        self.count(record.end);
+    }
+
+    fn transfer_ended(&mut self, record: &sim::TransferRecord) {
+        self.count(record.end);
+    }
+
     fn request_ended(&mut self, record: &Record) {
         assert!(record.end >= record.arrival);
         if let (Some(first), Outcome::Completed) = (record.first_token, record.outcome) {
@@ -302,6 +321,13 @@ fn no_law_is_broken_whatever_happens() {
             "the swarm reaches every ending"
         );
     }
+}
+
+/// Two sequences on one rank, swapped out, each without the block for its next token: they must not swap for ever.
+#[test]
+fn sequences_that_are_swapped_back_gain_a_token_before_they_are_swapped_again() {
+    let (totals, _) = run(27402, false).unwrap();
+    assert!(totals.events < 10_000, "{} events", totals.events);
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! Doing what the control plane says.
+
+use super::engines::Engine;
+use super::{SimError, Simulation, What};
+use crate::record::{Observer, Outcome};
+use cost::step::StepPricer;
+use serving::{Action, Event, InstanceId, InstanceState, RequestId, Timer};
+use std::cmp::Reverse;
+use workload::Source;
+
+impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
+    /// Tells the cluster and does what it says.
+    pub(super) fn tell(&mut self, event: Event) -> Result<(), SimError> {
+        if let Some(checker) = &mut self.checker {
+            checker.before(self.now, &event)?;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.extend(self.cluster.handle(self.now, event));
+        if let Some(checker) = &mut self.checker {
+            checker.after(self.now, &actions, &self.cluster)?;
+        }
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        self.actions = actions;
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Admitted { request, cached, fetched, .. } => {
+                let now = self.now;
+                let flight = self.flights.at_mut(request);
+                flight.admitted.get_or_insert(now);
+                flight.cached += cached;
+                flight.fetched += fetched;
+            }
+            Action::LastChunk { request, instance } => {
+                self.engines[instance.0 as usize].last_chunks.push(request)
+            }
+            Action::Joined { request, instance, clock } => self.joined(request, instance, clock),
+            Action::Left { request, clock, lost, .. } => {
+                let flight = self.flights.at_mut(request);
+                if let Some(joined) = flight.joined.take() {
+                    flight.emitted += (clock - joined) as u32;
+                }
+                flight.epoch += 1;
+                flight.restarts += 1;
+                self.observer.tokens_lost(u64::from(lost));
+            }
+            Action::Start { instance, run } => self.start(instance, run),
+            Action::Interrupt(instance) => self.interrupt(instance),
+            Action::Abort(instance) => {
+                let engine = &mut self.engines[instance.0 as usize];
+                engine.epoch += 1;
+                engine.active = None;
+                engine.last_chunks.clear();
+            }
+            Action::Transfer { transfer, request, from, to, bytes } => {
+                self.transfer(transfer, request, from, to, bytes);
+            }
+            Action::CancelTransfer(transfer) => {
+                self.transfers.remove(&transfer);
+                self.wiring.network.cancel(transfer, self.now);
+                self.watch_network();
+            }
+            Action::Finished(request) => self.end(request, Outcome::Completed),
+            Action::Rejected(request, reason) => self.end(request, Outcome::Rejected(reason)),
+            Action::Dropped(request) => self.end(request, Outcome::Cancelled),
+            Action::SetTimer(at, Timer::Loaded(instance)) => self.schedule(at, What::Timer(0, instance.0)),
+            Action::SetTimer(at, Timer::Scale(pool)) => self.schedule(at, What::Timer(1, pool)),
+            Action::Instance(instance, state) => self.instance_changed(instance, state),
+        }
+    }
+
+    fn instance_changed(&mut self, instance: InstanceId, state: InstanceState) {
+        while self.engines.len() <= instance.0 as usize {
+            self.engines.push(Engine::default());
+        }
+        let pool = self.cluster.pool_of(instance);
+        self.observer.instance_changed(instance, pool, state, self.now.seconds());
+    }
+
+    pub(super) fn joined(&mut self, request: RequestId, instance: InstanceId, clock: u64) {
+        let now = self.now;
+        let flight = self.flights.at_mut(request);
+        flight.joined = Some(clock);
+        flight.instance = Some(instance);
+        flight.first_token.get_or_insert(now);
+        let left = flight.arrival.output.saturating_sub(flight.emitted).max(1);
+        let end = Reverse((clock + u64::from(left), request, flight.epoch));
+        self.engines[instance.0 as usize].ends.push(end);
+    }
+
+    pub(super) fn end(&mut self, request: RequestId, outcome: Outcome) {
+        let flight = self.flights.at_mut(request);
+        if let (Some(joined), Some(instance), true) =
+            (flight.joined, flight.instance, outcome != Outcome::Completed)
+        {
+            flight.emitted += (self.cluster.clock(instance).tokens() - joined) as u32;
+        }
+        let record = self.flights.end(request, self.now, outcome);
+        self.totals.end = self.now.seconds();
+        match outcome {
+            Outcome::Completed => self.totals.completed += 1,
+            Outcome::Rejected(_) => self.totals.rejected += 1,
+            Outcome::Cancelled => self.totals.cancelled += 1,
+        }
+        self.observer.request_ended(&record);
+        self.source.ended(record.ticket, self.now.seconds());
+    }
+}

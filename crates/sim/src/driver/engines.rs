@@ -1,0 +1,155 @@
+//! Engines at work: when their runs end, and which requests end with them.
+
+use super::{FirstToken, SimError, Simulation, What};
+use crate::record::{Observer, RunRecord};
+use crate::span::Span;
+use cost::step::StepPricer;
+use serving::{Ended, Event, InstanceId, Nanos, RequestId, Run};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use units::{Joules, Seconds};
+use workload::Source;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Active {
+    run: Run,
+    span: Span,
+    start: Nanos,
+    steps: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Engine {
+    /// Rises with every run and interruption: what was scheduled before is void.
+    pub(super) epoch: u64,
+    pub(super) active: Option<Active>,
+    /// Who ends when, on the instance's token clock.
+    pub(super) ends: BinaryHeap<Reverse<(u64, RequestId, u32)>>,
+    pub(super) last_chunks: Vec<RequestId>,
+    pub(super) last_decode: Option<Nanos>,
+}
+
+impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
+    pub(super) fn start(&mut self, instance: InstanceId, run: Run) {
+        let clock = self.cluster.clock(instance);
+        let engine = &mut self.engines[instance.0 as usize];
+        let mut most = if self.options.exact { 1 } else { run.max_steps };
+        if run.decode_seqs > 0 && most > 1 {
+            while let Some(Reverse((_, request, epoch))) = engine.ends.peek() {
+                let flight = self.flights.at(*request);
+                if flight.live && flight.epoch == *epoch {
+                    break;
+                }
+                engine.ends.pop();
+            }
+            if let Some(Reverse((end, ..))) = engine.ends.peek() {
+                most = most.min(clock.steps_until(*end).min(u64::from(u32::MAX)) as u32).max(1);
+            }
+        }
+        let span = Span::price(self.cluster.pricer(instance), &run, most);
+        let steps = span.steps;
+        engine.active = Some(Active { run, span, start: self.now, steps });
+        engine.epoch += 1;
+        let what = What::Step(instance, engine.epoch);
+        self.schedule(self.now.after(span.time(steps)), what);
+    }
+
+    pub(super) fn interrupt(&mut self, instance: InstanceId) {
+        let engine = &mut self.engines[instance.0 as usize];
+        let Some(active) = &mut engine.active else { return };
+        let over = active.span.steps_within(self.now.since(active.start));
+        let steps = (over + 1).min(active.steps);
+        if steps == active.steps {
+            return;
+        }
+        active.steps = steps;
+        engine.epoch += 1;
+        let at = active.start.after(active.span.time(steps)).max(self.now);
+        let what = What::Step(instance, engine.epoch);
+        self.schedule(at, what);
+    }
+
+    /// Books the steps of a run that are over by now and voids the rest, as before a failure.
+    pub(super) fn cut_short(&mut self, instance: InstanceId) -> Result<(), SimError> {
+        let engine = &mut self.engines[instance.0 as usize];
+        let Some(active) = &mut engine.active else { return Ok(()) };
+        let over = active.span.steps_within(self.now.since(active.start));
+        if over == 0 || over >= active.steps {
+            return Ok(());
+        }
+        active.steps = over;
+        engine.epoch += 1;
+        self.step_over(instance)
+    }
+
+    pub(super) fn step_over(&mut self, instance: InstanceId) -> Result<(), SimError> {
+        let clock = self.cluster.clock(instance);
+        let now = self.now;
+        let engine = &mut self.engines[instance.0 as usize];
+        let Some(active) = engine.active.take() else { return Ok(()) };
+        let mut ended = Vec::new();
+        if active.run.decode_seqs > 0 {
+            let clock = clock.tokens_after(u64::from(active.steps));
+            while let Some(Reverse((end, request, epoch))) = engine.ends.peek().copied() {
+                let flight = self.flights.at_mut(request);
+                let valid = flight.live && flight.epoch == epoch;
+                if valid && end > clock {
+                    break;
+                }
+                engine.ends.pop();
+                if valid {
+                    flight.emitted = flight.arrival.output;
+                    ended.push(Ended { request, prefix: flight.arrival.after.clone() });
+                }
+            }
+        }
+        for request in engine.last_chunks.drain(..) {
+            let flight = self.flights.at_mut(request);
+            flight.emitted += 1;
+            flight.instance = Some(instance);
+            let last = flight.emitted >= flight.arrival.output;
+            if last || self.options.first_token == FirstToken::Prefill {
+                flight.first_token.get_or_insert(now);
+            }
+            if last {
+                ended.push(Ended { request, prefix: flight.arrival.after.clone() });
+            }
+        }
+        let energy = active.span.energy(active.steps);
+        self.totals.steps += u64::from(active.steps);
+        self.report(instance, &active, energy, ended.len());
+        self.tell(Event::StepFinished { instance, steps: active.steps, ended })
+    }
+
+    fn report(&mut self, instance: InstanceId, active: &Active, energy: Joules, ended: usize) {
+        let engine = &mut self.engines[instance.0 as usize];
+        let decodes = active.run.decode_seqs > 0;
+        let stall =
+            engine.last_decode.filter(|_| decodes).map_or(Seconds::ZERO, |last| active.start.since(last));
+        if decodes {
+            engine.last_decode = (ended < active.run.decode_seqs as usize).then_some(self.now);
+        }
+        let (start, end) = (active.start.seconds(), self.now.seconds());
+        let record = RunRecord {
+            instance,
+            start,
+            end,
+            steps: active.steps,
+            step_time: (end - start) / f64::from(active.steps),
+            run: active.run,
+            energy,
+            waiting: self.cluster.waiting(instance),
+            kv_used: if self.observer.wants_kv(self.now.seconds()) { self.kv_used(instance) } else { 0.0 },
+            stall,
+        };
+        self.observer.run_ended(&record);
+    }
+
+    fn kv_used(&self, instance: InstanceId) -> f64 {
+        let ranks = self.cluster.rank_blocks(instance);
+        let (total, used) = ranks.fold((0u64, 0u64), |(total, used), (all, free, cached)| {
+            (total + u64::from(all), used + u64::from(all - free - cached))
+        });
+        used as f64 / total.max(1) as f64
+    }
+}

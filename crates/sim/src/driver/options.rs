@@ -1,0 +1,88 @@
+//! How to run, why a run stops short, and what it amounts to.
+
+use crate::faults::Fault;
+use crate::wiring::{PortConfig, TierPort};
+use serving::ConfigError;
+use units::Seconds;
+use workload::WorkloadError;
+
+/// When the client of a disaggregated deployment sees the first token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstToken {
+    /// As soon as the prefill instance has it.
+    #[default]
+    Prefill,
+    /// When the decode instance takes over.
+    Decode,
+}
+
+/// What happens to a request in front of the engine: HTTP, hand-over, and tokenising, for which one process takes the
+/// prompts in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ingress {
+    /// Per request, of any number at once.
+    pub request: Seconds,
+    /// Per prompt token, one prompt after another.
+    pub prompt_token: Seconds,
+}
+
+/// How to run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Options {
+    /// Step through every iteration instead of leaping.
+    pub exact: bool,
+    /// Hold the control plane to its laws after every event.
+    pub checks: bool,
+    /// When the first token counts.
+    pub first_token: FirstToken,
+    /// Ports by pool; the default for those left out.
+    pub ports: Vec<PortConfig>,
+    /// Tiers by deployment, as many as the deployment has.
+    pub tiers: Vec<Vec<TierPort>>,
+    /// What a request passes before the control plane sees it, by deployment.
+    pub ingress: Vec<Ingress>,
+    /// Failures and repairs, ascending in time.
+    pub faults: Vec<Fault>,
+    /// Stop here; what is in flight is cancelled.
+    pub until: Option<Seconds>,
+}
+
+/// Why a run stopped short.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The cluster cannot be set up.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The workload cannot be read.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// A law was broken: a defect of this program.
+    #[error("law {law} broken at {at}: {what}")]
+    Law {
+        /// The law's number.
+        law: u8,
+        /// When.
+        at: Seconds,
+        /// How.
+        what: String,
+    },
+}
+
+/// What a run amounts to, besides what its observer has collected.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Totals {
+    /// When the last request ended.
+    pub end: Seconds,
+    /// Requests that arrived.
+    pub arrived: u64,
+    /// Requests that ended with their last token.
+    pub completed: u64,
+    /// Requests turned away or given up.
+    pub rejected: u64,
+    /// Requests whose clients went away.
+    pub cancelled: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Steps of all instances.
+    pub steps: u64,
+}
