@@ -4,19 +4,24 @@
 //! name looked up and every default filled in. The flags of the command line fill the same [`raw::Raw`].
 
 mod error;
+mod faults;
 mod place;
 mod policies;
 pub mod raw;
 mod resolve;
+mod tiers;
 mod traffic;
+mod utilisation;
 
 pub use error::ScenarioError;
 pub use resolve::{PoolInfo, Resolved};
+pub use utilisation::PoolUse;
 
 use cost::step::StepModel;
 use estimate::Resolver;
 use place::Place;
 use raw::Raw;
+use utilisation::Utilisation;
 use sim::{Metrics, Observer, SimError, Simulation, Totals};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,12 +59,33 @@ pub fn resolve(raw: &Raw, path: &Path, text: &str, resolver: &Resolver) -> Resul
     resolve::resolve(raw, &place, folder, resolver)
 }
 
+/// A deployment, for reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentInfo {
+    /// Its name.
+    pub name: String,
+    /// Names of its tiers.
+    pub tiers: Vec<String>,
+}
+
+impl<O> Outcome<O> {
+    /// The outcome without its observer, and the observer.
+    pub fn split(self) -> (Outcome<()>, O) {
+        let Self { name, pools, used, deployments, metrics, totals, observer, seed } = self;
+        (Outcome { name, pools, used, deployments, metrics, totals, observer: (), seed }, observer)
+    }
+}
+
 /// What is left of a resolved scenario once it has run.
 pub struct Outcome<O> {
     /// Its name.
     pub name: String,
     /// Its pools.
     pub pools: Vec<PoolInfo>,
+    /// What each pool used of its hardware while it was busy.
+    pub used: Vec<PoolUse>,
+    /// Its deployments.
+    pub deployments: Vec<DeploymentInfo>,
     /// Everything that was measured.
     pub metrics: Metrics,
     /// Counts of the run itself.
@@ -78,9 +104,19 @@ pub fn run<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, S
     let Resolved { name, config, pools, options, slo, source, seed, .. } = resolved;
     let pricers: Vec<Arc<StepModel>> = pools.iter().map(|pool| Arc::clone(&pool.model)).collect();
     let idle = pools.iter().map(|pool| pool.idle).collect();
-    let watch = (Metrics::new(slo, idle), observer);
-    let (totals, (mut metrics, observer)) =
+    let deployments: Vec<DeploymentInfo> = config
+        .deployments
+        .iter()
+        .map(|deployment| DeploymentInfo {
+            name: deployment.name.clone(),
+            tiers: deployment.tiers.iter().map(|tier| tier.name.clone()).collect(),
+        })
+        .collect();
+    let metrics = Metrics::new(slo, idle, deployments.len());
+    let watch = ((metrics, Utilisation::new(&pools)), observer);
+    let (totals, ((mut metrics, utilisation), observer)) =
         Simulation::new(config, pricers, source, watch, options)?.run()?;
     metrics.finish(totals.end);
-    Ok(Outcome { name, pools, metrics, totals, observer, seed })
+    let used = utilisation.result();
+    Ok(Outcome { name, pools, used, deployments, metrics, totals, observer, seed })
 }

@@ -87,6 +87,9 @@ pub struct RawDeployment {
     /// `prefill` or `decode`: which instance's first token the client sees.
     #[serde(default)]
     pub first_token: Option<String>,
+    /// Part of the traffic, relative to the other deployments'; one if not given.
+    #[serde(default)]
+    pub share: Option<f64>,
     /// Its pools.
     pub pool: Vec<RawPool>,
     /// Memories that keep prefixes.
@@ -221,24 +224,30 @@ pub struct RawScheduled {
 }
 
 /// A memory that keeps prefixes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawTier {
-    /// Its name in results.
-    pub name: String,
-    /// How much it keeps.
-    pub capacity: Bytes,
-    /// What one instance reads at most.
-    pub bandwidth: BytesPerSecond,
+    /// `host` (each instance's own host memory), `pool` (the host memory of the whole system over its fabric) or `ssd`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Its name in results; its kind's if not given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How much it keeps; for host and pool, what the system has.
+    #[serde(default)]
+    pub capacity: Option<Bytes>,
+    /// What one instance reads at most; for host and pool, what the system's links carry.
+    #[serde(default)]
+    pub bandwidth: Option<BytesPerSecond>,
     /// What all read together at most; as much as all instances could if not given.
     #[serde(default)]
     pub total_bandwidth: Option<BytesPerSecond>,
     /// Time to the first byte.
     #[serde(default)]
     pub latency: Option<Seconds>,
-    /// Whether every instance reads what any wrote.
+    /// Whether every instance reads what any wrote; so it is with a pool.
     #[serde(default)]
-    pub shared: bool,
+    pub shared: Option<bool>,
 }
 
 /// The traffic.
@@ -290,6 +299,9 @@ pub struct RawWorkload {
     /// How often it is played.
     #[serde(default)]
     pub repeat: Option<u32>,
+    /// With several deployments: `share` (each request to one of them, the default) or `mirror` (each request to all).
+    #[serde(default)]
+    pub split: Option<String>,
     /// Conversations instead of single requests.
     #[serde(default)]
     pub sessions: Option<RawSessions>,
@@ -375,9 +387,10 @@ pub struct RawFault {
     pub at: Seconds,
     /// `chip`, `node`, `instance`, `link` or `switch`.
     pub kind: String,
-    /// The instance hit, counted from zero in the order of pools.
+    /// The instance hit, counted from zero in the order of pools. A node or a switch takes those with it that are on the
+    /// same node.
     pub instance: u32,
-    /// Further instances hit by the same switch.
+    /// Further instances hit.
     #[serde(default)]
     pub also: Vec<u32>,
     /// Share of the bandwidth that is left, for links and switches.
@@ -388,14 +401,33 @@ pub struct RawFault {
     pub repair: Option<Seconds>,
 }
 
-/// Failures by rate.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// Failures by rate: exponential times between failures and to mend. Rates that are not given are the catalog's for the
+/// chip's family.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawFailures {
+    /// Failures are drawn up to here; the scenario's `until` if not given.
+    #[serde(default)]
+    pub horizon: Option<Seconds>,
+    /// Multiplies the rates, so that a short run sees what a long one would.
+    #[serde(default)]
+    pub scale: Option<f64>,
     /// Mean time between failures of one chip.
-    pub chip_mtbf: Seconds,
-    /// Mean time to mend (exponential).
-    pub repair: Seconds,
-    /// Failures are drawn up to here.
-    pub horizon: Seconds,
+    #[serde(default)]
+    pub chip_mtbf: Option<Seconds>,
+    /// Mean time between failures of one node's host.
+    #[serde(default)]
+    pub node_mtbf: Option<Seconds>,
+    /// Mean time between failures of one chip's links.
+    #[serde(default)]
+    pub link_mtbf: Option<Seconds>,
+    /// Mean time between failures of one node's switches; never if not given.
+    #[serde(default)]
+    pub switch_mtbf: Option<Seconds>,
+    /// Share of an instance's bandwidth that a failed link or switch leaves; one half if not given.
+    #[serde(default)]
+    pub left: Option<f64>,
+    /// Mean time to mend; the catalog's if not given.
+    #[serde(default)]
+    pub repair: Option<Seconds>,
 }

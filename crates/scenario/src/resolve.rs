@@ -3,18 +3,17 @@
 use crate::error::ScenarioError;
 use crate::place::Place;
 use crate::policies;
+use crate::{faults, tiers};
 use crate::raw::{Raw, RawDeployment, RawPool};
 use crate::traffic::{Traffic, traffic, typical_length};
 use cost::step::StepModel;
 use estimate::economics::Ownership;
 use estimate::{Formats, Point, Resolver, Roles, Sizes, ownership};
 use hardware::{Catalog, CatalogError};
-use rand::Rng;
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, PoolConfig,
-    Recovery, Role, Speculation, Tenant, TierSpec,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
+    Speculation, Tenant,
 };
-use sim::faults::{Fault, FaultKind};
 use sim::{FirstToken, Ingress, Options, PortConfig, Slo, TierPort};
 use std::path::Path;
 use std::sync::Arc;
@@ -95,9 +94,18 @@ pub(crate) fn resolve(
             "is needed; a scenario has at least one `[[deployment]]`",
         ));
     }
-    let Traffic { source, hash_block, requests } = traffic(raw, place, folder)?;
-    let mut context =
-        Context { raw, place, resolver, hash_block, pools: Vec::new(), options: Options::default(), at: 0 };
+    let Traffic { source, hash_block, prefixes, requests } = traffic(raw, place, folder)?;
+    let mut context = Context {
+        raw,
+        place,
+        resolver,
+        hash_block,
+        prefixes,
+        pools: Vec::new(),
+        options: Options::default(),
+        at: 0,
+        tiers: 0,
+    };
     let deployments =
         raw.deployment.iter().map(|deployment| context.deployment(deployment)).collect::<Result<_, _>>()?;
     let tenants = raw.tenant.iter().map(|tenant| {
@@ -105,7 +113,7 @@ pub(crate) fn resolve(
         (tenant.id, terms)
     });
     let config = ClusterConfig { deployments, tenants: tenants.collect(), seed: raw.seed };
-    let faults = faults(raw, place, &config, &context.pools)?;
+    let faults = faults::faults(raw, place, &config, &context.pools, resolver.catalog())?;
     let options = Options { faults, until: raw.until, ..context.options };
     let name = raw.name.clone().unwrap_or_else(|| place.file.clone());
     let slo = Slo { ttft: raw.slo.ttft, tpot: raw.slo.tpot, e2e: raw.slo.e2e };
@@ -117,10 +125,14 @@ struct Context<'a> {
     place: &'a Place,
     resolver: &'a Resolver,
     hash_block: u32,
+    /// Whether requests have prefixes to be cached.
+    prefixes: bool,
     pools: Vec<PoolInfo>,
     options: Options,
     /// Pools seen so far, for messages.
     at: usize,
+    /// Tiers seen so far, for messages.
+    tiers: usize,
 }
 
 impl Context<'_> {
@@ -154,16 +166,13 @@ impl Context<'_> {
         let mut ports = Vec::new();
         let mut tiers = Vec::new();
         for tier in &raw.tier {
-            let latency = tier.latency.unwrap_or(Seconds::from_us(20.0));
-            let total = tier.total_bandwidth.unwrap_or(tier.bandwidth * f64::from(instances.max(1)));
-            ports.push(TierPort { reader: tier.bandwidth, total, latency });
-            tiers.push(TierSpec {
-                name: tier.name.clone(),
-                capacity: tier.capacity,
-                bandwidth: tier.bandwidth,
-                latency,
-                shared: tier.shared,
-            });
+            let spec = tiers::tier(self.place, self.tiers, tier, &info.model)?;
+            self.tiers += 1;
+            // A device of an instance's own has one reader.
+            let readers = if spec.shared { f64::from(instances.max(1)) } else { 1.0 };
+            let total = tier.total_bandwidth.unwrap_or(spec.bandwidth * readers);
+            ports.push(TierPort { reader: spec.bandwidth, total, latency: spec.latency });
+            tiers.push(spec);
         }
         self.options.tiers.push(ports);
         let usual = Recovery::default();
@@ -283,9 +292,7 @@ impl Context<'_> {
         let tokens = model.memory().cache_tokens(length);
         let fits = ((tokens / f64::from(block.max(1))) as u32).max(1);
         let usual = if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst };
-        let cached = raw
-            .prefix_cache
-            .unwrap_or(self.raw.workload.prefix.is_some() || self.raw.workload.sessions.is_some());
+        let cached = raw.prefix_cache.unwrap_or(self.prefixes);
         let speculation = deployment.speculation;
         let drafts = speculation.tokens > 0 && role != Role::Prefill;
         Ok(EngineLimits {
@@ -325,93 +332,4 @@ fn port(model: &StepModel) -> PortConfig {
     let usual = PortConfig::default();
     let host = deployment.system.host.link.as_ref().map_or(usual.host, |link| link.value * ranks);
     PortConfig { fabric: domain.bandwidth.value * ranks, host, latency: domain.latency.value }
-}
-
-fn faults(
-    raw: &Raw,
-    place: &Place,
-    config: &ClusterConfig,
-    pools: &[PoolInfo],
-) -> Result<Vec<Fault>, ScenarioError> {
-    let counts =
-        config.deployments.iter().flat_map(|deployment| deployment.pools.iter().map(|pool| pool.instances));
-    let owners: Vec<&PoolInfo> = pools
-        .iter()
-        .zip(counts)
-        .flat_map(|(pool, count)| std::iter::repeat_n(pool, count as usize))
-        .collect();
-    let mut faults = Vec::new();
-    for (index, fault) in raw.fault.iter().enumerate() {
-        let wrong = |key: &str, problem: String| place.wrong("fault", index, key, problem);
-        let hit = [fault.instance].into_iter().chain(fault.also.iter().copied());
-        if let Some(unknown) = hit.clone().find(|instance| *instance as usize >= owners.len()) {
-            let problem =
-                format!("there is no instance {unknown}; the scenario starts with {}", owners.len());
-            return Err(wrong("instance", problem));
-        }
-        let instances: Vec<InstanceId> = hit.map(InstanceId).collect();
-        let deployment = owners[fault.instance as usize].model.deployment();
-        let left = fault.left.unwrap_or(0.5);
-        // Ranks of attention that go with a chip or a node: those its ranks belong to.
-        let of_chips =
-            |chips: u32| (chips * deployment.chip.ranks).div_ceil(deployment.layout.tp.max(1)).max(1);
-        let kind = match fault.kind.as_str() {
-            "chip" => Some(of_chips(1)),
-            "node" => {
-                let node =
-                    deployment.system.domains.iter().find(|domain| domain.kind == hardware::DomainKind::Node);
-                let ranks = node.and_then(|domain| domain.ranks).unwrap_or(8);
-                Some(ranks.div_ceil(deployment.layout.tp.max(1)).max(1))
-            }
-            "instance" => Some(u32::MAX),
-            "link" | "switch" => None,
-            other => {
-                let problem =
-                    format!("`{other}` is not known; use one of chip, node, instance, link, switch");
-                return Err(wrong("kind", problem));
-            }
-        };
-        if !(0.0..=1.0).contains(&left) {
-            return Err(wrong("left", format!("{left} is not a share between 0 and 1")));
-        }
-        let repair = fault.repair.map(|after| fault.at + after);
-        match kind {
-            None => {
-                faults.push(Fault {
-                    at: fault.at,
-                    kind: FaultKind::Links { instances: instances.clone(), share: left },
-                });
-                faults
-                    .extend(repair.map(|at| Fault { at, kind: FaultKind::Links { instances, share: 1.0 } }));
-            }
-            Some(ranks) => {
-                for instance in instances {
-                    let kind = FaultKind::Fail { instance, ranks, repairable: repair.is_some() };
-                    faults.push(Fault { at: fault.at, kind });
-                    faults.extend(repair.map(|at| Fault { at, kind: FaultKind::Repair { instance } }));
-                }
-            }
-        }
-    }
-    if let Some(rate) = &raw.failures {
-        if rate.chip_mtbf <= Seconds::ZERO || rate.repair <= Seconds::ZERO {
-            return Err(place.wrong("failures", 0, "chip_mtbf", "times must be more than 0"));
-        }
-        let mut random = workload::random::stream(raw.seed, "failures");
-        for (index, pool) in owners.iter().enumerate() {
-            let instance = InstanceId(index as u32);
-            let ranks =
-                pool.model.deployment().chip.ranks.div_ceil(pool.model.deployment().layout.tp.max(1)).max(1);
-            let mut draw = |mean: Seconds| mean * -(1.0 - random.random::<f64>()).ln();
-            let mut at = draw(rate.chip_mtbf / pool.chips.max(1.0));
-            while at < rate.horizon {
-                let mended = at + draw(rate.repair);
-                faults.push(Fault { at, kind: FaultKind::Fail { instance, ranks, repairable: true } });
-                faults.push(Fault { at: mended, kind: FaultKind::Repair { instance } });
-                at = mended + draw(rate.chip_mtbf / pool.chips.max(1.0));
-            }
-        }
-    }
-    faults.sort_by(|a, b| a.at.get().total_cmp(&b.at.get()));
-    Ok(faults)
 }

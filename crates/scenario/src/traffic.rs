@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use units::Seconds;
 use workload::{
     Arrival, ArrivalError, Arrivals, ClosedLoop, Lengths, OpenLoop, Process, Replay, ReplayOptions, Sessions,
-    SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
+    Mix, Mixed, SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
 };
 
 const TABLE: &str = "workload";
@@ -20,8 +20,20 @@ pub(crate) struct Traffic {
     pub source: Box<dyn Source>,
     /// Tokens per hash of its prefixes.
     pub hash_block: u32,
+    /// Whether its requests have prefixes.
+    pub prefixes: bool,
     /// Requests, if it is known how many.
     pub requests: Option<u64>,
+}
+
+/// What is sent when, before anything is mixed in.
+struct Sent {
+    source: Box<dyn Source>,
+    /// Tokens per hash of the prefixes it has of its own.
+    hash_block: Option<u32>,
+    requests: Option<u64>,
+    /// Whether it waits for answers.
+    closed: bool,
 }
 
 /// Mean length of a request in tokens, as far as the scenario says it; for the memory of models whose cache does not
@@ -34,11 +46,69 @@ pub(crate) fn typical_length(workload: &RawWorkload) -> f64 {
 pub(crate) fn traffic(raw: &Raw, place: &Place, folder: &Path) -> Result<Traffic, ScenarioError> {
     let workload = &raw.workload;
     let sent = if workload.trace.is_some() { replay(raw, place, folder)? } else { generated(raw, place)? };
-    let source = Promised { source: sent.source, deadline: workload.deadline, patience: workload.patience };
-    Ok(Traffic { source: Box::new(source), ..sent })
+    let given = workload.prefix.and_then(|prefix| prefix.block);
+    let hash_block = sent.hash_block.or(given).unwrap_or(HASH_BLOCK);
+    let deployments = raw.deployment.len() as u32;
+    let mirrored = match workload.split.as_deref() {
+        None | Some("share") => false,
+        Some("mirror") if sent.closed => {
+            let problem = "`mirror` needs traffic that does not wait for answers: an arrival process or a trace";
+            return Err(place.wrong(TABLE, 0, "split", problem));
+        }
+        Some("mirror") => true,
+        Some(other) => {
+            let problem = format!("`{other}` is not known; use share or mirror");
+            return Err(place.wrong(TABLE, 0, "split", problem));
+        }
+    };
+    let mix = mix(raw, place, hash_block)?;
+    let copies = if mirrored { deployments } else { 1 };
+    let mixed = Mixed::mirrored(sent.source, mix, copies);
+    let source = Promised { source: mixed, deadline: workload.deadline, patience: workload.patience };
+    Ok(Traffic {
+        source: Box::new(source),
+        hash_block,
+        prefixes: sent.hash_block.is_some() || workload.prefix.is_some(),
+        requests: sent.requests.map(|count| count * u64::from(copies)),
+    })
 }
 
-fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Traffic, ScenarioError> {
+/// Tenants, shared beginnings and deployments.
+fn mix(raw: &Raw, place: &Place, hash_block: u32) -> Result<Mix, ScenarioError> {
+    let sane = |share: f64| share.is_finite() && share >= 0.0;
+    let mut mix = Mix::new(raw.seed);
+    let mut tenants = Vec::new();
+    for (index, tenant) in raw.tenant.iter().enumerate() {
+        let share = tenant.share.unwrap_or(1.0);
+        if !sane(share) {
+            return Err(place.wrong("tenant", index, "share", format!("{share} is not a part of anything")));
+        }
+        tenants.push(TenantShare { tenant: tenant.id, share, priority: tenant.priority });
+    }
+    if !tenants.is_empty() {
+        mix = mix.with_tenants(tenants);
+    }
+    let mut shares = Vec::new();
+    for (index, deployment) in raw.deployment.iter().enumerate() {
+        let share = deployment.share.unwrap_or(1.0);
+        if !sane(share) {
+            let problem = format!("{share} is not a part of anything");
+            return Err(place.wrong("deployment", index, "share", problem));
+        }
+        shares.push(share);
+    }
+    mix = mix.over_deployments(shares);
+    if let Some(prefix) = raw.workload.prefix {
+        if prefix.groups == 0 || !(0.0..=1.0).contains(&prefix.share) || prefix.block == Some(0) {
+            let problem = "needs at least one group, a share between 0 and 1 and a block of at least one token";
+            return Err(place.wrong("workload.prefix", 0, "share", problem));
+        }
+        mix = mix.with_prefix(SharedPrefix { groups: prefix.groups, share: prefix.share, hash_block });
+    }
+    Ok(mix)
+}
+
+fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Sent, ScenarioError> {
     let workload = &raw.workload;
     let file = workload.trace.as_deref().unwrap_or("-");
     let path = if file == "-" { PathBuf::from(file) } else { folder.join(file) };
@@ -62,8 +132,8 @@ fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Traffic, ScenarioEr
         arrivals: arrivals.map_err(|error| named(place, &error))?,
     };
     let replay = Replay::open(&path, options)?;
-    let hash_block = replay.hash_block().unwrap_or(HASH_BLOCK);
-    Ok(Traffic { source: Box::new(replay), hash_block, requests: None })
+    let hash_block = replay.hash_block();
+    Ok(Sent { source: Box::new(replay), hash_block, requests: None, closed: false })
 }
 
 fn named(place: &Place, error: &ArrivalError) -> ScenarioError {
@@ -93,14 +163,13 @@ fn process(workload: &RawWorkload, place: &Place) -> Result<Process, ScenarioErr
     })
 }
 
-fn generated(raw: &Raw, place: &Place) -> Result<Traffic, ScenarioError> {
+fn generated(raw: &Raw, place: &Place) -> Result<Sent, ScenarioError> {
     let workload = &raw.workload;
     let lengths = |lengths: Option<Lengths>, key: &str| {
         lengths
             .ok_or_else(|| place.wrong(TABLE, 0, key, "is needed; give tokens, a range or a log-normal law"))
     };
     let (input, output) = (lengths(workload.isl, "isl")?, lengths(workload.osl, "osl")?);
-    let hash_block = workload.prefix.and_then(|prefix| prefix.block).unwrap_or(HASH_BLOCK);
     if let Some(sessions) = &workload.sessions {
         let config = SessionsConfig {
             process: process(workload, place)?,
@@ -110,11 +179,12 @@ fn generated(raw: &Raw, place: &Place) -> Result<Traffic, ScenarioError> {
             input,
             output,
             think: sessions.think,
-            hash_block,
+            hash_block: HASH_BLOCK,
             max_context: 1 << 17,
         };
         let source = Sessions::new(config, raw.seed).map_err(|error| named(place, &error))?;
-        return Ok(Traffic { source: Box::new(source), hash_block, requests: None });
+        let source = Box::new(source);
+        return Ok(Sent { source, hash_block: Some(HASH_BLOCK), requests: None, closed: true });
     }
     let requests = workload
         .requests
@@ -124,40 +194,21 @@ fn generated(raw: &Raw, place: &Place) -> Result<Traffic, ScenarioError> {
             place.wrong(TABLE, 0, "users", "is needed for a closed loop; say how many users send")
         })?;
         let source = ClosedLoop::new(users, workload.warm_up.unwrap_or(0), requests, input, output, raw.seed);
-        return Ok(Traffic { source: Box::new(source), hash_block, requests: Some(requests) });
+        return Ok(Sent { source: Box::new(source), hash_block: None, requests: Some(requests), closed: true });
     }
     let open = OpenLoop::new(process(workload, place)?, requests, input, output, raw.seed);
-    let mut open = open.map_err(|error| named(place, &error))?.over_deployments(raw.deployment.len() as u32);
-    let shares: Vec<TenantShare> = raw
-        .tenant
-        .iter()
-        .map(|tenant| TenantShare {
-            tenant: tenant.id,
-            share: tenant.share.unwrap_or(1.0),
-            priority: tenant.priority,
-        })
-        .collect();
-    if !shares.is_empty() {
-        open = open.with_tenants(shares);
-    }
-    if let Some(prefix) = workload.prefix {
-        if prefix.groups == 0 || !(0.0..=1.0).contains(&prefix.share) {
-            let problem = "needs at least one group and a share between 0 and 1";
-            return Err(place.wrong("workload.prefix", 0, "share", problem));
-        }
-        open = open.with_prefix(SharedPrefix { groups: prefix.groups, share: prefix.share, hash_block });
-    }
-    Ok(Traffic { source: Box::new(open), hash_block, requests: Some(requests) })
+    let open = open.map_err(|error| named(place, &error))?;
+    Ok(Sent { source: Box::new(open), hash_block: None, requests: Some(requests), closed: false })
 }
 
 /// Adds what is promised to, and expected by, every request.
-struct Promised {
-    source: Box<dyn Source>,
+struct Promised<S> {
+    source: S,
     deadline: Option<Seconds>,
     patience: Option<Seconds>,
 }
 
-impl Source for Promised {
+impl<S: Source> Source for Promised<S> {
     fn peek(&mut self) -> Result<Option<Seconds>, WorkloadError> {
         self.source.peek()
     }
@@ -169,5 +220,9 @@ impl Source for Promised {
 
     fn ended(&mut self, ticket: u64, at: Seconds) {
         self.source.ended(ticket, at);
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.source.notes()
     }
 }

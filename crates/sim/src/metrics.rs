@@ -47,6 +47,10 @@ pub struct Usage {
     pub batch_time: f64,
     /// Steps run.
     pub steps: u64,
+    /// Time integral, over runs, of the share of KV blocks that sequences hold.
+    pub kv_time: Seconds,
+    /// The highest such share at the end of a run.
+    pub kv_peak: f64,
     since: Option<Seconds>,
 }
 
@@ -61,6 +65,39 @@ pub struct TenantCount {
     pub output: u64,
     /// Sum of times to first token, for the mean.
     pub ttft: Seconds,
+}
+
+/// What the requests of one deployment got.
+#[derive(Debug, Clone, Default)]
+pub struct Service {
+    /// Time to first token, seconds.
+    pub ttft: Sketch,
+    /// Time per output token, seconds.
+    pub tpot: Sketch,
+    /// End-to-end latency, seconds.
+    pub e2e: Sketch,
+    /// Measured requests that completed.
+    pub completed: u64,
+    /// Of those, the ones that met every objective.
+    pub good: u64,
+    /// Requests turned away or given up.
+    pub rejected: u64,
+    /// Output tokens of measured completed requests.
+    pub output_tokens: u64,
+    /// Last measured end.
+    pub last: Seconds,
+}
+
+impl Service {
+    fn completed(&mut self, record: &Record, good: bool) {
+        self.completed += 1;
+        self.good += u64::from(good);
+        self.output_tokens += u64::from(record.output);
+        self.last = self.last.max(record.end);
+        record.ttft().into_iter().for_each(|time| self.ttft.add(time.get()));
+        record.tpot().into_iter().for_each(|time| self.tpot.add(time.get()));
+        self.e2e.add(record.e2e().get());
+    }
 }
 
 /// Collects everything that is reported of a run, in memory that does not grow with it.
@@ -94,8 +131,8 @@ pub struct Metrics {
     pub output_tokens: u64,
     /// Of all prompt tokens, those found in the prefix cache on the device.
     pub cached_tokens: u64,
-    /// And those fetched from slower tiers, by tier.
-    pub fetched_bytes: BTreeMap<u32, Bytes>,
+    /// And those fetched from slower tiers, by pool and tier.
+    pub fetched_bytes: BTreeMap<(u32, u32), Bytes>,
     /// Tokens fetched from slower tiers.
     pub fetched_tokens: u64,
     /// Preemptions and losses.
@@ -118,16 +155,22 @@ pub struct Metrics {
     pub timeline: Timeline,
     /// Tenants.
     pub tenants: BTreeMap<u32, TenantCount>,
+    /// Deployments, where there are several.
+    pub deployments: Vec<Service>,
     /// Failures of instances.
     pub failures: u64,
+    /// What a user should know of the workload.
+    pub notes: Vec<String>,
     /// Highest power over a timeline bin is taken from here: idle power by pool.
     pub idle_power: Vec<Watts>,
 }
 
 impl Metrics {
-    /// For a run with these objectives; `idle_power` is what an idle instance of each pool draws.
-    pub fn new(slo: Slo, idle_power: Vec<Watts>) -> Self {
-        Self { slo, idle_power, ..Self::default() }
+    /// For a run of `deployments` deployments with these objectives; `idle_power` is what an idle instance of each pool
+    /// draws.
+    pub fn new(slo: Slo, idle_power: Vec<Watts>, deployments: usize) -> Self {
+        let apart = if deployments > 1 { deployments } else { 0 };
+        Self { slo, idle_power, deployments: vec![Service::default(); apart], ..Self::default() }
     }
 
     /// Closes the books at the end of the run.
@@ -187,6 +230,9 @@ impl Observer for Metrics {
             Outcome::Rejected(reason) => {
                 *self.rejected.entry(reason).or_default() += 1;
                 tenant.rejected += 1;
+                if let Some(service) = self.deployments.get_mut(record.deployment as usize) {
+                    service.rejected += 1;
+                }
                 return;
             }
             Outcome::Cancelled => {
@@ -202,8 +248,12 @@ impl Observer for Metrics {
             self.warm_up += 1;
             return;
         }
+        let good = self.slo.met(record);
         self.completed += 1;
-        self.good += u64::from(self.slo.met(record));
+        self.good += u64::from(good);
+        if let Some(service) = self.deployments.get_mut(record.deployment as usize) {
+            service.completed(record, good);
+        }
         self.input_tokens += u64::from(record.input);
         self.output_tokens += u64::from(record.output);
         self.first = Some(self.first.map_or(record.arrival, |first| first.min(record.arrival)));
@@ -229,11 +279,13 @@ impl Observer for Metrics {
             usage.prefill_tokens += u64::from(run.prefill_tokens);
             usage.batch_time += seqs * time.get();
             usage.steps += u64::from(record.steps);
+            usage.kv_time += time * record.kv_used;
+            usage.kv_peak = usage.kv_peak.max(record.kv_used);
         }
         if run.decode_seqs > 0 {
-            self.itl.add_weighted((record.step_time + record.stall).get(), seqs);
-            if record.steps > 1 {
-                self.itl.add_weighted(record.step_time.get(), seqs * (steps - 1.0));
+            self.itl.add_weighted((record.span.step_time(0) + record.stall).get(), seqs);
+            for (time, count) in record.span.groups(1, record.steps) {
+                self.itl.add_weighted(time.get(), seqs * f64::from(count));
             }
         }
         let bin = Bin {
@@ -253,7 +305,8 @@ impl Observer for Metrics {
         self.moved += record.bytes;
         self.transfers += 1;
         if let Some(tier) = record.tier {
-            *self.fetched_bytes.entry(tier).or_default() += record.bytes;
+            let pool = self.usage.get(&record.to).map_or(0, |usage| usage.pool);
+            *self.fetched_bytes.entry((pool, tier)).or_default() += record.bytes;
         }
     }
 
@@ -266,6 +319,8 @@ impl Observer for Metrics {
             prefill_tokens: 0,
             batch_time: 0.0,
             steps: 0,
+            kv_time: Seconds::ZERO,
+            kv_peak: 0.0,
             since: Some(at),
         });
         usage.pool = pool;
@@ -279,6 +334,10 @@ impl Observer for Metrics {
 
     fn tokens_lost(&mut self, tokens: u64) {
         self.lost_tokens += tokens;
+    }
+
+    fn noted(&mut self, note: &str) {
+        self.notes.push(note.to_owned());
     }
 
     fn wants_kv(&self, _: Seconds) -> bool {

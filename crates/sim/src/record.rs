@@ -1,5 +1,6 @@
 //! What a run leaves behind, request by request and step by step.
 
+use crate::span::Span;
 use serving::{InstanceId, Reason, Run};
 use units::{Bytes, Joules, Seconds};
 
@@ -85,8 +86,8 @@ pub struct RunRecord {
     pub end: Seconds,
     /// How many.
     pub steps: u32,
-    /// Mean time of a step.
-    pub step_time: Seconds,
+    /// The time of each step.
+    pub span: Span,
     /// What was in them.
     pub run: Run,
     /// Energy of the instance's chips.
@@ -126,6 +127,8 @@ pub trait Observer {
     fn instance_changed(&mut self, _: InstanceId, _pool: u32, _: serving::InstanceState, _: Seconds) {}
     /// Tokens whose KV was lost to a preemption or a failure and has to be computed again.
     fn tokens_lost(&mut self, _: u64) {}
+    /// What a user should know of the workload, told at the end of the run.
+    fn noted(&mut self, _: &str) {}
     /// Whether [`RunRecord::kv_used`] is wanted for a run that ends now; counting it costs time.
     fn wants_kv(&self, _: Seconds) -> bool {
         false
@@ -164,6 +167,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn tokens_lost(&mut self, tokens: u64) {
         self.0.tokens_lost(tokens);
         self.1.tokens_lost(tokens);
+    }
+
+    fn noted(&mut self, note: &str) {
+        self.0.noted(note);
+        self.1.noted(note);
     }
 
     fn wants_kv(&self, now: Seconds) -> bool {

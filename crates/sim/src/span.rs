@@ -15,6 +15,12 @@ const LONGEST_GROWTH: f64 = 0.25;
 /// Below this growth a straight line will do for the parabola.
 const STRAIGHT_GROWTH: f64 = 0.05;
 
+/// Step times that differ by less than this share are told as one; percentiles are exact to about as much.
+const SAME_TIME: f64 = 4e-4;
+
+/// Groups of steps at most: contexts grow by a quarter at most, and step times by less.
+const MOST_GROUPS: u32 = 1024;
+
 /// A parabola over step numbers: `a + b i + c i^2`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Parabola {
@@ -92,6 +98,21 @@ impl Span {
     /// Time of step `index`, counted from zero.
     pub fn step_time(&self, index: u32) -> Seconds {
         Seconds::new(self.time.at(f64::from(index)))
+    }
+
+    /// Steps `from` to `to` in groups whose times are as good as equal: mean time and count of each group.
+    pub fn groups(&self, from: u32, to: u32) -> impl Iterator<Item = (Seconds, u32)> + '_ {
+        let (first, last) = (self.step_time(from), self.step_time(to.saturating_sub(1).max(from)));
+        let spread = (last / first.max(Seconds::new(1e-12)) - 1.0).abs() / SAME_TIME;
+        let count = to.saturating_sub(from);
+        let groups = (spread.ceil() as u32).clamp(1, MOST_GROUPS).min(count.max(1));
+        let edge = move |group: u32| from + (u64::from(count) * u64::from(group) / u64::from(groups)) as u32;
+        (0..groups).map(move |group| (edge(group), edge(group + 1))).filter(|(start, end)| end > start).map(
+            |(start, end)| {
+                let steps = end - start;
+                ((self.time(end) - self.time(start)) / f64::from(steps), steps)
+            },
+        )
     }
 
     /// Steps that are over after `elapsed`.

@@ -54,6 +54,11 @@ pub trait Source {
 
     /// A request ended, whatever way.
     fn ended(&mut self, _ticket: u64, _at: Seconds) {}
+
+    /// What a user should know of what has been read so far, besides the requests: rows left out, say.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -67,5 +72,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn ended(&mut self, ticket: u64, at: Seconds) {
         (**self).ended(ticket, at);
+    }
+
+    fn notes(&self) -> Vec<String> {
+        (**self).notes()
     }
 }

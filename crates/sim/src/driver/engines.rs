@@ -135,7 +135,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             start,
             end,
             steps: active.steps,
-            step_time: (end - start) / f64::from(active.steps),
+            span: active.span,
             run: active.run,
             energy,
             waiting: self.cluster.waiting(instance),

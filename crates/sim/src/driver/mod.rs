@@ -141,6 +141,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         if let Some(checker) = &self.checker {
             checker.finish(&self.totals, self.now)?;
         }
+        for note in self.source.notes() {
+            self.observer.noted(&note);
+        }
         Ok((self.totals, self.observer))
     }
 

@@ -221,4 +221,14 @@ impl Source for Replay {
         self.advance()?;
         Ok(self.next.take())
     }
+
+    fn notes(&self) -> Vec<String> {
+        let file = &self.file;
+        let skipped = (self.skipped > 0)
+            .then(|| format!("{file}: {} rows without a prompt or an output are left out", self.skipped));
+        let repeated = self.repeated_times.map(|line| {
+            format!("{file}:{line}: the time is that of the line before; such requests arrive together")
+        });
+        skipped.into_iter().chain(repeated).collect()
+    }
 }
