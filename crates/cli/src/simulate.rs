@@ -11,7 +11,7 @@ use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
 use scenario::{Outcome, Resolved, ScenarioError};
 use sim::{Observer, SimError};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use units::{Dtype, PerSecond, Seconds};
 use workload::Lengths;
@@ -27,11 +27,11 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Folder for results: summary.json, requests.jsonl, vllm.json, report.html.
+    /// Folder for results: summary.json, requests.jsonl (or .csv, .parquet), vllm.json, report.html.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Per-request records in --out: jsonl or csv.
-    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = ["jsonl", "csv"])]
+    /// Per-request records in --out: jsonl, csv or parquet.
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = ["jsonl", "csv", "parquet"])]
     records: String,
     /// Timeline for ui.perfetto.dev.
     #[arg(long, value_name = "FILE")]
@@ -110,6 +110,12 @@ struct DeploymentFlags {
     /// mixed, prefill-first, decode-first or slo-aware.
     #[arg(long)]
     batching: Option<String>,
+    /// fcfs, priority or fair-share.
+    #[arg(long)]
+    order: Option<String>,
+    /// recompute or swap.
+    #[arg(long)]
+    preemption: Option<String>,
     /// Tokens of a step per rank, instead of the engine's.
     #[arg(long)]
     token_budget: Option<u32>,
@@ -191,6 +197,8 @@ impl Args {
             moe_tp: flags.moe_tp,
             router: flags.router.clone(),
             batching: flags.batching.clone(),
+            order: flags.order.clone(),
+            preemption: flags.preemption.clone(),
             token_budget: flags.token_budget,
             max_seqs: flags.max_seqs,
             prefix_cache: flags.prefix_cache.then_some(true),
@@ -279,9 +287,12 @@ fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, 
         SimError::Workload(error) => Failure::Input(error.to_string()),
         other => Failure::No(other.to_string()),
     })?;
-    let Outcome { name, pools, metrics, totals, observer: (observer, progress), seed } = outcome;
+    let (outcome, (observer, progress)) = outcome.split();
     progress.finish();
-    Ok(Outcome { name, pools, metrics, totals, observer, seed })
+    for note in &outcome.metrics.notes {
+        let _ = writeln!(std::io::stderr(), "note: {note}");
+    }
+    Ok(outcome.with(observer))
 }
 
 fn show<O>(args: &Args, outcome: &Outcome<O>, prices: &Prices) -> Result<(), Failure> {
@@ -309,13 +320,17 @@ fn with_files(
     if let Some(folder) = out {
         std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     }
-    let format = if args.records == "csv" { RecordFormat::Csv } else { RecordFormat::Jsonl };
+    let format = match args.records.as_str() {
+        "csv" => RecordFormat::Csv,
+        "parquet" => RecordFormat::Parquet,
+        _ => RecordFormat::Jsonl,
+    };
     let records_path = out.map(|folder| folder.join(format!("requests.{}", args.records)));
-    let records = records_path.as_deref().map(create).transpose()?.map(|file| Records::new(file, format));
+    let open = |path: &Path| Records::new(create(path)?, format).map_err(|error| failed(path, error));
+    let records = records_path.as_deref().map(open).transpose()?;
     let timeline = perfetto.map(create).transpose()?.map(|file| Perfetto::new(file, args.perfetto_sample));
     let outcome = simulate(resolved, ((Maybe(records), Maybe(timeline)), Detail::default()))?;
-    let Outcome { name, pools, metrics, totals, observer: ((records, timeline), detail), seed } = outcome;
-    let outcome = Outcome { name, pools, metrics, totals, observer: (), seed };
+    let (outcome, ((records, timeline), detail)) = outcome.split();
     if let (Some(records), Some(path)) = (records.0, &records_path) {
         records.finish().map_err(|error| failed(path, error))?;
     }

@@ -49,7 +49,8 @@ impl Seat<'_> {
 }
 
 fn seats<'a>(config: &ClusterConfig, pools: &'a [PoolInfo]) -> Vec<Seat<'a>> {
-    let counts = config.deployments.iter().flat_map(|deployment| &deployment.pools).map(|pool| pool.instances);
+    let counts =
+        config.deployments.iter().flat_map(|deployment| &deployment.pools).map(|pool| pool.instances);
     let mut next: BTreeMap<&str, u32> = BTreeMap::new();
     let mut seats = Vec::new();
     for (pool, count) in pools.iter().zip(counts) {
@@ -114,7 +115,13 @@ fn given(
         "chip" => {
             for instance in hit {
                 let seat = &seats[instance as usize];
-                fail(instance, seat.attention(seat.pool.model.deployment().chip.ranks), raw.at, mends, faults);
+                fail(
+                    instance,
+                    seat.attention(seat.pool.model.deployment().chip.ranks),
+                    raw.at,
+                    mends,
+                    faults,
+                );
             }
         }
         "node" => {
@@ -182,7 +189,10 @@ fn drawn(
     let text = catalog.text("failures", "default").map_err(|error| wrong("scale", error.to_string()))?;
     let known = Reliability::parse(text).map_err(|error| wrong("scale", error.to_string()))?;
     let horizon = rates.horizon.or(raw.until).ok_or_else(|| {
-        wrong("horizon", "is needed where the scenario has no `until`; say up to when failures are drawn".to_owned())
+        wrong(
+            "horizon",
+            "is needed where the scenario has no `until`; say up to when failures are drawn".to_owned(),
+        )
     })?;
     let times = [rates.chip_mtbf, rates.node_mtbf, rates.link_mtbf, rates.switch_mtbf, rates.repair];
     if times.into_iter().flatten().any(|time| time <= Seconds::ZERO) {
@@ -208,7 +218,10 @@ fn drawn(
         for (part, rate) in parts {
             for (at, mends) in breaks(&mut random, rate * scale, repair, horizon) {
                 if faults.len() >= MOST_FAILURES {
-                    return Err(wrong("scale", format!("draws more than {MOST_FAILURES} failures; lower it")));
+                    return Err(wrong(
+                        "scale",
+                        format!("draws more than {MOST_FAILURES} failures; lower it"),
+                    ));
                 }
                 broken(part, index as u32, (at, mends), left, seats, faults);
             }

@@ -21,10 +21,10 @@ use cost::step::StepModel;
 use estimate::Resolver;
 use place::Place;
 use raw::Raw;
-use utilisation::Utilisation;
 use sim::{Metrics, Observer, SimError, Simulation, Totals};
 use std::path::Path;
 use std::sync::Arc;
+use utilisation::Utilisation;
 
 /// Reads a scenario file without resolving it.
 ///
@@ -73,6 +73,12 @@ impl<O> Outcome<O> {
     pub fn split(self) -> (Outcome<()>, O) {
         let Self { name, pools, used, deployments, metrics, totals, observer, seed } = self;
         (Outcome { name, pools, used, deployments, metrics, totals, observer: (), seed }, observer)
+    }
+
+    /// The outcome with another observer.
+    pub fn with<N>(self, observer: N) -> Outcome<N> {
+        let Self { name, pools, used, deployments, metrics, totals, observer: _, seed } = self;
+        Outcome { name, pools, used, deployments, metrics, totals, observer, seed }
     }
 }
 

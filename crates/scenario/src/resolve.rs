@@ -3,9 +3,9 @@
 use crate::error::ScenarioError;
 use crate::place::Place;
 use crate::policies;
-use crate::{faults, tiers};
 use crate::raw::{Raw, RawDeployment, RawPool};
 use crate::traffic::{Traffic, traffic, typical_length};
+use crate::{faults, tiers};
 use cost::step::StepModel;
 use estimate::economics::Ownership;
 use estimate::{Formats, Point, Resolver, Roles, Sizes, ownership};
@@ -151,9 +151,11 @@ impl Context<'_> {
             ));
         };
         let host = &info.model.deployment().engine.host;
-        self.options
-            .ingress
-            .push(Ingress { request: host.request.value, prompt_token: host.prompt_token.value });
+        // Every instance that takes prompts has a tokeniser of its own, and the router keeps them equally busy.
+        let entries =
+            pools.iter().find(|pool| pool.role != Role::Decode).map_or(1, |pool| pool.instances.max(1));
+        let prompt_token = host.prompt_token.value / f64::from(entries);
+        self.options.ingress.push(Ingress { request: host.request.value, prompt_token });
         match raw.first_token.as_deref() {
             None | Some("prefill") => {}
             Some("decode") => self.options.first_token = FirstToken::Decode,

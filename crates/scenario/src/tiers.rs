@@ -37,7 +37,8 @@ pub(crate) fn tier(
         }
     };
     let missing = |key: &str, example: &str| {
-        let problem = format!("is needed, as the system does not say it; for example `{key} = \"{example}\"`");
+        let problem =
+            format!("is needed, as the system does not say it; for example `{key} = \"{example}\"`");
         place.wrong(TABLE, index, key, problem)
     };
     let capacity = raw.capacity.or(capacity).ok_or_else(|| missing("capacity", "4 TB"))?;

@@ -6,8 +6,8 @@ use crate::raw::{Raw, RawWorkload};
 use std::path::{Path, PathBuf};
 use units::Seconds;
 use workload::{
-    Arrival, ArrivalError, Arrivals, ClosedLoop, Lengths, OpenLoop, Process, Replay, ReplayOptions, Sessions,
-    Mix, Mixed, SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
+    Arrival, ArrivalError, Arrivals, ClosedLoop, Format, Lengths, Mix, Mixed, OpenLoop, Process, Replay,
+    ReplayOptions, Sessions, SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
 };
 
 const TABLE: &str = "workload";
@@ -34,6 +34,8 @@ struct Sent {
     requests: Option<u64>,
     /// Whether it waits for answers.
     closed: bool,
+    /// Whether it is a recorded run, whose requests say all of themselves.
+    recorded: bool,
 }
 
 /// Mean length of a request in tokens, as far as the scenario says it; for the memory of models whose cache does not
@@ -52,7 +54,8 @@ pub(crate) fn traffic(raw: &Raw, place: &Place, folder: &Path) -> Result<Traffic
     let mirrored = match workload.split.as_deref() {
         None | Some("share") => false,
         Some("mirror") if sent.closed => {
-            let problem = "`mirror` needs traffic that does not wait for answers: an arrival process or a trace";
+            let problem =
+                "`mirror` needs traffic that does not wait for answers: an arrival process or a trace";
             return Err(place.wrong(TABLE, 0, "split", problem));
         }
         Some("mirror") => true,
@@ -61,7 +64,7 @@ pub(crate) fn traffic(raw: &Raw, place: &Place, folder: &Path) -> Result<Traffic
             return Err(place.wrong(TABLE, 0, "split", problem));
         }
     };
-    let mix = mix(raw, place, hash_block)?;
+    let mix = if sent.recorded { Mix::new(raw.seed) } else { mix(raw, place, hash_block)? };
     let copies = if mirrored { deployments } else { 1 };
     let mixed = Mixed::mirrored(sent.source, mix, copies);
     let source = Promised { source: mixed, deadline: workload.deadline, patience: workload.patience };
@@ -100,7 +103,8 @@ fn mix(raw: &Raw, place: &Place, hash_block: u32) -> Result<Mix, ScenarioError> 
     mix = mix.over_deployments(shares);
     if let Some(prefix) = raw.workload.prefix {
         if prefix.groups == 0 || !(0.0..=1.0).contains(&prefix.share) || prefix.block == Some(0) {
-            let problem = "needs at least one group, a share between 0 and 1 and a block of at least one token";
+            let problem =
+                "needs at least one group, a share between 0 and 1 and a block of at least one token";
             return Err(place.wrong("workload.prefix", 0, "share", problem));
         }
         mix = mix.with_prefix(SharedPrefix { groups: prefix.groups, share: prefix.share, hash_block });
@@ -132,8 +136,8 @@ fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Sent, ScenarioError
         arrivals: arrivals.map_err(|error| named(place, &error))?,
     };
     let replay = Replay::open(&path, options)?;
-    let hash_block = replay.hash_block();
-    Ok(Sent { source: Box::new(replay), hash_block, requests: None, closed: false })
+    let (hash_block, recorded) = (replay.hash_block(), replay.format() == Format::Supernode);
+    Ok(Sent { source: Box::new(replay), hash_block, requests: None, closed: false, recorded })
 }
 
 fn named(place: &Place, error: &ArrivalError) -> ScenarioError {
@@ -184,7 +188,13 @@ fn generated(raw: &Raw, place: &Place) -> Result<Sent, ScenarioError> {
         };
         let source = Sessions::new(config, raw.seed).map_err(|error| named(place, &error))?;
         let source = Box::new(source);
-        return Ok(Sent { source, hash_block: Some(HASH_BLOCK), requests: None, closed: true });
+        return Ok(Sent {
+            source,
+            hash_block: Some(HASH_BLOCK),
+            requests: None,
+            closed: true,
+            recorded: false,
+        });
     }
     let requests = workload
         .requests
@@ -194,11 +204,23 @@ fn generated(raw: &Raw, place: &Place) -> Result<Sent, ScenarioError> {
             place.wrong(TABLE, 0, "users", "is needed for a closed loop; say how many users send")
         })?;
         let source = ClosedLoop::new(users, workload.warm_up.unwrap_or(0), requests, input, output, raw.seed);
-        return Ok(Sent { source: Box::new(source), hash_block: None, requests: Some(requests), closed: true });
+        return Ok(Sent {
+            source: Box::new(source),
+            hash_block: None,
+            requests: Some(requests),
+            closed: true,
+            recorded: false,
+        });
     }
     let open = OpenLoop::new(process(workload, place)?, requests, input, output, raw.seed);
     let open = open.map_err(|error| named(place, &error))?;
-    Ok(Sent { source: Box::new(open), hash_block: None, requests: Some(requests), closed: false })
+    Ok(Sent {
+        source: Box::new(open),
+        hash_block: None,
+        requests: Some(requests),
+        closed: false,
+        recorded: false,
+    })
 }
 
 /// Adds what is promised to, and expected by, every request.

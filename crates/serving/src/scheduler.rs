@@ -253,6 +253,15 @@ impl Instance {
             if full || (computes && self.budget[index] == 0) {
                 continue;
             }
+            // Sequences whose cache is on its way here count as if they were like this one.
+            let coming = match computes {
+                true => rank.pending,
+                false => (u64::from(rank.admitted) - rank.decoding.len() as u64) * u64::from(live.target),
+            };
+            let load = rank.context + coming;
+            if hashes.is_empty() && best.is_some_and(|(_, _, least)| load >= least) {
+                continue;
+            }
             let cached = match (&rank.kv.tree, hashes.is_empty()) {
                 (Some(tree), false) => tree.matched(hashes),
                 _ => 0,
@@ -267,12 +276,6 @@ impl Instance {
             if rank.kv.available() < own + self.reserve(index) + self.first_growth(index, live.target) {
                 continue;
             }
-            // Sequences whose cache is on its way here count as if they were like this one.
-            let coming = match computes {
-                true => rank.pending,
-                false => (u64::from(rank.admitted) - rank.decoding.len() as u64) * u64::from(live.target),
-            };
-            let load = rank.context + coming;
             if best.is_none_or(|(_, most, least)| {
                 (cached, std::cmp::Reverse(load)) > (most, std::cmp::Reverse(least))
             }) {

@@ -52,6 +52,7 @@ pub struct Usage {
     /// The highest such share at the end of a run.
     pub kv_peak: f64,
     since: Option<Seconds>,
+    state: Option<InstanceState>,
 }
 
 /// Counts of one tenant.
@@ -157,7 +158,7 @@ pub struct Metrics {
     pub tenants: BTreeMap<u32, TenantCount>,
     /// Deployments, where there are several.
     pub deployments: Vec<Service>,
-    /// Failures of instances.
+    /// Failures of instances, in whole or of some ranks.
     pub failures: u64,
     /// What a user should know of the workload.
     pub notes: Vec<String>,
@@ -322,9 +323,17 @@ impl Observer for Metrics {
             kv_time: Seconds::ZERO,
             kv_peak: 0.0,
             since: Some(at),
+            state: None,
         });
         usage.pool = pool;
-        self.failures += u64::from(state == InstanceState::Failed);
+        // An instance that goes on without its dead ranks pauses first; one that nobody mends is gone at once.
+        let broken = match state {
+            InstanceState::Failed => true,
+            InstanceState::Loading | InstanceState::Removed => usage.state == Some(InstanceState::Active),
+            InstanceState::Active | InstanceState::Draining => false,
+        };
+        usage.state = Some(state);
+        self.failures += u64::from(broken);
         if state == InstanceState::Removed {
             if let Some(since) = usage.since.take() {
                 usage.alive += at - since;

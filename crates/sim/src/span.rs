@@ -158,6 +158,11 @@ mod tests {
             let exact: f64 =
                 (0..span.steps).map(|step| pricer.price(&later(&run, f64::from(step))).time.get()).sum();
             assert!((span.time(span.steps).get() / exact - 1.0).abs() < 1e-4, "{seqs} x {context}");
+            let groups: Vec<_> = span.groups(1, span.steps).collect();
+            assert_eq!(groups.iter().map(|group| group.1).sum::<u32>(), span.steps - 1);
+            let told: f64 = groups.iter().map(|(time, count)| time.get() * f64::from(*count)).sum();
+            let rest = span.time(span.steps) - span.step_time(0);
+            assert!((told / rest.get() - 1.0).abs() < 1e-9, "{told} against {rest}");
             let k = span.steps / 2;
             assert_eq!(span.steps_within(span.time(k)), k);
             assert_eq!(span.steps_within(span.time(k) * 0.9999), k.saturating_sub(1));

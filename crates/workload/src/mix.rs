@@ -44,13 +44,7 @@ pub struct Mix {
 impl Mix {
     /// One tenant, no shared beginnings, one deployment.
     pub fn new(seed: u64) -> Self {
-        Self {
-            tenants: Vec::new(),
-            prefix: None,
-            deployments: Vec::new(),
-            seed,
-            random: stream(seed, "mix"),
-        }
+        Self { tenants: Vec::new(), prefix: None, deployments: Vec::new(), seed, random: stream(seed, "mix") }
     }
 
     /// Spreads the traffic over tenants; the turns of a session are one tenant's.
@@ -229,7 +223,10 @@ mod tests {
         assert_eq!(tickets.len(), 40);
         for pair in arrivals.chunks(2) {
             assert_eq!((pair[0].deployment, pair[1].deployment), (0, 1));
-            assert_eq!((pair[0].at, pair[0].input, &pair[0].prefix), (pair[1].at, pair[1].input, &pair[1].prefix));
+            assert_eq!(
+                (pair[0].at, pair[0].input, &pair[0].prefix),
+                (pair[1].at, pair[1].input, &pair[1].prefix)
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod html;
 mod perfetto;
+mod pools;
 mod records;
 mod summary;
 mod vllm;

@@ -1,5 +1,6 @@
 //! One line per request, as it ends.
 
+use crate::parquet::{Cell, Column, ColumnKind, ParquetWriter};
 use serde::Serialize;
 use sim::{Observer, Outcome, Record};
 use std::io::{self, Write};
@@ -12,6 +13,8 @@ pub enum RecordFormat {
     Jsonl,
     /// Comma-separated, with a header.
     Csv,
+    /// Columns, compressed.
+    Parquet,
 }
 
 #[derive(Serialize)]
@@ -38,70 +41,112 @@ struct Line {
 const HEADER: &str = "request,arrival_s,queue_s,ttft_s,tpot_s,e2e_s,input_tokens,output_tokens,cached_tokens,\
 fetched_tokens,restarts,deployment,tenant,session,instance,outcome,measured\n";
 
+/// The columns of a Parquet file: those of the other forms.
+fn columns() -> Vec<Column> {
+    let kind = |name: &str| match name {
+        "outcome" => ColumnKind::Text,
+        "measured" => ColumnKind::Flag,
+        _ if name.ends_with("_s") => ColumnKind::Real,
+        _ => ColumnKind::Whole,
+    };
+    HEADER.trim_end().split(',').map(|name| Column::new(name, kind(name))).collect()
+}
+
+enum Out<W: Write + Send> {
+    Jsonl(W),
+    Csv(W),
+    Parquet(ParquetWriter<W>),
+}
+
 /// Writes records as they come. The first error is kept for [`Records::finish`].
-pub struct Records<W> {
-    out: W,
-    format: RecordFormat,
+pub struct Records<W: Write + Send> {
+    out: Out<W>,
     failed: Option<io::Error>,
 }
 
-impl<W: Write> Records<W> {
+impl<W: Write + Send> Records<W> {
     /// Writes to `out`.
-    pub fn new(mut out: W, format: RecordFormat) -> Self {
-        let failed = match format {
-            RecordFormat::Csv => out.write_all(HEADER.as_bytes()).err(),
-            RecordFormat::Jsonl => None,
+    ///
+    /// # Errors
+    /// The beginning of the file cannot be written.
+    pub fn new(mut out: W, format: RecordFormat) -> io::Result<Self> {
+        let out = match format {
+            RecordFormat::Csv => {
+                out.write_all(HEADER.as_bytes())?;
+                Out::Csv(out)
+            }
+            RecordFormat::Jsonl => Out::Jsonl(out),
+            RecordFormat::Parquet => Out::Parquet(ParquetWriter::new(out, &columns())?),
         };
-        Self { out, format, failed }
+        Ok(Self { out, failed: None })
     }
 
     /// Ends the file.
     ///
     /// # Errors
     /// The first thing that could not be written.
-    pub fn finish(mut self) -> io::Result<()> {
-        match self.failed.take() {
-            Some(error) => Err(error),
-            None => self.out.flush(),
+    pub fn finish(self) -> io::Result<()> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        match self.out {
+            Out::Jsonl(mut out) | Out::Csv(mut out) => out.flush(),
+            Out::Parquet(writer) => writer.finish()?.flush(),
         }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
-        match self.format {
-            RecordFormat::Jsonl => {
-                serde_json::to_writer(&mut self.out, line)?;
-                self.out.write_all(b"\n")
+        match &mut self.out {
+            Out::Jsonl(out) => {
+                serde_json::to_writer(&mut *out, line)?;
+                out.write_all(b"\n")
             }
-            RecordFormat::Csv => {
-                let real = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-                let whole = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
-                writeln!(
-                    self.out,
-                    "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-                    line.request,
-                    line.arrival_s,
-                    real(line.queue_s),
-                    real(line.ttft_s),
-                    real(line.tpot_s),
-                    line.e2e_s,
-                    line.input_tokens,
-                    line.output_tokens,
-                    line.cached_tokens,
-                    line.fetched_tokens,
-                    line.restarts,
-                    line.deployment,
-                    line.tenant,
-                    whole(line.session),
-                    whole(line.instance.map(u64::from)),
-                    line.outcome,
-                    line.measured
-                )
+            Out::Csv(out) => {
+                let texts: Vec<String> = line.cells().iter().map(text).collect();
+                writeln!(out, "{}", texts.join(","))
             }
+            Out::Parquet(writer) => writer.push(&line.cells()),
         }
     }
 }
 
-impl<W: Write> Observer for Records<W> {
+impl Line {
+    fn cells(&self) -> [Cell; 17] {
+        let whole = |value: u64| Cell::Whole(i64::try_from(value).unwrap_or(i64::MAX));
+        let real = |value: Option<f64>| value.map_or(Cell::Absent, Cell::Real);
+        [
+            whole(self.request),
+            Cell::Real(self.arrival_s),
+            real(self.queue_s),
+            real(self.ttft_s),
+            real(self.tpot_s),
+            Cell::Real(self.e2e_s),
+            whole(self.input_tokens.into()),
+            whole(self.output_tokens.into()),
+            whole(self.cached_tokens.into()),
+            whole(self.fetched_tokens.into()),
+            whole(self.restarts.into()),
+            whole(self.deployment.into()),
+            whole(self.tenant.into()),
+            self.session.map_or(Cell::Absent, whole),
+            self.instance.map_or(Cell::Absent, |instance| whole(instance.into())),
+            Cell::Text(self.outcome.to_owned()),
+            Cell::Flag(self.measured),
+        ]
+    }
+}
+
+fn text(cell: &Cell) -> String {
+    match cell {
+        Cell::Absent => String::new(),
+        Cell::Flag(value) => value.to_string(),
+        Cell::Whole(value) => value.to_string(),
+        Cell::Real(value) => value.to_string(),
+        Cell::Text(value) => value.clone(),
+    }
+}
+
+impl<W: Write + Send> Observer for Records<W> {
     fn request_ended(&mut self, record: &Record) {
         let seconds = |value: Option<Seconds>| value.map(Seconds::get);
         let line = Line {

@@ -1,7 +1,8 @@
 //! The summary of a run, for people and for programs. Both read the same fields.
 
+use super::pools::{deployments_json, deployments_table, pool_json, pools_table, tiers_json};
 use crate::table::table;
-use scenario::{Outcome, PoolInfo};
+use scenario::Outcome;
 use serde_json::{Map, Value, json};
 use sim::sketch::Sketch;
 use units::{Dollars, DollarsPerHour, Seconds};
@@ -73,7 +74,7 @@ fn latencies<O>(outcome: &Outcome<O>) -> [(&'static str, &Sketch); 5] {
     ]
 }
 
-fn milliseconds(seconds: f64) -> String {
+pub(super) fn milliseconds(seconds: f64) -> String {
     let value = seconds * 1e3;
     if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
@@ -133,7 +134,7 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
         );
     }
     if metrics.failures > 0 {
-        line("failures", format!("{} instances went down", metrics.failures));
+        line("failures", format!("{} of instances, in whole or in part", metrics.failures));
     }
     if metrics.transfers > 0 {
         line("KV moved", format!("{} in {} transfers", metrics.moved, metrics.transfers));
@@ -147,57 +148,16 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
         line("cost", format!("{} per million output tokens", Dollars::new(cost)));
     }
     text.push('\n');
+    text += &deployments_table(outcome);
     text += &pools_table(outcome);
     text
 }
 
-struct PoolRow {
-    instances: usize,
-    busy: f64,
-    batch: f64,
-    steps: u64,
-    energy: f64,
-}
-
-fn pool_row<O>(outcome: &Outcome<O>, index: usize) -> PoolRow {
-    let metrics = &outcome.metrics;
-    let usage: Vec<_> = metrics.usage.values().filter(|usage| usage.pool as usize == index).collect();
-    let sum = |of: &dyn Fn(&sim::metrics::Usage) -> f64| usage.iter().map(|usage| of(usage)).sum::<f64>();
-    let busy = sum(&|usage| usage.busy.get());
-    PoolRow {
-        instances: usage.len(),
-        busy: busy / sum(&|usage| usage.alive.get()).max(1e-9),
-        batch: sum(&|usage| usage.batch_time) / busy.max(1e-9),
-        steps: usage.iter().map(|usage| usage.steps).sum(),
-        energy: sum(&|usage| metrics.energy_of(usage).get()),
-    }
-}
-
-fn pools_table<O>(outcome: &Outcome<O>) -> String {
-    let rows = outcome.pools.iter().enumerate().map(|(index, pool)| {
-        let row = pool_row(outcome, index);
-        vec![
-            label(pool),
-            format!("{} x {}", row.instances, pool.chips),
-            format!("{:.1} %", row.busy * 100.0),
-            format!("{:.1}", row.batch),
-            row.steps.to_string(),
-            pool.limits.kv_blocks.to_string(),
-        ]
-    });
-    table(&["pool", "instances x chips", "busy", "mean batch", "steps", "KV blocks per rank"], rows)
-}
-
-fn label(pool: &PoolInfo) -> String {
-    let deployment = pool.model.deployment();
-    format!("{} {} ({}, {})", pool.deployment, pool.name, deployment.chip.id, deployment.engine.id)
-}
-
-fn quantity(value: f64, unit: &str) -> Value {
+pub(super) fn quantity(value: f64, unit: &str) -> Value {
     json!({ "value": value, "unit": unit })
 }
 
-fn latency_json(sketch: &Sketch) -> Value {
+pub(super) fn latency_json(sketch: &Sketch) -> Value {
     let mut object = Map::new();
     object.insert("unit".to_owned(), json!("s"));
     object.insert("mean".to_owned(), json!(sketch.mean()));
@@ -253,6 +213,8 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
         "prefix_hit_rate": { "device": sums.hit_rate, "tiers": sums.fetch_rate },
         "restarts": metrics.restarts,
         "failures": metrics.failures,
+        "deployments": deployments_json(outcome),
+        "tiers": tiers_json(outcome),
         "kv_moved": quantity(metrics.moved.get(), "B"),
         "energy": quantity(metrics.energy().get(), "J"),
         "energy_per_output_token": quantity(sums.joules_per_token, "J"),
@@ -261,16 +223,5 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
         "pools": pools,
         "tenants": tenants,
         "run": { "events": outcome.totals.events, "steps": outcome.totals.steps },
-    })
-}
-
-fn pool_json<O>(outcome: &Outcome<O>, index: usize, pool: &PoolInfo) -> Value {
-    let row = pool_row(outcome, index);
-    let deployment = pool.model.deployment();
-    json!({
-        "deployment": pool.deployment, "role": pool.name, "system": deployment.system.id, "chip": deployment.chip.id,
-        "engine": deployment.engine.id, "instances": row.instances, "chips_per_instance": pool.chips, "busy": row.busy,
-        "mean_batch": row.batch, "steps": row.steps, "energy": quantity(row.energy, "J"),
-        "kv_blocks_per_rank": pool.limits.kv_blocks,
     })
 }

@@ -21,7 +21,6 @@ use serving::{
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use transfers::Transfer;
-use units::Seconds;
 use workload::Source;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,5 +270,4 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             }
         }
     }
-
 }

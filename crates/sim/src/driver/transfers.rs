@@ -18,7 +18,14 @@ pub(super) struct Transfer {
 }
 
 impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
-    pub(super) fn transfer(&mut self, id: TransferId, request: RequestId, from: Endpoint, to: Endpoint, bytes: Bytes) {
+    pub(super) fn transfer(
+        &mut self,
+        id: TransferId,
+        request: RequestId,
+        from: Endpoint,
+        to: Endpoint,
+        bytes: Bytes,
+    ) {
         let Endpoint::Instance(to) = to else { return };
         let pool = self.cluster.pool_of(to);
         let from_pool =
