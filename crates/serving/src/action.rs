@@ -37,8 +37,8 @@ pub enum Event {
         /// Requests whose last token was produced in the last of these steps.
         ended: Vec<Ended>,
     },
-    /// A transfer arrived.
-    TransferFinished(TransferId),
+    /// Transfers arrived, all those of this instant: who waited for them may share a step.
+    TransfersFinished(Vec<TransferId>),
     /// An instance cannot work any more: a chip, board or node of it died, taking `ranks` of its ranks.
     InstanceFailed {
         /// Which one.

@@ -117,7 +117,9 @@ impl<P: StepPricer> Cluster<P> {
             Event::Arrived(id, request) => self.arrive(id, request),
             Event::Cancelled(id) => self.cancel(id),
             Event::StepFinished { instance, steps, ended } => self.step_finished(instance, steps, &ended),
-            Event::TransferFinished(transfer) => self.transfer_finished(transfer),
+            Event::TransfersFinished(transfers) => {
+                transfers.into_iter().for_each(|transfer| self.transfer_finished(transfer));
+            }
             Event::InstanceFailed { instance, ranks, repairable } => {
                 self.instance_failed(instance, ranks, repairable);
             }

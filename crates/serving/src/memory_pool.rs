@@ -90,6 +90,11 @@ impl Tiers {
         best
     }
 
+    /// Hashes of the longest prefix that an instance could fetch.
+    pub fn longest(&self, instance: InstanceId, hashes: &[u64]) -> u32 {
+        if self.specs.is_empty() { 0 } else { self.find(instance, hashes, 0).map_or(0, |found| found.hashes) }
+    }
+
     /// How long it takes to fetch `hashes` blocks from a tier that nobody else reads, and their size.
     pub fn fetch(&self, tier: u32, hashes: u32) -> (Seconds, Bytes) {
         let spec = self.spec(tier);

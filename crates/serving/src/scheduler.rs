@@ -10,6 +10,17 @@ use cost::step::{RankLoad, StepPricer, StepShape};
 /// No run is longer than this, so that step counts stay small integers.
 const LONGEST_RUN: u64 = 1 << 20;
 
+/// What makes a rank the better one for a request: less of each, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Preference {
+    /// Prompt tokens to compute there, the request's included.
+    work: u64,
+    /// Hashes of its prefix in the rank's cache: more is better.
+    cached: std::cmp::Reverse<u32>,
+    /// Tokens held and waiting there.
+    load: u64,
+}
+
 impl Instance {
     /// Starts the next run if there is anything to run and nothing runs.
     pub fn plan(&mut self, around: &mut Surroundings, pricer: &dyn StepPricer) {
@@ -237,8 +248,8 @@ impl Instance {
         true
     }
 
-    /// A rank with room for the request, and its blocks there: the rank with most of its prefix, the least loaded of
-    /// equals.
+    /// A rank with room for the request, and its blocks there: the one with the least prompt left to compute (its own
+    /// and this one's), as all ranks wait for the last; of equals the one with most of the prefix, then the least loaded.
     fn find_room(&mut self, id: RequestId, around: &Surroundings) -> Option<(usize, Hold)> {
         let live = around.live.at(id);
         let computes = live.phase == Phase::Queued;
@@ -247,7 +258,9 @@ impl Instance {
         // At least one token is computed, to have something to sample from.
         let reusable = if hash_tokens == 0 || !computes { 0 } else { (live.target - 1) / hash_tokens };
         let hashes = &hashes[..hashes.len().min(reusable as usize)];
-        let mut best: Option<(usize, u32, u64)> = None;
+        let several = self.ranks.len() > 1;
+        let fetchable = if several { around.tiers.longest(self.id, hashes) } else { 0 };
+        let mut best: Option<(Preference, usize, u32)> = None;
         for (index, rank) in self.ranks.iter().enumerate() {
             let full = rank.admitted >= self.limits.max_seqs;
             if full || (computes && self.budget[index] == 0) {
@@ -259,7 +272,7 @@ impl Instance {
                 false => (u64::from(rank.admitted) - rank.decoding.len() as u64) * u64::from(live.target),
             };
             let load = rank.context + coming;
-            if hashes.is_empty() && best.is_some_and(|(_, _, least)| load >= least) {
+            if hashes.is_empty() && best.is_some_and(|(least, ..)| load >= least.load) {
                 continue;
             }
             let cached = match (&rank.kv.tree, hashes.is_empty()) {
@@ -276,13 +289,15 @@ impl Instance {
             if rank.kv.available() < own + self.reserve(index) + self.first_growth(index, live.target) {
                 continue;
             }
-            if best.is_none_or(|(_, most, least)| {
-                (cached, std::cmp::Reverse(load)) > (most, std::cmp::Reverse(least))
-            }) {
-                best = Some((index, cached, load));
+            let found = cached.max(fetchable) * hash_tokens;
+            // Without prefixes to find, ranks differ by their load alone.
+            let work = if hashes.is_empty() { 0 } else { rank.pending + u64::from(live.target - found) };
+            let preference = Preference { work, cached: std::cmp::Reverse(cached), load };
+            if best.is_none_or(|(least, ..)| preference < least) {
+                best = Some((preference, index, cached));
             }
         }
-        let (index, cached, _) = best?;
+        let (_, index, cached) = best?;
         let reserve = self.reserve(index) + self.first_growth(index, live.target);
         let rank = &mut self.ranks[index];
         let hold = rank.kv.hold(live.target + 1, hashes, cached, reserve)?;

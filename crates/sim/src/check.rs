@@ -47,8 +47,10 @@ impl Checker {
                     return self.broken(2, format!("{:?} ended without having arrived", end.request));
                 }
             }
-            Event::TransferFinished(transfer) if !self.transfers.remove(transfer) => {
-                return self.broken(2, format!("{transfer:?} finished without having started"));
+            Event::TransfersFinished(arrived) => {
+                if let Some(transfer) = arrived.iter().find(|transfer| !self.transfers.remove(transfer)) {
+                    return self.broken(2, format!("{transfer:?} finished without having started"));
+                }
             }
             _ => {}
         }

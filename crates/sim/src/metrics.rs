@@ -130,7 +130,7 @@ pub struct Metrics {
     pub input_tokens: u64,
     /// Output tokens of measured completed requests.
     pub output_tokens: u64,
-    /// Of all prompt tokens, those found in the prefix cache on the device.
+    /// Of those prompt tokens, the ones found in the prefix cache on the device.
     pub cached_tokens: u64,
     /// And those fetched from slower tiers, by pool and tier.
     pub fetched_bytes: BTreeMap<(u32, u32), Bytes>,
@@ -222,8 +222,6 @@ impl Metrics {
 impl Observer for Metrics {
     fn request_ended(&mut self, record: &Record) {
         self.restarts += u64::from(record.restarts);
-        self.cached_tokens += u64::from(record.cached);
-        self.fetched_tokens += u64::from(record.fetched);
         self.timeline.at(record.arrival, &Bin { arrived: 1.0, ..Bin::default() });
         let tenant = self.tenants.entry(record.tenant).or_default();
         match record.outcome {
@@ -255,6 +253,8 @@ impl Observer for Metrics {
         if let Some(service) = self.deployments.get_mut(record.deployment as usize) {
             service.completed(record, good);
         }
+        self.cached_tokens += u64::from(record.cached);
+        self.fetched_tokens += u64::from(record.fetched);
         self.input_tokens += u64::from(record.input);
         self.output_tokens += u64::from(record.output);
         self.first = Some(self.first.map_or(record.arrival, |first| first.min(record.arrival)));

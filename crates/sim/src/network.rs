@@ -4,14 +4,15 @@ use serving::{Nanos, TransferId};
 use std::collections::BTreeMap;
 use units::{Bytes, BytesPerSecond, Seconds};
 
+/// The rate of a flow that has not been given one.
+const UNKNOWN: f64 = -1.0;
+
 /// A link, by its position in the network.
 pub type LinkId = u32;
 
 #[derive(Debug, Clone)]
 struct Flow {
     path: [Option<LinkId>; 3],
-    /// What it never exceeds, alone or not.
-    cap: f64,
     /// Bytes still to move.
     left: f64,
     rate: f64,
@@ -19,11 +20,15 @@ struct Flow {
     starts: Nanos,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Link {
     capacity: f64,
     moved: f64,
+    /// While rates are shared out: what is left of the capacity, the flows that have no rate yet, and whether they get
+    /// theirs from this link now.
+    left: f64,
     flows: u32,
+    bound: bool,
 }
 
 /// Links and the transfers on them.
@@ -31,13 +36,15 @@ struct Link {
 pub struct Network {
     links: Vec<Link>,
     flows: BTreeMap<TransferId, Flow>,
+    /// Scratch: links with flows on them.
+    used: Vec<LinkId>,
     now: Nanos,
 }
 
 impl Network {
     /// Adds a link.
     pub fn add(&mut self, capacity: BytesPerSecond) -> LinkId {
-        self.links.push(Link { capacity: capacity.get(), moved: 0.0, flows: 0 });
+        self.links.push(Link { capacity: capacity.get(), ..Link::default() });
         (self.links.len() - 1) as LinkId
     }
 
@@ -53,14 +60,12 @@ impl Network {
         &mut self,
         id: TransferId,
         path: [Option<LinkId>; 3],
-        cap: Option<BytesPerSecond>,
         bytes: Bytes,
         latency: Seconds,
         now: Nanos,
     ) {
         self.progress(now);
-        let cap = cap.map_or(f64::INFINITY, BytesPerSecond::get);
-        let flow = Flow { path, cap, left: bytes.get(), rate: 0.0, starts: now.after(latency) };
+        let flow = Flow { path, left: bytes.get(), rate: 0.0, starts: now.after(latency) };
         self.flows.insert(id, flow);
         self.share();
     }
@@ -129,56 +134,52 @@ impl Network {
 
     /// Progressive filling: the most contended link fixes the rate of its flows, and so on with what is left.
     fn share(&mut self) {
-        let alone = self.flows.len() == 1;
-        if let Some(flow) = self.flows.values_mut().next().filter(|_| alone) {
-            let links = flow.path.into_iter().flatten().map(|link| self.links[link as usize].capacity);
-            flow.rate = links.fold(flow.cap, f64::min);
+        let links = &mut self.links;
+        if self.flows.len() == 1 {
+            for flow in self.flows.values_mut() {
+                let capacities = flow.path.into_iter().flatten().map(|link| links[link as usize].capacity);
+                // A flow over no link takes no time.
+                flow.rate = capacities.fold(f64::MAX, f64::min);
+            }
             return;
         }
-        let mut left: BTreeMap<LinkId, f64> = BTreeMap::new();
+        self.used.clear();
         for flow in self.flows.values_mut() {
-            flow.rate = -1.0;
-            for link in flow.path.into_iter().flatten() {
-                self.links[link as usize].flows = 0;
-                left.insert(link, self.links[link as usize].capacity);
-            }
-        }
-        for flow in self.flows.values() {
-            for link in flow.path.into_iter().flatten() {
-                self.links[link as usize].flows += 1;
+            flow.rate = UNKNOWN;
+            for id in flow.path.into_iter().flatten() {
+                let link = &mut links[id as usize];
+                if link.flows == 0 {
+                    link.left = link.capacity;
+                    self.used.push(id);
+                }
+                link.flows += 1;
             }
         }
         loop {
-            let fair = |link: LinkId, left: f64| left / f64::from(self.links[link as usize].flows);
-            let contended = left.iter().filter(|(link, _)| self.links[**link as usize].flows > 0);
-            let tightest = contended.map(|(link, left)| fair(*link, *left)).fold(f64::INFINITY, f64::min);
-            let open = self.flows.values().filter(|flow| flow.rate < 0.0);
-            let capped = open.map(|flow| flow.cap).fold(f64::INFINITY, f64::min);
-            let rate = tightest.min(capped);
+            let fair = |link: &Link| link.left / f64::from(link.flows);
+            let contended = self.used.iter().map(|id| &links[*id as usize]).filter(|link| link.flows > 0);
+            let rate = contended.map(fair).fold(f64::INFINITY, f64::min);
             if !rate.is_finite() {
                 break;
             }
-            let bound: Vec<LinkId> = left
-                .iter()
-                .filter(|(link, left)| self.links[**link as usize].flows > 0 && fair(**link, **left) <= rate)
-                .map(|(link, _)| *link)
-                .collect();
-            for flow in self.flows.values_mut().filter(|flow| flow.rate < 0.0) {
-                let on_bound = flow.path.into_iter().flatten().any(|link| bound.contains(&link));
-                if !on_bound && flow.cap > rate {
+            for id in &self.used {
+                let link = &mut links[*id as usize];
+                link.bound = link.flows > 0 && fair(link) <= rate;
+            }
+            for flow in self.flows.values_mut().filter(|flow| flow.rate == UNKNOWN) {
+                let path = flow.path.into_iter().flatten();
+                if !path.clone().any(|id| links[id as usize].bound) {
                     continue;
                 }
                 flow.rate = rate;
-                for link in flow.path.into_iter().flatten() {
-                    self.links[link as usize].flows -= 1;
-                    if let Some(left) = left.get_mut(&link) {
-                        *left = (*left - rate).max(0.0);
-                    }
+                for id in path {
+                    let link = &mut links[id as usize];
+                    link.flows -= 1;
+                    link.left = (link.left - rate).max(0.0);
                 }
             }
         }
-        // A flow over no link and without a cap takes no time.
-        for flow in self.flows.values_mut().filter(|flow| flow.rate < 0.0) {
+        for flow in self.flows.values_mut().filter(|flow| flow.rate == UNKNOWN) {
             flow.rate = f64::MAX;
         }
     }
@@ -198,8 +199,8 @@ mod tests {
         let mut network = Network::default();
         let link = network.add(BytesPerSecond::new(1e9));
         let path = [Some(link), None, None];
-        network.start(TransferId(1), path, None, gigabytes(1.0), Seconds::ZERO, Nanos::ZERO);
-        network.start(TransferId(2), path, None, gigabytes(2.0), Seconds::ZERO, Nanos::ZERO);
+        network.start(TransferId(1), path, gigabytes(1.0), Seconds::ZERO, Nanos::ZERO);
+        network.start(TransferId(2), path, gigabytes(2.0), Seconds::ZERO, Nanos::ZERO);
         assert_eq!(network.next(), Some(Nanos::from_seconds(Seconds::new(2.0))));
         let then = Nanos::from_seconds(Seconds::new(2.0));
         assert_eq!(network.arrived(then), Some(TransferId(1)));
@@ -212,16 +213,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_link_is_overbooked_and_every_flow_is_held_back_by_something(
-            flows in proptest::collection::vec((0u32..4, 4u32..8, 1.0f64..50.0), 1..20),
+            flows in proptest::collection::vec((0u32..4, 4u32..8), 1..20),
         ) {
             let mut network = Network::default();
             for capacity in [1.0, 2.0, 3.0, 4.0, 2.0, 2.0, 8.0, 1.0] {
                 network.add(BytesPerSecond::new(capacity));
             }
-            for (id, (from, to, cap)) in flows.iter().enumerate() {
-                let cap = (*cap < 5.0).then(|| BytesPerSecond::new(*cap));
+            for (id, (from, to)) in flows.iter().enumerate() {
                 let id = TransferId(id as u64);
-                network.start(id, [Some(*from), Some(*to), None], cap, Bytes::new(10.0), Seconds::ZERO, Nanos::ZERO);
+                network.start(id, [Some(*from), Some(*to), None], Bytes::new(10.0), Seconds::ZERO, Nanos::ZERO);
             }
             let used = |link: LinkId| -> f64 {
                 let on = network.flows.values().filter(|flow| flow.path.contains(&Some(link)));
@@ -232,7 +232,7 @@ mod tests {
             }
             for flow in network.flows.values() {
                 let full = |link: LinkId| used(link) >= network.links[link as usize].capacity * (1.0 - 1e-9);
-                prop_assert!(flow.rate >= flow.cap || flow.path.into_iter().flatten().any(full));
+                prop_assert!(flow.path.into_iter().flatten().any(full));
             }
         }
     }

@@ -30,7 +30,7 @@ impl Default for PortConfig {
 /// A tier as the network sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TierPort {
-    /// What one reader gets at most.
+    /// What one instance gets at most.
     pub reader: BytesPerSecond,
     /// What all readers together get at most.
     pub total: BytesPerSecond,
@@ -53,13 +53,14 @@ pub(crate) struct Wiring {
     tiers: Vec<Vec<TierPort>>,
     ports: BTreeMap<InstanceId, Ports>,
     tier_links: BTreeMap<(u32, u32, Option<InstanceId>), LinkId>,
+    /// What each instance draws from each shared tier at most.
+    readers: BTreeMap<(u32, u32, InstanceId), LinkId>,
     pub network: Network,
 }
 
 /// A way from one endpoint to another.
 pub(crate) struct Way {
     pub links: [Option<LinkId>; 3],
-    pub cap: Option<BytesPerSecond>,
     pub latency: Seconds,
 }
 
@@ -91,20 +92,22 @@ impl Wiring {
         match from {
             Endpoint::Instance(instance) => {
                 let there = self.ports(instance, from_pool);
-                Way { links: [Some(there.out), Some(here.into), None], cap: None, latency }
+                Way { links: [Some(there.out), Some(here.into), None], latency }
             }
-            Endpoint::Host(_) => Way { links: [Some(here.host), None, None], cap: None, latency },
+            Endpoint::Host(_) => Way { links: [Some(here.host), None, None], latency },
             Endpoint::Tier(tier, owner) => {
                 let known =
                     self.tiers.get(deployment as usize).and_then(|tiers| tiers.get(tier as usize)).copied();
                 let Some(port) = known else {
-                    return Way { links: [Some(here.into), None, None], cap: None, latency };
+                    return Way { links: [Some(here.into), None, None], latency };
                 };
                 let network = &mut self.network;
                 let key = (deployment, tier, owner);
                 let link = *self.tier_links.entry(key).or_insert_with(|| network.add(port.total));
+                let reader = (deployment, tier, to);
+                let reader = *self.readers.entry(reader).or_insert_with(|| network.add(port.reader));
                 let last = if owner.is_some() { here.host } else { here.into };
-                Way { links: [Some(link), Some(last), None], cap: Some(port.reader), latency: port.latency }
+                Way { links: [Some(link), Some(reader), Some(last)], latency: port.latency }
             }
         }
     }

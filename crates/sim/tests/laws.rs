@@ -1,8 +1,8 @@
 //! Leaping against stepping, replay against run, theory against simulation.
 
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
-    RouterPolicy,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Preemption,
+    Recovery, Role, RouterPolicy, Speculation,
 };
 use sim::sketch::Sketch;
 use sim::testing::{Constant, Roofline};
@@ -120,6 +120,16 @@ fn leaping_is_stepping_within_a_thousandth() {
         pool(Role::Decode, &limits, 2, RouterPolicy::LeastRequests),
     ]);
     check_leap("disaggregated", &apart, || poisson(16.0, 1500, long, short));
+    let drafts = Speculation { draft_tokens: 2, acceptance: 0.6 };
+    let drafting = EngineLimits { speculation: Some(drafts), ..limits.clone() };
+    check_leap("speculation", &aggregated(&drafting), || poisson(12.0, 1500, long, short));
+    let swapping = EngineLimits { preemption: Preemption::Swap, ..tight };
+    check_leap("swap", &aggregated(&swapping), || {
+        poisson(4.0, 1500, Lengths::Fixed(900), Lengths::Uniform(200, 600))
+    });
+    let careful =
+        EngineLimits { batching: Batching::SloAware { step: Seconds::from_ms(30.0) }, ..limits.clone() };
+    check_leap("step limit", &aggregated(&careful), || poisson(8.0, 1500, long, short));
     let cached = EngineLimits { prefix_cache: Some(64), ..limits };
     let shared = SharedPrefix { groups: 20, share: 0.6, hash_block: 64 };
     check_leap("cached", &aggregated(&cached), || poisson(12.0, 1500, long, short).with_prefix(shared));

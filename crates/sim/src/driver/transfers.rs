@@ -32,7 +32,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             if let Endpoint::Instance(instance) = from { self.cluster.pool_of(instance) } else { pool };
         let deployment = self.flights.at(request).arrival.deployment;
         let way = self.wiring.way(from, to, pool, deployment, from_pool);
-        self.wiring.network.start(id, way.links, way.cap, bytes, way.latency, self.now);
+        self.wiring.network.start(id, way.links, bytes, way.latency, self.now);
         self.transfers.insert(id, Transfer { request, from, to, start: self.now, bytes });
         self.watch_network();
     }
@@ -47,6 +47,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     }
 
     pub(super) fn transfers_over(&mut self) -> Result<(), SimError> {
+        let mut arrived = Vec::new();
         while let Some(id) = self.wiring.network.arrived(self.now) {
             if let Some(transfer) = self.transfers.remove(&id) {
                 let tier = if let Endpoint::Tier(tier, _) = transfer.from { Some(tier) } else { None };
@@ -62,7 +63,10 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
                     "a transfer belongs to a request in flight"
                 );
             }
-            self.tell(Event::TransferFinished(id))?;
+            arrived.push(id);
+        }
+        if !arrived.is_empty() {
+            self.tell(Event::TransfersFinished(arrived))?;
         }
         self.watch_network();
         Ok(())
