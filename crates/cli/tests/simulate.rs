@@ -260,7 +260,8 @@ fn wrong_scenarios_say_where() {
 fn the_documentation_runs() {
     let text = std::fs::read_to_string(root().join("docs/simulate.md")).expect("the documentation");
     let blocks = |kind: &str| -> Vec<String> {
-        let parts = text.split(&format!("```{kind}\n")).skip(1);
+        let fence = format!("```{kind}\n");
+        let parts = text.split(fence.as_str()).skip(1);
         parts.filter_map(|part| part.split("```").next()).map(str::to_owned).collect()
     };
     let commands = blocks("sh");
