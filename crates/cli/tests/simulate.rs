@@ -206,7 +206,7 @@ fn malformed_traces_are_named_by_line() {
     refused(&stdin, format!("{TRACE}2.0,5\n").as_bytes(), &["<stdin>:5", "num_decode_tokens", "missing"]);
     refused(&stdin, format!("{TRACE}2.0,5,99999999999\n").as_bytes(), &["<stdin>:5", "99999999999"]);
     refused(&stdin, format!("{TRACE}1.0,5,3\n").as_bytes(), &["<stdin>:5", "before that of line 4"]);
-    let whole = gzip(&TRACE.repeat(1));
+    let whole = gzip(TRACE);
     refused(&stdin, &whole[..whole.len() - 12], &["<stdin>", "damaged or cut off"]);
     refused(&stdin, b"", &["empty"]);
     refused(&small(&["--trace", "/no/such/file"]), b"", &["/no/such/file"]);

@@ -55,7 +55,7 @@ fn columns() -> Vec<Column> {
 enum Out<W: Write + Send> {
     Jsonl(W),
     Csv(W),
-    Parquet(ParquetWriter<W>),
+    Parquet(Box<ParquetWriter<W>>),
 }
 
 /// Writes records as they come. The first error is kept for [`Records::finish`].
@@ -76,7 +76,7 @@ impl<W: Write + Send> Records<W> {
                 Out::Csv(out)
             }
             RecordFormat::Jsonl => Out::Jsonl(out),
-            RecordFormat::Parquet => Out::Parquet(ParquetWriter::new(out, &columns())?),
+            RecordFormat::Parquet => Out::Parquet(Box::new(ParquetWriter::new(out, &columns())?)),
         };
         Ok(Self { out, failed: None })
     }
