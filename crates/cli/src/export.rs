@@ -1,7 +1,7 @@
 //! `supernode export`.
 
 use crate::common::{Failure, print};
-use ::export::{Choice, ExportError, LaunchFile, Options, Target};
+use ::export::{Choice, ExportError, LaunchFile, Options, Target, Trainer, export_training, read_training};
 use planner::plan_file::PlanFile;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// Writes a serving plan as launch files of an engine or orchestrator.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What `plan serve --json` printed; - is standard input.
+    /// What `plan serve --json` printed (`plan train --json` for megatron and mindspeed); - is standard input.
     plan: PathBuf,
-    /// vllm, vllm-ascend, sglang, trtllm, dynamo, llm-d or lws.
+    /// vllm, vllm-ascend, sglang, trtllm, dynamo, llm-d or lws; megatron or mindspeed.
     #[arg(long, value_name = "TARGET")]
-    to: Target,
+    to: To,
     /// Folder for the files; they are printed one after the other without it.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -29,10 +29,60 @@ pub struct Args {
     /// Container image instead of the published one, for manifests.
     #[arg(long)]
     image: Option<String>,
+    /// Hugging Face id of a built-in model, or the path of a config.json, for a training plan that does not name it.
+    #[arg(long, value_name = "ID")]
+    model: Option<String>,
+}
+
+/// What serves or what trains.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    Serve(Target),
+    Train(Trainer),
+}
+
+impl std::str::FromStr for To {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match [Trainer::Megatron, Trainer::Mindspeed].into_iter().find(|trainer| trainer.name() == text) {
+            Some(trainer) => Ok(Self::Train(trainer)),
+            None => {
+                text.parse().map(Self::Serve).map_err(|error: String| format!("{error}, megatron, mindspeed"))
+            }
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let files = match args.to {
+        To::Serve(target) => serving(args, target)?,
+        To::Train(trainer) => vec![training(args, trainer)?],
+    };
+    match &args.out {
+        Some(folder) => write(folder, &files),
+        None => print(&listing(&files)),
+    }
+}
+
+fn training(args: &Args, trainer: Trainer) -> Result<LaunchFile, Failure> {
+    let place = match args.deployment {
+        Choice::Top(place) => place - 1,
+        Choice::Best => 0,
+        _ => {
+            let problem = "--deployment of a training plan is best or a place in its list";
+            return Err(Failure::Input(problem.to_owned()));
+        }
+    };
+    let (layout, model) = read_training(&read(&args.plan)?, place).map_err(failure)?;
+    let name = args.model.clone().or(model).ok_or_else(|| {
+        Failure::Input("--model is needed: the plan does not say which model it is for".to_owned())
+    })?;
+    export_training(&layout, &model::resolve(&name)?, trainer).map_err(failure)
+}
+
+fn serving(args: &Args, target: Target) -> Result<Vec<LaunchFile>, Failure> {
     let plan = PlanFile::parse(&read(&args.plan)?)
         .map_err(|error| Failure::Input(format!("{}: {error}", args.plan.display())))?;
     let options = Options {
@@ -41,17 +91,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         kv_pool: args.kv_pool,
         image: args.image.clone(),
     };
-    let files = ::export::export(&plan, args.to, &options).map_err(failure)?;
-    match &args.out {
-        Some(folder) => write(folder, &files),
-        None => print(&listing(&files)),
-    }
+    ::export::export(&plan, target, &options).map_err(failure)
 }
 
 /// A plan that the target cannot carry out is an answer, not a mistake.
 fn failure(error: ExportError) -> Failure {
     match error {
-        ExportError::NoDeployment { .. } | ExportError::Pool { .. } => Failure::No(error.to_string()),
+        ExportError::NoDeployment { .. } | ExportError::Pool { .. } | ExportError::Layout { .. } => {
+            Failure::No(error.to_string())
+        }
         other => Failure::Input(other.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use crate::common::{CatalogArgs, Failure, print};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use sweep::{Evaluator, Plan, Status, Store, Tally, Unit};
 
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let spec = args.spec.as_deref().unwrap_or(Path::new(""));
     let plan = Plan::read(spec, args.catalog.folder(), args.catalog.sets())?;
     match &args.out {
-        _ if args.units => print_units(&plan),
+        _ if args.units => print_lines((0..plan.cells()).map(|cell| Ok(plan.unit(cell).line())), false),
         out if args.dry_run => dry_run(&plan, out.as_deref()),
         Some(out) => evaluate(&plan, out),
         None => dry_run(&plan, None),
@@ -88,8 +88,24 @@ fn dry_run(plan: &Plan, out: Option<&Path>) -> Result<(), Failure> {
     print(&text)
 }
 
-fn print_units(plan: &Plan) -> Result<(), Failure> {
-    (0..plan.cells()).try_for_each(|cell| print(&format!("{}\n", plan.unit(cell).line())))
+/// Prints lines until the reader has enough.
+fn print_lines(mut lines: impl Iterator<Item = Result<String, Failure>>, flush: bool) -> Result<(), Failure> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = |result: std::io::Result<()>| match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Input(format!("stdout: cannot be written ({error})"))),
+    };
+    let all = lines.try_for_each(|line| {
+        let result = writeln!(out, "{}", line.map_err(Some)?);
+        let result = if flush { result.and_then(|()| out.flush()) } else { result };
+        if written(result).map_err(Some)? { Ok(()) } else { Err(None) }
+    });
+    match all {
+        Ok(()) => written(out.flush()).map(drop),
+        Err(None) => Ok(()),
+        Err(Some(failure)) => Err(failure),
+    }
 }
 
 fn evaluate_units(file: &Path) -> Result<(), Failure> {
@@ -100,14 +116,13 @@ fn evaluate_units(file: &Path) -> Result<(), Failure> {
         _ => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
     let evaluator = Evaluator::default();
-    for (at, line) in BufReader::new(source).lines().enumerate() {
-        let line = line.map_err(failed)?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let unit = Unit::parse(&format!("{name}, line {}", at + 1), &line)?;
-        // Each row is out before the next unit is read, so that a program can drive this one line by line.
-        print(&format!("{}\n", evaluator.row(&unit).line()))?;
-    }
-    Ok(())
+    let lines = BufReader::new(source).lines().enumerate();
+    let rows = lines.filter(|(_, line)| !line.as_ref().is_ok_and(|line| line.trim().is_empty())).map(
+        |(at, line)| {
+            let unit = Unit::parse(&format!("{name}, line {}", at + 1), &line.map_err(failed)?)?;
+            Ok(evaluator.row(&unit).line())
+        },
+    );
+    // Each row is out before the next unit is read, so that a program can drive this one line by line.
+    print_lines(rows, true)
 }

@@ -80,3 +80,29 @@ fn what_cannot_be_exported_is_refused() {
     let few = write("few", "10.0.0.1\n").display().to_string();
     refused(&gpu, &["--to", "vllm", "--hosts", &few], 2, &["--hosts", "1", "8"]);
 }
+
+#[test]
+fn a_training_plan_becomes_a_script() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = "meta-llama/Llama-3.1-8B";
+    let job = ["--system", "h100-8", "--chips", "64", "--model", model, "--global-batch", "256", "--json"];
+    let supernode = || Command::new(cargo_bin("supernode"));
+    let planned = supernode().args(["plan", "train"]).args(job).output().expect("it runs");
+    assert!(planned.status.success(), "{}", String::from_utf8_lossy(&planned.stderr));
+    let path = folder.path().join("plan.json");
+    std::fs::write(&path, planned.stdout).expect("writes");
+    let script = export(&path, &["--to", "megatron", "--model", model]);
+    assert!(script.status.success(), "{}", String::from_utf8_lossy(&script.stderr));
+    let text = String::from_utf8_lossy(&script.stdout).into_owned();
+    assert!(text.contains("on 64 devices") && text.contains("--global-batch-size 256"), "{text}");
+    // What was exported can be priced again, and is the plan.
+    let script = folder.path().join("pretrain.sh");
+    std::fs::write(&script, text).expect("writes");
+    let arguments = ["train", "--system", "h100-8", "--json", "--from-megatron"];
+    let priced = supernode().args(arguments).arg(&script).output().expect("it runs");
+    assert!(priced.status.success(), "{}", String::from_utf8_lossy(&priced.stderr));
+    refused(&path, &["--to", "megatron"], 2, &["--model"]);
+    refused(&path, &["--to", "megatron", "--model", model, "--deployment", "99"], 1, &["place 99"]);
+    refused(&path, &["--to", "vllm"], 2, &["plan.json", "supernode.plan-train/1"]);
+    refused(&plan("r1-h200"), &["--to", "mindspeed", "--model", model], 2, &["plan train --json"]);
+}

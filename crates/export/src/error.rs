@@ -35,6 +35,20 @@ pub enum ExportError {
         /// What it cannot do, and what to do.
         problem: String,
     },
+    /// The text is no training plan.
+    #[error("not a training plan: {problem}")]
+    Training {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The trainer cannot be told the layout or the model.
+    #[error("--to {trainer} {problem}")]
+    Layout {
+        /// The trainer.
+        trainer: &'static str,
+        /// What it has no flags for, and what to do.
+        problem: String,
+    },
     /// The target has no cache pool.
     #[error("--kv-pool is the cache pool of vLLM on Ascend; leave it out with --to {target}")]
     KvPool {

@@ -1,4 +1,4 @@
-//! Serving plans to launch files: scripts and manifests of the engines and orchestrators that run them.
+//! Plans to launch files: scripts and manifests of the engines and orchestrators that run them.
 //!
 //! What is written is in `templates/`, one file for the flags of each engine and one for each kind of launch file; the
 //! code only works out what goes where. Every flag in the templates is one that the engine documents
@@ -9,9 +9,11 @@ mod error;
 mod placement;
 mod render;
 mod target;
+mod training;
 
 pub use error::ExportError;
 pub use target::Target;
+pub use training::{TrainLayout, Trainer, export_training, read_training};
 
 use context::Context;
 use planner::plan_file::{DeploymentFile, PlanFile};

@@ -34,6 +34,8 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "llm-d.yaml",
     "lws.yaml",
     "k8s-vllm.sh",
+    "megatron.flags",
+    "pretrain.sh",
 ];
 
 /// A flag of a command.

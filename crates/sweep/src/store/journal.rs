@@ -13,6 +13,8 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     missing: u64,
+    /// Whether a line may be there in part, so that nothing whole can follow it.
+    torn: bool,
 }
 
 impl Journal {
@@ -20,12 +22,17 @@ impl Journal {
     pub fn open(path: &Path, missing: u64) -> Result<Self, SweepError> {
         let file = File::options().create(true).append(true).open(path);
         let file = file.map_err(|error| SweepError::io(path, &error))?;
-        Ok(Self { path: path.to_owned(), file, missing })
+        Ok(Self { path: path.to_owned(), file, missing, torn: false })
     }
 
     /// Adds a row. The line goes to the system in one write.
     pub fn append(&mut self, line: &str) -> Result<(), SweepError> {
+        if self.torn {
+            let message = "a row could not be written; give the command again when there is room".to_owned();
+            return Err(SweepError::File { file: self.path.display().to_string(), message });
+        }
         let written = self.file.write_all(format!("{line}\n").as_bytes());
+        self.torn = written.is_err();
         written.map_err(|error| SweepError::io(&self.path, &error))?;
         self.missing = self.missing.saturating_sub(1);
         Ok(())
