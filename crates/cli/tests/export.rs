@@ -106,3 +106,36 @@ fn a_training_plan_becomes_a_script() {
     refused(&path, &["--to", "vllm"], 2, &["plan.json", "supernode.plan-train/1"]);
     refused(&plan("r1-h200"), &["--to", "mindspeed", "--model", model], 2, &["plan train --json"]);
 }
+
+#[test]
+fn what_plan_serve_prints_can_be_launched() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plan.json");
+    let job = [
+        "--model",
+        "meta-llama/Llama-3.1-8B",
+        "--isl",
+        "1024",
+        "--osl",
+        "256",
+        "--ttft",
+        "2s",
+        "--tpot",
+        "50ms",
+    ];
+    for (system, chips, to) in
+        [("h100-8", "8", "vllm"), ("h100-8", "8", "dynamo"), ("atlas-800i-a3", "8", "vllm-ascend")]
+    {
+        let mut command = Command::new(cargo_bin("supernode"));
+        let planned = command
+            .args(["plan", "serve", "--system", system, "--chips", chips, "--json"])
+            .args(job)
+            .output();
+        let planned = planned.expect("it runs");
+        assert!(planned.status.success(), "{}", String::from_utf8_lossy(&planned.stderr));
+        std::fs::write(&path, planned.stdout).expect("writes");
+        let launch = export(&path, &["--to", to]);
+        assert!(launch.status.success(), "{system} {to}: {}", String::from_utf8_lossy(&launch.stderr));
+        assert!(String::from_utf8_lossy(&launch.stdout).contains("meta-llama/Llama-3.1-8B"));
+    }
+}

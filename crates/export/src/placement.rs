@@ -44,6 +44,13 @@ impl Placement {
             let dp_local = (1..=node_devices / group).rev().find(|local| dp % local == 0).unwrap_or(1);
             (dp / dp_local, dp_local * group, dp_local)
         };
+        // Equal shares on every node, which some engines demand, may take more nodes than are needed, but not many more.
+        let fewest = dp.div_ceil((node_devices / group).max(1));
+        if group <= node_devices && nodes >= fewest.saturating_mul(2) {
+            return Err(format!(
+                "has {dp} data-parallel ranks, which do not divide over nodes of {node_devices} devices; plan with another number"
+            ));
+        }
         if group > node_devices && group % node_devices != 0 {
             return Err(format!(
                 "has instances of {group} devices, which do not fill nodes of {node_devices}; plan with sizes that do"
@@ -89,5 +96,6 @@ mod tests {
         assert!(Placement::new(8, 16, 2, 1).is_err_and(|problem| problem.contains("2 data-parallel")));
         assert!(Placement::new(8, 12, 1, 1).is_err_and(|problem| problem.contains("12 devices")));
         assert!(Placement::new(8, u32::MAX, 2, 1).is_err());
+        assert!(Placement::new(8, 1, 17, 1).is_err_and(|problem| problem.contains("17 data-parallel")));
     }
 }

@@ -7,8 +7,8 @@ set -euo pipefail
 DEVICES_PER_NODE=${DEVICES_PER_NODE:-8}
 NNODES=$(( {{ ranks }} / DEVICES_PER_NODE ))
 launcher=(
-  --nnodes $NNODES
-  --nproc-per-node $DEVICES_PER_NODE
+  --nnodes "$NNODES"
+  --nproc-per-node "$DEVICES_PER_NODE"
   --node-rank "${NODE_RANK:-0}"
   --master-addr "${MASTER_ADDR:-localhost}"
   --master-port "${MASTER_PORT:-6000}"

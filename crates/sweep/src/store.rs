@@ -23,10 +23,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 const IDENTITY: &str = "sweep.json";
 const LOCK: &str = "lock";
 const ROWS: &str = "rows.parquet";
+
+/// How often, and how long apart, a taken lock is tried again.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Cells of one segment: few enough that parts appear while a small sweep runs, enough that a large one has not too
 /// many files.
@@ -85,10 +90,8 @@ impl Store {
         let path = folder.join(LOCK);
         let lock = File::options().create(true).append(true).open(&path);
         let lock = lock.map_err(|error| SweepError::io(&path, &error))?;
-        match FileExt::try_lock_exclusive(&lock) {
-            Ok(true) => {}
-            Ok(false) => return refused("another process is working on this sweep; wait for it or stop it"),
-            Err(error) => return Err(SweepError::io(&path, &error)),
+        if !locked(&lock).map_err(|error| SweepError::io(&path, &error))? {
+            return refused("another process is working on this sweep; wait for it or stop it");
         }
         if !same_identity(&identity, plan)? {
             return refused(
@@ -247,6 +250,17 @@ impl Store {
         (0..self.segments()).try_for_each(|segment| remove(&self.part(segment)))?;
         Ok((path, tally))
     }
+}
+
+/// Whether the lock could be had. A killed process keeps its own for the moment that it takes to go away.
+fn locked(lock: &File) -> std::io::Result<bool> {
+    for _ in 0..LOCK_TRIES {
+        if FileExt::try_lock_exclusive(lock)? {
+            return Ok(true);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Ok(false)
 }
 
 fn count(tally: &mut Tally, row: &[Cell]) {
