@@ -5,7 +5,7 @@
 //! of which more (or less) is always better, so that of options of the same size those that another beats in all of
 //! them can be left out; what is left is tried in every number of instances that can be best.
 
-use super::kinds::Ground;
+use super::kinds::{Ground, Kind};
 use super::price::batches;
 use super::visit::{DecodeOption, PrefillOption, Surroundings, Visit};
 use super::worth::{Candidate, Class, Front, Shape, Side, Worth, money};
@@ -13,8 +13,12 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// System and ranks of an instance.
-type Size = (usize, u32);
+/// System, ranks of an instance and of a stage of it.
+type Size = (usize, u32, u32);
+
+fn size(kind: &Kind) -> Size {
+    (kind.ground, kind.ranks(), kind.stage())
+}
 
 /// Options by size, and how many there were to begin with.
 #[derive(Default)]
@@ -25,11 +29,13 @@ pub(super) struct Pools {
     decode_counts: BTreeMap<Size, Stages>,
 }
 
-/// How many options of one size there are, fit, keep the limits, and are beaten by none.
+/// How many options of one size there are, fit, are worth a look, keep the limits, and are beaten by none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stages {
     all: u64,
     fit: u64,
+    /// Those of them that fewer stages do not do as well.
+    staged: u64,
     within: u64,
     kept: u64,
 }
@@ -39,6 +45,7 @@ struct Stages {
 pub(super) struct PairCounts {
     pub covered: u64,
     pub memory: u64,
+    pub stages: u64,
     pub limits: u64,
     pub dominated: u64,
     pub ratio: u64,
@@ -47,18 +54,20 @@ pub(super) struct PairCounts {
 
 impl Pools {
     /// Takes the options of a visit.
-    pub fn take(&mut self, around: &Surroundings, visited: &super::kinds::Kind, visit: &mut Visit) {
-        let size = (visited.ground, visited.ranks());
+    pub fn take(&mut self, around: &Surroundings, visited: &Kind, visit: &mut Visit) {
+        let size = size(visited);
         let ground = &around.grounds[visited.ground];
         let budgets = ground.budgets.len() as u64;
         let grid = batches(ground.most_sequences).len() as u64;
         let prefill = self.prefill_counts.entry(size).or_default();
         prefill.all += budgets;
         prefill.fit += if visit.fits { budgets } else { 0 };
+        prefill.staged = prefill.fit;
         prefill.within += visit.prefill.len() as u64;
         let decode = self.decode_counts.entry(size).or_default();
         decode.all += grid * (u64::from(around.drafts) + 1);
         decode.fit += visit.decode_fit;
+        decode.staged += visit.decode_fit - visit.decode_skipped;
         decode.within += visit.decode.len() as u64;
         self.prefill.entry(size).or_default().append(&mut visit.prefill);
         self.decode.entry(size).or_default().append(&mut visit.decode);
@@ -151,9 +160,19 @@ struct Best {
 /// What is best of every pair of sizes.
 #[derive(Default)]
 pub(super) struct Combined {
-    pub classes: Vec<Candidate>,
+    pub classes: BTreeMap<Class, Candidate>,
     pub front: Front<Candidate>,
     pub counts: PairCounts,
+}
+
+impl Combined {
+    /// Takes a candidate in that is the best of its class.
+    fn offer(&mut self, around: &Surroundings, candidate: Candidate) {
+        let known = self.classes.entry(candidate.shape.class()).or_insert(candidate);
+        if around.judge.prefers(&candidate.worth, &known.worth) {
+            *known = candidate;
+        }
+    }
 }
 
 /// Tries every pair of sizes, on all cores.
@@ -166,7 +185,7 @@ pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool)
             }
         }
     }
-    let tried: Vec<(Class, u64, Best)> = sizes
+    let tried: Vec<([Size; 2], u64, Best)> = sizes
         .par_iter()
         .map(|(prefill, decode)| {
             let count = pairs(around, *prefill, *decode);
@@ -185,15 +204,19 @@ pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool)
             let decodes = pools.decode_counts.get(&decode).map_or(0, stage);
             prefills.saturating_mul(decodes).saturating_mul(pairs)
         };
-        let (all, fit, within, kept) = (of(|s| s.all), of(|s| s.fit), of(|s| s.within), of(|s| s.kept));
+        let (all, fit, staged) = (of(|s| s.all), of(|s| s.fit), of(|s| s.staged));
+        let (within, kept) = (of(|s| s.within), of(|s| s.kept));
         let counts = &mut combined.counts;
         counts.covered = counts.covered.saturating_add(all);
         counts.memory = counts.memory.saturating_add(all - fit);
-        counts.limits = counts.limits.saturating_add(fit - within);
+        counts.stages = counts.stages.saturating_add(fit - staged);
+        counts.limits = counts.limits.saturating_add(staged - within);
         counts.dominated = counts.dominated.saturating_add(within - kept);
         counts.ratio = counts.ratio.saturating_add(kept.saturating_sub(best.priced));
         counts.priced = counts.priced.saturating_add(best.priced);
-        combined.classes.extend(best.best);
+        if let Some(best) = best.best {
+            combined.offer(around, best);
+        }
         combined.front.merge(best.front);
     }
     combined
@@ -224,7 +247,7 @@ fn sized(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, tar
         return;
     }
     let (fills, decodes) = (fills.max(1.0) as u32, decodes.max(1.0) as u32);
-    let sizes = [(fill.kind.ground, fill.kind.ranks()), (option.kind.ground, option.kind.ranks())];
+    let sizes = [size(&fill.kind), size(&option.kind)];
     if decodes <= most_decodes(around, sizes[0], sizes[1], fills) {
         offer(around, fill, option, (fills, decodes), best);
     }
@@ -240,7 +263,7 @@ fn filled(
     best: &mut Best,
 ) {
     let Some(first) = options.first() else { return };
-    let sizes = [(fill.kind.ground, fill.kind.ranks()), (first.kind.ground, first.kind.ranks())];
+    let sizes = [size(&fill.kind), size(&first.kind)];
     for fills in 1.. {
         let most = most_decodes(around, sizes[0], sizes[1], fills);
         if most == 0 || cancel.load(Ordering::Relaxed) {
@@ -293,8 +316,7 @@ pub(super) fn pair_worth(
 ) -> Worth {
     let (fills, decodes) = (f64::from(fills), f64::from(decodes));
     let rate = around.judge.target.unwrap_or_else(|| (fills * fill.rate).min(decodes * option.rate));
-    let side =
-        |kind: &super::kinds::Kind, count: f64| around.grounds[kind.ground].chips_of(kind.ranks()) * count;
+    let side = |kind: &Kind, count: f64| around.grounds[kind.ground].chips_of(kind.ranks()) * count;
     let chips = [side(&fill.kind, fills), side(&option.kind, decodes)];
     let power =
         [fills * fill.idle + rate * fill.above_idle, decodes * option.idle + rate * option.above_idle];

@@ -110,7 +110,12 @@ pub(super) struct Kind {
 
 impl Kind {
     pub fn ranks(&self) -> u32 {
-        self.tp * self.pp * self.dp
+        self.stage() * self.pp
+    }
+
+    /// Ranks of a pipeline stage.
+    pub fn stage(&self) -> u32 {
+        self.tp * self.dp
     }
 
     pub fn point(&self, ground: &Ground, job: &Job) -> Point {
@@ -171,7 +176,9 @@ fn experts_of(model: &Model) -> Option<u32> {
 ///
 /// Without experts, data parallelism inside an instance is the same as more instances, so that only one of the two is
 /// looked at.
-pub(super) fn kinds(index: usize, ground: &Ground, job: &Job, model: &Model) -> Vec<Kind> {
+///
+/// Kinds that differ in their number of pipeline stages only are together, fewer stages first.
+pub(super) fn kinds(index: usize, ground: &Ground, job: &Job, model: &Model) -> Vec<Vec<Kind>> {
     let experts = experts_of(model);
     let layers: u32 = model.layers.iter().map(|group| group.count).sum();
     let widest = ground.ranks().min(job.options.widest);
@@ -179,21 +186,16 @@ pub(super) fn kinds(index: usize, ground: &Ground, job: &Job, model: &Model) -> 
     for tp in tensor_sizes(ground, model) {
         let stages: Vec<u32> = if experts.is_some() { stage_sizes(widest) } else { vec![tp] };
         for stage in stages.into_iter().filter(|stage| stage % tp == 0) {
-            for pp in job.options.stages.iter().copied().filter(|pp| *pp >= 1 && *pp <= layers) {
-                if stage.saturating_mul(pp) > widest {
-                    continue;
-                }
-                for (ep, moe_tp, redundant) in expert_cuts(experts, stage, tp) {
-                    found.extend(ground.formats.iter().map(|formats| Kind {
-                        ground: index,
-                        tp,
-                        pp,
-                        dp: stage / tp,
-                        ep,
-                        moe_tp,
-                        redundant,
-                        formats: *formats,
-                    }));
+            for (ep, moe_tp, redundant) in expert_cuts(experts, stage, tp) {
+                for formats in &ground.formats {
+                    let dp = stage / tp;
+                    let staged =
+                        |pp| Kind { ground: index, tp, pp, dp, ep, moe_tp, redundant, formats: *formats };
+                    let counts = job.options.stages.iter().copied();
+                    let mut counts: Vec<u32> = counts.filter(|pp| *pp >= 1 && *pp <= layers).collect();
+                    counts.retain(|pp| stage.saturating_mul(*pp) <= widest);
+                    counts.sort_unstable();
+                    found.push(counts.into_iter().map(staged).collect());
                 }
             }
         }

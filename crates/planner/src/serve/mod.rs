@@ -30,11 +30,11 @@ use kinds::{Ground, Kind, kinds};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use units::TokensPerSecond;
-use visit::{Bar, Counts, Surroundings, Visit, visit};
+use visit::{Bar, Counts, Surroundings, Visit, visit_all};
 use worth::{Candidate, Front, Judge};
 
-/// Kinds visited before what is known is brought up to date.
-const BLOCK: usize = 32;
+/// Kinds, whatever their number of stages, visited before what is known is brought up to date.
+const BLOCK: usize = 16;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +182,7 @@ fn search_grounds(
     watch: &Watch,
     exhaustive: bool,
 ) -> Result<Found, PlanError> {
-    let all: Vec<Kind> =
+    let all: Vec<Vec<Kind>> =
         grounds.iter().enumerate().flat_map(|(index, ground)| kinds(index, ground, job, model)).collect();
     let chips: u32 = grounds.iter().map(|ground| ground.chips).sum();
     let shared = job.options.mix.then(|| grounds.iter().map(|ground| ground.chips).max().unwrap_or(0));
@@ -208,8 +208,8 @@ fn search_grounds(
         }
         let known = bar.clone();
         let within = Surroundings { bar: &known, ..around };
-        let visits: Vec<Visit> = block.par_iter().map(|kind| visit(&within, kind)).collect();
-        for (kind, mut visit) in block.iter().zip(visits) {
+        let visits: Vec<Vec<Visit>> = block.par_iter().map(|kinds| visit_all(&within, kinds)).collect();
+        for (kind, mut visit) in block.iter().flatten().zip(visits.into_iter().flatten()) {
             counts.add(&visit.counts);
             refused = visit.refused.take().or(refused);
             pools.take(&around, kind, &mut visit);
@@ -239,7 +239,7 @@ fn search_grounds(
         Combined::default()
     };
     let search = tally(job, &counts, &combined, interrupted || watch.cancel.load(Ordering::Relaxed));
-    let mut best: Vec<Candidate> = bar.classes.into_values().chain(combined.classes).collect();
+    let mut best: Vec<Candidate> = bar.classes.into_values().chain(combined.classes.into_values()).collect();
     // A stable sort by preference alone: equals stay in the order of their sizes.
     best.sort_by(|a, b| {
         let better = |x: &Candidate, y: &Candidate| judge.prefers(&x.worth, &y.worth);
@@ -262,6 +262,10 @@ fn tally(job: &Job, counts: &Counts, combined: &Combined, interrupted: bool) -> 
     let aggregated = |count: u64| if job.options.aggregated { count } else { 0 };
     let pruned = [
         ("weights or caches do not fit", aggregated(counts.memory).saturating_add(pair.memory)),
+        (
+            "fewer pipeline stages do as well on the same chips",
+            aggregated(counts.stages).saturating_add(pair.stages),
+        ),
         ("decoding alone exceeds the limit per token", aggregated(counts.decode_alone)),
         ("decoding alone is already worse than the best", aggregated(counts.bound)),
         ("a pool exceeds its limit", pair.limits),

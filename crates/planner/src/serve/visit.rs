@@ -44,6 +44,8 @@ pub(super) struct Counts {
     pub covered: u64,
     /// Of them, those whose weights or caches do not fit.
     pub memory: u64,
+    /// Those that instances of fewer stages do as well on the same chips.
+    pub stages: u64,
     /// Those that are too slow for a token even without prompts.
     pub decode_alone: u64,
     /// Those that would not win even without prompts.
@@ -58,6 +60,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.covered += other.covered;
         self.memory += other.memory;
+        self.stages += other.stages;
         self.decode_alone += other.decode_alone;
         self.bound += other.bound;
         self.limits += other.limits;
@@ -76,6 +79,8 @@ pub(super) struct Visit {
     pub counts: Counts,
     /// Operating points of a decode instance that fit.
     pub decode_fit: u64,
+    /// Of them, those that fewer stages hold as well.
+    pub decode_skipped: u64,
     /// Whether the weights fit.
     pub fits: bool,
     pub refused: Option<EstimateError>,
@@ -167,8 +172,17 @@ fn most_worth(around: &Surroundings, kind: &Kind, alone: &Serving) -> Option<Wor
     around.worth(kind, alone, 0.0).map(|(_, worth)| worth)
 }
 
+/// Prices kinds that differ in their number of stages only, each in every role.
+pub(super) fn visit_all(around: &Surroundings, kinds: &[Kind]) -> Vec<Visit> {
+    let mut held = vec![0; around.drafts as usize + 1];
+    kinds.iter().map(|kind| visit(around, kind, &mut held)).collect()
+}
+
 /// Prices a kind in every role.
-pub(super) fn visit(around: &Surroundings, kind: &Kind) -> Visit {
+///
+/// `held` says how many of the batches kinds of fewer stages hold, by draft length. At these a kind is beaten by such
+/// instances on the same chips: a step of theirs has the same work and fewer sends, and there are more of them.
+fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
     let ground = &around.grounds[kind.ground];
     let mut visit = Visit::default();
     let grid = batches(ground.most_sequences);
@@ -200,7 +214,12 @@ pub(super) fn visit(around: &Surroundings, kind: &Kind) -> Visit {
         let fit = if holds_longest { grid.partition_point(|batch| f64::from(*batch) <= most) } else { 0 };
         visit.counts.memory += per_point * (grid.len() - fit) as u64;
         visit.decode_fit += fit as u64;
-        let steps: Vec<(u32, DecodeStep)> = grid[..fit]
+        let known = &mut held[drafts as usize];
+        let skipped = if around.exhaustive { 0 } else { (*known).min(fit) };
+        *known = fit.max(*known);
+        visit.counts.stages += per_point * skipped as u64;
+        visit.decode_skipped += skipped as u64;
+        let steps: Vec<(u32, DecodeStep)> = grid[skipped..fit]
             .iter()
             .map(|batch| (*batch, price::decode_step(&drafting, work, f64::from(*batch))))
             .collect();

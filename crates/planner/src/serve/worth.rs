@@ -22,12 +22,12 @@ pub(super) enum Shape {
     Disaggregated(Side, Side),
 }
 
-/// What deployments are alike in that only the best of them is listed: systems and sizes of instances.
+/// What deployments are alike in of which only the best is listed: systems and ranks of a stage of their instances.
 pub(super) type Class = [(usize, u32); 2];
 
 impl Shape {
     pub fn class(&self) -> Class {
-        let of = |side: &Side| (side.kind.ground, side.kind.ranks());
+        let of = |side: &Side| (side.kind.ground, side.kind.stage());
         match self {
             Self::Aggregated(side) => [of(side), (usize::MAX, 0)],
             Self::Disaggregated(prefill, decode) => [of(prefill), of(decode)],
