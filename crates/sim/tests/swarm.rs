@@ -330,6 +330,13 @@ fn sequences_that_are_swapped_back_gain_a_token_before_they_are_swapped_again() 
     assert!(totals.events < 10_000, "{} events", totals.events);
 }
 
+/// A client goes away while the instance it is on drains to change its role, and with it its token clock.
+#[test]
+fn tokens_are_counted_to_the_end_on_an_instance_that_changes_its_role() {
+    let (_, records) = run(3696, false).unwrap();
+    assert!(records.iter().all(|record| record.output < 100_000));
+}
+
 #[test]
 fn the_same_seed_gives_the_same_records() {
     for seed in 0..50 {

@@ -89,7 +89,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         flight.first_token.get_or_insert(now);
         let left = flight.arrival.output.saturating_sub(flight.emitted).max(1);
         let end = Reverse((clock + u64::from(left), request, flight.epoch));
-        self.engines[instance.0 as usize].ends.push(end);
+        let engine = &mut self.engines[instance.0 as usize];
+        engine.tokens = clock;
+        engine.ends.push(end);
     }
 
     pub(super) fn end(&mut self, request: RequestId, outcome: Outcome) {
@@ -97,7 +99,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         if let (Some(joined), Some(instance), true) =
             (flight.joined, flight.instance, outcome != Outcome::Completed)
         {
-            flight.emitted += (self.cluster.clock(instance).tokens() - joined) as u32;
+            flight.emitted += (self.engines[instance.0 as usize].tokens - joined) as u32;
         }
         let record = self.flights.end(request, self.now, outcome);
         self.totals.end = self.now.seconds();

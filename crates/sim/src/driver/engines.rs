@@ -27,6 +27,9 @@ pub(super) struct Engine {
     pub(super) ends: BinaryHeap<Reverse<(u64, RequestId, u32)>>,
     pub(super) last_chunks: Vec<RequestId>,
     pub(super) last_decode: Option<Nanos>,
+    /// The instance's token clock as of its last finished step. The control plane's own may have been started afresh by
+    /// the time its actions are read, when an instance changes its role.
+    pub(super) tokens: u64,
 }
 
 impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
@@ -90,6 +93,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         let mut ended = Vec::new();
         if active.run.decode_seqs > 0 {
             let clock = clock.tokens_after(u64::from(active.steps));
+            engine.tokens = clock;
             while let Some(Reverse((end, request, epoch))) = engine.ends.peek().copied() {
                 let flight = self.flights.at_mut(request);
                 let valid = flight.live && flight.epoch == epoch;
