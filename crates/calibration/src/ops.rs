@@ -10,12 +10,14 @@ mod family;
 mod fit_set;
 mod predict;
 mod relatives;
+mod study;
 mod table;
 
 pub use calibrate::{CalibrateError, CalibrateOptions, Calibrated, calibrate_ops};
 pub use family::{AnyFamily, Draft, Form, OpFamily, OpRow, SetKey, Structure, families};
 pub use fit_set::{MIN_ROWS, SetOptions};
 pub use predict::{Estimate, Prediction, Unpredicted, predict_ops};
+pub use study::{Study, UnknownStudy, study_ops};
 pub use table::{OpTable, Record, TableError};
 
 /// Catalog key of the chip behind the Ascend tables that name none: labelled 910B by their source, measured on Atlas A3

@@ -17,7 +17,7 @@ mod read;
 use crate::fit::{AxisPlan, GridOptions, GridPlan};
 use crate::ops::{
     AnyFamily, CalibrateError, CalibrateOptions, Draft, Estimate, Form, OpFamily, OpRow, OpTable, Prediction,
-    Record, SetKey, Structure, TableError,
+    Record, SetKey, Structure, Study, TableError,
 };
 use bench::Bench;
 use cost::comm::{
@@ -104,6 +104,16 @@ impl AnyFamily for CommFamily {
         Ok(drafts)
     }
 
+    fn study(
+        &self,
+        tables: &[OpTable],
+        options: &CalibrateOptions<'_>,
+        studies: &[Study],
+    ) -> Result<Vec<Draft>, CalibrateError> {
+        let fitting = Fitting { family: *self, bench: Bench::new(options.catalog), flat_only: true };
+        AnyFamily::study(&fitting, tables, options, studies)
+    }
+
     fn predict(
         &self,
         table: &OpTable,
@@ -136,7 +146,7 @@ impl Fitting<'_> {
             let Some(prediction) = by_line.get_mut(&record.line()) else { continue };
             let Some(measured) = read::read(self.family, &record)? else { continue };
             if let Some((time, sigma, origin)) = self.bench.price(self.family, &measured) {
-                prediction.predicted = Ok(Estimate { time, sigma, origin });
+                prediction.predicted = Ok(Estimate { time, sigma, origin, basis: None });
             }
         }
         Ok(())

@@ -305,6 +305,7 @@ fn bare_set(family: &str, key: &SetKey, structure: &Structure) -> KernelSet {
         spread: BTreeMap::new(),
         pinned: Vec::new(),
         rows: 0,
+        held_out: 0,
         data: String::new(),
         sigma: 0.0,
         transfer_sigma: 0.0,

@@ -5,8 +5,8 @@ use ::estimate::Resolver;
 use ::validate::{
     Fidelity, Split, Table, accepts, fit_engine, group, predict, read_serving, split, summarise,
 };
-use calibration::ops::{CalibrateOptions, OpTable, calibrate_ops, families};
-use calibration::stats::fnv1a;
+use calibration::ops::{CalibrateOptions, Calibrated, OpTable, Study, calibrate_ops, families, study_ops};
+use calibration::stats::{fnv1a, median};
 use hardware::Source;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -22,6 +22,11 @@ pub struct Args {
     /// Folder to write into; made if it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Instead of fitting, measure how well the catalog's operator coefficients carry over, and write them with those
+    /// errors: random (fitted on 30 % of the rows), size (small to large), shapes (to other families of shapes),
+    /// foreign (the other chips' coefficients), few (32 rows near those).
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    study: Vec<Study>,
     /// Chip that operator rows were measured on, where the table has no `chip` column.
     #[arg(long)]
     chip: Option<String>,
@@ -37,8 +42,8 @@ pub struct Args {
     /// Most rows of one group (system, model, engine, mode) used in fitting an engine.
     #[arg(long, default_value_t = 12)]
     rows_per_group: usize,
-    /// Date to record in the files.
-    #[arg(long, default_value = "undated")]
+    /// Date to record in the files; today's if left out.
+    #[arg(long, default_value_t = today())]
     date: String,
     /// Where the measurements come from, to record in the files.
     #[arg(long, default_value = "a user's own measurements")]
@@ -47,6 +52,28 @@ pub struct Args {
     site: SiteArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
+}
+
+/// Today in UTC as `YYYY-MM-DD`; the epoch if the clock is before it.
+fn today() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut days = since.as_secs() / 86_400;
+    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", days + 1)
 }
 
 /// Runs the command.
@@ -70,14 +97,15 @@ fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
     let options =
         CalibrateOptions { catalog: &catalog, date: &args.date, source: &args.source, seed: 1, study: true };
+    if !args.study.is_empty() {
+        let files = study_ops(tables, &families(), &options, &args.study)?;
+        write_profiles(args, &files)?;
+        return print(&studied(&files, &args.study));
+    }
     let files = calibrate_ops(tables, &families(), &options)?;
-    let folder = make_folder(args, "kernels")?;
-    let percent = |pair: Option<[f64; 2]>| {
-        pair.map_or("-".to_owned(), |[median, p90]| format!("{:.1} / {:.1} %", median * 100.0, p90 * 100.0))
-    };
+    write_profiles(args, &files)?;
     let mut rows = Vec::new();
     for file in &files {
-        write_file(&folder.join(format!("{}.toml", file.id)), &file.profile.to_toml())?;
         for set in &file.profile.sets {
             let errors = &set.errors;
             rows.push(vec![
@@ -92,6 +120,49 @@ fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
     }
     let header = ["set", "rows", "fitted median / p90", "held out", "small to large", "sigma"];
     print(&report::table(&header, rows))
+}
+
+fn write_profiles(args: &Args, files: &[Calibrated]) -> Result<(), Failure> {
+    let folder = make_folder(args, "kernels")?;
+    files
+        .iter()
+        .try_for_each(|file| write_file(&folder.join(format!("{}.toml", file.id)), &file.profile.to_toml()))
+}
+
+fn percent(pair: Option<[f64; 2]>) -> String {
+    pair.map_or("-".to_owned(), |[median, p90]| format!("{:.1} / {:.1} %", median * 100.0, p90 * 100.0))
+}
+
+/// Each set's errors by study, and the medians over the sets of a family.
+fn studied(files: &[Calibrated], studies: &[Study]) -> String {
+    let mut rows = Vec::new();
+    let mut families: std::collections::BTreeMap<&str, Vec<Vec<[f64; 2]>>> =
+        std::collections::BTreeMap::new();
+    for file in files {
+        for set in file.profile.sets.iter().filter(|set| set.rows > 0) {
+            let mut row = vec![format!("{} {}", file.profile.chip, set.label())];
+            let columns = families.entry(&set.family).or_insert_with(|| vec![Vec::new(); studies.len()]);
+            for (study, column) in studies.iter().zip(columns) {
+                row.push(percent(study.of(set)));
+                column.extend(study.of(set));
+            }
+            rows.push(row);
+        }
+    }
+    let middle = |column: &[[f64; 2]], which: usize| {
+        median(&column.iter().map(|pair| pair[which]).collect::<Vec<_>>())
+    };
+    for (family, columns) in families {
+        let mut row = vec![format!("median over sets: {family}")];
+        row.extend(
+            columns
+                .iter()
+                .map(|column| percent((!column.is_empty()).then(|| [middle(column, 0), middle(column, 1)]))),
+        );
+        rows.push(row);
+    }
+    let header: Vec<&str> = ["set"].into_iter().chain(studies.iter().map(|study| study.name())).collect();
+    report::table(&header, rows)
 }
 
 /// Groups are fitted or held out whole: what an engine will be asked about is another group.

@@ -1,5 +1,6 @@
 //! The `supernode` command: flags in, library calls, text out.
 
+mod accuracy;
 mod calibrate;
 mod catalog;
 mod common;
@@ -55,6 +56,8 @@ enum Command {
     Match(Box<match_chips::Args>),
     /// Hold predictions to measured rows.
     Validate(validate::Args),
+    /// How accurate the shipped coefficients are, as a document, and whether they got worse.
+    Accuracy(accuracy::Args),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Match(args) => match_chips::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Accuracy(args) => accuracy::run(&args),
     };
     common::exit(result)
 }

@@ -2,13 +2,15 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
 use ::estimate::{Resolver, estimate};
-use ::validate::{Contest, rank, read_serving, summarise};
 use ::validate::{
-    Fidelity, Scored, Table, TableError, accepts, open_text, predict, predict_operators, predict_training,
+    Contest, Fidelity, Measurements, Scored, Unscored, find, operator_id, operator_predictions, predict,
+    predict_training, rank, score_serving, summarise,
 };
-use calibration::ops::OpTable;
+use calibration::ops::{OpTable, Prediction};
 use calibration::training::Predictor;
+use hardware::Catalog;
 use std::path::PathBuf;
+use training::report::TrainReport;
 
 /// Reads a table of measurements, predicts each row and says how far off the predictions are.
 #[derive(clap::Args)]
@@ -25,13 +27,13 @@ pub struct Args {
     /// Write a page with charts to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Also list this many of the rows that are furthest off.
+    /// Also list this many of the rows that are furthest off, with what their predictions are made of.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     worst: usize,
     /// Say instead how good the choice is that the predictions make among configurations measured for the same job.
     #[arg(long, conflicts_with_all = ["html", "worst", "explain"])]
     ranking: bool,
-    /// Explain the prediction of the row with this id instead.
+    /// Explain the prediction of the row with this id instead. Operator rows have their line for an id: `line 12`.
     #[arg(long, value_name = "ID")]
     explain: Option<String>,
     /// Chip that operator rows were measured on, where the table has no `chip` column.
@@ -45,22 +47,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let operators = OpTable::open(&args.data)?.on_chip(args.chip.as_deref());
-    let rows = if accepts(&operators) {
-        predict_operators(&operators, &args.catalog.load()?)?
-    } else {
-        let table = Table::open(&args.data)?;
-        if table.has("framework") && table.has("seq_len") {
-            let rows = calibration::training::read(&args.data.display().to_string(), open_text(&args.data)?)?;
-            predict_training(&Predictor::new(args.catalog.load()?)?, &rows)
-        } else if args.ranking {
-            return ranking(args, &table);
-        } else if let Some(id) = &args.explain {
-            return explain(args, &table, id);
-        } else {
-            serving(args, &table)?
-        }
-    };
+    let measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    let catalog = args.catalog.load()?;
+    if args.ranking {
+        return ranking(args, catalog, measured);
+    }
+    if let Some(id) = &args.explain {
+        return print(&explain(args, &catalog, &measured, id)?);
+    }
+    let rows = measured.score(&catalog, &args.site.site(&catalog)?, args.fidelity)?;
     let summary = summarise(&rows);
     if let Some(file) = &args.html {
         write_file(file, &report::validate_html(&summary, &rows))?;
@@ -70,25 +65,21 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     print(&report::validate_text(&summary))?;
     if args.worst > 0 {
-        print(&format!("\n{}", report::worst_text(&rows, args.worst)))?;
+        print(&format!("\n{}", worst(args, &catalog, &measured, &rows)?))?;
     }
     Ok(())
 }
 
-fn serving(args: &Args, table: &Table) -> Result<Vec<Scored>, Failure> {
-    let rows = read_serving(table)?;
-    let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
-    let outcomes = predict(&resolver, &rows, &site, args.fidelity);
-    Ok(outcomes.iter().map(::validate::Outcome::scored).collect())
-}
-
 /// The choices that predictions make among measured configurations.
-fn ranking(args: &Args, table: &Table) -> Result<(), Failure> {
-    let rows = read_serving(table)?;
-    let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
-    let outcomes = predict(&resolver, &rows, &site, args.fidelity);
+fn ranking(args: &Args, catalog: Catalog, measured: Measurements) -> Result<(), Failure> {
+    let Measurements::Serving(rows) = measured else {
+        return Err(Failure::Input(format!(
+            "--ranking: {} holds no serving rows; only they are alternatives of one job",
+            args.data.display()
+        )));
+    };
+    let site = args.site.site(&catalog)?;
+    let outcomes = predict(&Resolver::new(catalog), &rows, &site, args.fidelity);
     let rankings = Contest::ALL.map(|contest| rank(&outcomes, contest));
     if args.json {
         print_json(&report::ranking_json(&rankings))
@@ -97,18 +88,105 @@ fn ranking(args: &Args, table: &Table) -> Result<(), Failure> {
     }
 }
 
-/// One serving row in full: what was measured, and the estimate with its breakdown.
-fn explain(args: &Args, table: &Table, id: &str) -> Result<(), Failure> {
-    let rows = read_serving(table)?;
-    let row = rows.iter().find(|row| row.id == id).ok_or_else(|| TableError::Kind {
-        path: table.path().to_owned(),
-        reason: format!("no row has the id `{id}`"),
-    })?;
-    let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
-    let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity);
-    let scored: Vec<Scored> = outcomes.iter().map(::validate::Outcome::scored).collect();
-    print(&report::worst_text(&scored, 1))?;
-    let estimate = estimate(&resolver, &row.point, &site)?;
-    print(&format!("\n{}", report::estimate_text(&estimate)))
+/// The rows that are furthest off, each with what its prediction is made of.
+fn worst(
+    args: &Args,
+    catalog: &Catalog,
+    measured: &Measurements,
+    rows: &[Scored],
+) -> Result<String, Failure> {
+    let chosen = report::worst(rows, args.worst);
+    let show = |detail: &dyn Fn(&Scored) -> String| report::rows_text("worst rows", &chosen, detail);
+    Ok(match measured {
+        Measurements::Operators(table) => {
+            let predictions = operator_predictions(table, catalog)?;
+            show(&|row| {
+                let family =
+                    row.keys.iter().find(|(key, _)| *key == "family").map(|(_, value)| value.as_str());
+                let mut found = predictions
+                    .iter()
+                    .filter(|found| operator_id(found.line) == row.id && Some(found.family) == family);
+                found.next().map_or_else(String::new, report::operator_line)
+            })
+        }
+        Measurements::Training(all) => {
+            let predictor = Predictor::new(catalog.clone())?;
+            show(&|row| {
+                let Some(found) = all.iter().find(|found| found.id == row.id) else { return String::new() };
+                let line = |chosen: calibration::training::Chosen| step_line(&chosen.step);
+                predictor.predict(found).map_or_else(|error| error.to_string(), line)
+            })
+        }
+        Measurements::Serving(all) => {
+            let resolver = Resolver::new(catalog.clone());
+            let site = args.site.site(catalog)?;
+            show(&|row| {
+                let Some(found) = all.iter().find(|found| found.id == row.id) else { return String::new() };
+                estimate(&resolver, &found.point, &site)
+                    .map_or_else(|error| error.to_string(), |found| report::estimate_line(&found))
+            })
+        }
+    })
+}
+
+/// Shares of a training step.
+fn step_line(step: &training::Step) -> String {
+    let shares: Vec<String> = step
+        .breakdown
+        .iter()
+        .map(|(name, time)| (name, 100.0 * (*time / step.time)))
+        .filter(|(_, share)| *share >= 0.5)
+        .map(|(name, share)| format!("{name} {share:.0} %"))
+        .collect();
+    format!("step {}: {}", step.time, shares.join(", "))
+}
+
+/// One row in full: what was measured, what is predicted, and what the prediction is made of.
+fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) -> Result<String, Failure> {
+    let path = args.data.display().to_string();
+    match measured {
+        Measurements::Operators(table) => explain_operator(catalog, table, id, path),
+        Measurements::Training(rows) => {
+            let predictor = Predictor::new(catalog.clone())?;
+            let hint = "ids stand in the column `id`, and --worst lists some";
+            let row = rows.iter().find(|row| row.id == id);
+            let row = row.ok_or_else(|| Unscored { path, id: id.to_owned(), hint })?;
+            let scored = predict_training(&predictor, std::slice::from_ref(row));
+            let text = compared(&scored);
+            let Ok(chosen) = predictor.predict(row) else { return Ok(text) };
+            let profile = predictor.profile(row)?;
+            let framework = format!("{} {}", profile.framework, profile.release);
+            let site = predictor.machine(row)?;
+            let report = TrainReport::new(&chosen.job, &chosen.step, &site, &framework, None);
+            Ok(format!("{text}\n{}", report.text()))
+        }
+        Measurements::Serving(rows) => {
+            let row = find(rows, id, &path)?;
+            let resolver = Resolver::new(catalog.clone());
+            let site = args.site.site(catalog)?;
+            let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity);
+            let text = compared(&score_serving(catalog, &outcomes));
+            let Ok(estimate) = estimate(&resolver, &row.point, &site) else { return Ok(text) };
+            Ok(format!("{text}\n{}", report::estimate_text(&estimate)))
+        }
+    }
+}
+
+fn explain_operator(catalog: &Catalog, table: &OpTable, id: &str, path: String) -> Result<String, Failure> {
+    let predictions = operator_predictions(table, catalog)?;
+    let parts: Vec<&Prediction> =
+        predictions.iter().filter(|row| operator_id(row.line) == id || row.line.to_string() == id).collect();
+    if parts.is_empty() {
+        let hint =
+            "operator rows have their line for an id, from `line 2`, if they hold a time of an operator";
+        return Err(Unscored { path, id: id.to_owned(), hint }.into());
+    }
+    Ok(parts.into_iter().map(report::operator_text).collect::<Vec<_>>().join("\n"))
+}
+
+/// Predicted beside measured, or why nothing is predicted.
+fn compared(rows: &[Scored]) -> String {
+    let why =
+        |row: &Scored| row.failure.clone().map_or_else(String::new, |why| format!("not predicted: {why}"));
+    report::rows_text("row", &rows.iter().collect::<Vec<_>>(), why)
 }

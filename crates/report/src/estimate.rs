@@ -75,6 +75,24 @@ pub fn estimate_text(estimate: &Estimate) -> String {
     text
 }
 
+/// The steps behind an estimate, a line each: their time, what bounds them, and the share of each family of terms.
+pub fn estimate_line(estimate: &Estimate) -> String {
+    let line = |pool: &Pool| {
+        let total = pool.step.tally.total();
+        let mut shares: Vec<(f64, &str)> = Family::ALL
+            .into_iter()
+            .map(|family| (pool.step.tally.family_time(family) / total, family.name()))
+            .filter(|(share, _)| *share >= 0.005)
+            .collect();
+        shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let shares: Vec<String> =
+            shares.into_iter().map(|(share, name)| format!("{name} {:.0} %", 100.0 * share)).collect();
+        let name = role(pool.role);
+        format!("{name} step {}, bound by {}: {}\n", pool.step.time, pool.bound().name(), shares.join(", "))
+    };
+    estimate.pools.iter().map(line).collect()
+}
+
 fn pool_text(pool: &Pool) -> String {
     let mut text = format!(
         "\n{} step: {}, bound by {} ({} takes most){}\n",

@@ -6,7 +6,7 @@ use calibration::stats::ErrorStats;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use validate::{Metric, Scored, Summary};
+use validate::{Band, Metric, Scored, Summary};
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
@@ -80,17 +80,24 @@ fn group_text(summary: &Summary, column: &str) -> String {
     format!("\n{}", table(&header, rows))
 }
 
-/// The `count` rows that are furthest off, with what was predicted and measured.
-pub fn worst_text(rows: &[Scored], count: usize) -> String {
+/// The `count` rows that are furthest off, furthest first.
+pub fn worst(rows: &[Scored], count: usize) -> Vec<&Scored> {
     let mut off: Vec<(f64, &Scored)> = rows.iter().filter_map(|row| Some((row.distance()?, row))).collect();
     off.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
-    let metrics: Vec<Metric> =
-        off.first().map_or_else(Vec::new, |(_, row)| row.pairs.iter().map(|pair| pair.metric).collect());
+    off.into_iter().take(count).map(|(_, row)| row).collect()
+}
+
+/// Rows with what was predicted and measured, and a line of `detail` under each: what the prediction is made of.
+pub fn rows_text(title: &str, rows: &[&Scored], detail: impl Fn(&Scored) -> String) -> String {
+    let mut metrics: Vec<Metric> =
+        rows.iter().flat_map(|row| row.pairs.iter().map(|pair| pair.metric)).collect();
+    metrics.sort_unstable();
+    metrics.dedup();
     let names: Vec<String> =
         metrics.iter().map(|metric| format!("{} predicted / measured", metric.name())).collect();
-    let mut header = vec!["worst rows"];
+    let mut header = vec![title];
     header.extend(names.iter().map(String::as_str));
-    let lines = off.into_iter().take(count).map(|(_, row)| {
+    let cells = rows.iter().map(|row| {
         let mut line = vec![row.id.clone()];
         line.extend(metrics.iter().map(|metric| {
             row.pairs.iter().find(|pair| pair.metric == *metric).map_or_else(
@@ -100,7 +107,17 @@ pub fn worst_text(rows: &[Scored], count: usize) -> String {
         }));
         line
     });
-    table(&header, lines)
+    let text = table(&header, cells);
+    let mut lines = text.lines();
+    let mut out = lines.next().map_or_else(String::new, |header| format!("{header}\n"));
+    for (line, row) in lines.zip(rows) {
+        let _ = writeln!(out, "{line}");
+        let detail = detail(row);
+        for line in detail.lines() {
+            let _ = writeln!(out, "    {line}");
+        }
+    }
+    out
 }
 
 fn stats_json(stats: &ErrorStats) -> Value {
@@ -108,6 +125,10 @@ fn stats_json(stats: &ErrorStats) -> Value {
         "n": stats.n, "median_ape": stats.median_ape, "mean_ape": stats.mean_ape, "p90_ape": stats.p90_ape,
         "bias": stats.bias,
     })
+}
+
+fn band_json(band: Band) -> Value {
+    json!({ "level": band.level, "inside": band.inside, "n": band.n })
 }
 
 /// For programs; errors are fractions.
@@ -121,7 +142,7 @@ pub fn validate_json(summary: &Summary) -> Value {
         .map(|group| {
             json!({
                 "by": group.by, "value": group.value, "rows": group.rows, "predicted": group.predicted,
-                "metrics": metrics(&group.metrics),
+                "metrics": metrics(&group.metrics), "band": group.band.map(band_json),
             })
         })
         .collect();
@@ -131,7 +152,7 @@ pub fn validate_json(summary: &Summary) -> Value {
         "predicted": summary.predicted,
         "coverage": summary.predicted as f64 / summary.rows.max(1) as f64,
         "metrics": metrics(&summary.metrics),
-        "band": summary.band.map(|band| json!({ "level": band.level, "inside": band.inside, "n": band.n })),
+        "band": summary.band.map(band_json),
         "pair_order": summary.pair_order.map(|order| json!({
             "n": order.n, "tpot": order.tpot, "throughput": order.throughput,
         })),

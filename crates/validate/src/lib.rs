@@ -1,8 +1,13 @@
 //! Predictions held to measurements: read a table, predict each row, say how far off.
 
+mod accuracy;
 mod engine_fit;
+mod measurements;
+mod operator_sets;
 mod operators;
+mod published;
 mod ranking;
+mod score;
 mod serving;
 mod simulate;
 mod split;
@@ -10,9 +15,17 @@ mod summary;
 mod table;
 mod training;
 
+pub use accuracy::{Accuracy, AccuracyError, Carried, ChipBand, Unmeasured, collect};
 pub use engine_fit::{EngineFit, fit_engine};
-pub use operators::{accepts, predict_operators};
+pub use measurements::{Measurements, MeasurementsError};
+pub use operator_sets::{SetErrors, operator_sets};
+pub use operators::{accepts, operator_id, operator_predictions, predict_operators, set_label};
+pub use published::{
+    ALLOWED_RISE, ERRORS_FILE, Errors, FileErrors, PublishedError, Rise, accepted_errors, errors_of,
+    errors_toml, predict_published, rises,
+};
 pub use ranking::{CLOSE, Choice, Contest, Ranking, rank};
+pub use score::{Unscored, find, score_serving};
 pub use serving::{
     Fidelity, Measured, Outcome, Prediction, ServingRow, UnknownFidelity, predict, read_serving,
 };

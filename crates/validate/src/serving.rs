@@ -275,6 +275,7 @@ impl Outcome {
                 question,
                 format!("{:?}|{:?}|{:?}", point.sizes, point.prefill, point.decode),
             )),
+            continues: false,
         }
     }
 

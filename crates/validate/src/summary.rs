@@ -66,6 +66,8 @@ pub struct Group {
     pub predicted: usize,
     /// Errors by metric.
     pub metrics: BTreeMap<Metric, ErrorStats>,
+    /// The 80 % band.
+    pub band: Option<Band>,
 }
 
 /// Everything said about a table.
@@ -101,7 +103,7 @@ pub struct Pair {
 }
 
 /// A row of any kind with its prediction.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scored {
     /// The row's id, or what stands for it.
     pub id: String,
@@ -113,6 +115,8 @@ pub struct Scored {
     pub failure: Option<String>,
     /// What makes two rows alternatives of each other, and which alternative this one is.
     pub alternative: Option<(String, String)>,
+    /// Whether this is a further part of the row before it: tables of exchanges time both directions in one row.
+    pub continues: bool,
 }
 
 impl Scored {
@@ -134,46 +138,54 @@ fn errors<'a>(rows: impl Iterator<Item = &'a Scored>) -> BTreeMap<Metric, ErrorS
     by_metric.into_iter().map(|(metric, pairs)| (metric, ErrorStats::of(&pairs))).collect()
 }
 
+/// Rows and predicted rows among parts, each with the number of the row it belongs to. A row is predicted if all of
+/// its parts are.
+fn count(parts: &[(usize, &Scored)]) -> (usize, usize) {
+    let mut whole: BTreeMap<usize, bool> = BTreeMap::new();
+    for (row, part) in parts {
+        *whole.entry(*row).or_insert(true) &= part.failure.is_none();
+    }
+    (whole.len(), whole.values().filter(|predicted| **predicted).count())
+}
+
 /// Counts up the rows of a table.
 pub fn summarise(rows: &[Scored]) -> Summary {
-    let mut groups: BTreeMap<(&'static str, &str), Vec<&Scored>> = BTreeMap::new();
+    let mut parts: Vec<(usize, &Scored)> = Vec::new();
+    let mut groups: BTreeMap<(&'static str, &str), Vec<(usize, &Scored)>> = BTreeMap::new();
     let mut failures: BTreeMap<String, usize> = BTreeMap::new();
+    let mut number = 0;
     for row in rows {
+        number += usize::from(!row.continues);
+        parts.push((number, row));
         for (column, value) in &row.keys {
-            groups.entry((column, value)).or_default().push(row);
+            groups.entry((column, value)).or_default().push((number, row));
         }
         if let Some(reason) = &row.failure {
             *failures.entry(reason.clone()).or_default() += 1;
         }
     }
-    let predicted = |rows: &[&Scored]| rows.iter().filter(|row| row.failure.is_none()).count();
+    let (all, predicted) = count(&parts);
+    let group = |((by, value), members): ((&'static str, &str), Vec<(usize, &Scored)>)| {
+        let (rows, predicted) = count(&members);
+        let members = || members.iter().map(|(_, row)| *row);
+        let value = value.to_owned();
+        Group { by, value, rows, predicted, metrics: errors(members()), band: band(members()) }
+    };
     Summary {
-        rows: rows.len(),
-        predicted: rows.iter().filter(|row| row.failure.is_none()).count(),
+        rows: all,
+        predicted,
         metrics: errors(rows.iter()),
-        band: band(rows),
+        band: band(rows.iter()),
         pair_order: pair_order(rows),
-        groups: groups
-            .into_iter()
-            .map(|((by, value), members)| Group {
-                by,
-                value: value.to_owned(),
-                rows: members.len(),
-                predicted: predicted(&members),
-                metrics: errors(members.iter().copied()),
-            })
-            .collect(),
+        groups: groups.into_iter().map(group).collect(),
         failures,
     }
 }
 
 /// Share of figures inside the 80 % band.
-fn band(rows: &[Scored]) -> Option<Band> {
-    let figures: Vec<(f64, f64, f64)> = rows
-        .iter()
-        .flat_map(|row| &row.pairs)
-        .map(|pair| (pair.predicted, pair.measured, pair.sigma))
-        .collect();
+fn band<'a>(rows: impl Iterator<Item = &'a Scored>) -> Option<Band> {
+    let figures: Vec<(f64, f64, f64)> =
+        rows.flat_map(|row| &row.pairs).map(|pair| (pair.predicted, pair.measured, pair.sigma)).collect();
     (!figures.is_empty()).then(|| Band {
         level: 0.8,
         inside: stats::share_inside(&figures, stats::Z80),

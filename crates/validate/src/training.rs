@@ -22,16 +22,19 @@ pub fn predict_training(predictor: &Predictor, rows: &[TrainingRow]) -> Vec<Scor
                 (Ok(_), None) => (Vec::new(), Some("the row has neither a step time nor a rate".to_owned())),
                 (Err(reason), _) => (Vec::new(), Some(reason.to_string())),
             };
+            let chip = predictor.machine(row).map_or_else(|_| String::new(), |site| site.chip.id.clone());
             Scored {
                 id: row.id.clone(),
                 keys: vec![
                     ("system", row.system.clone()),
+                    ("chip", chip),
+                    ("model", row.model.clone()),
                     ("framework", row.framework.clone()),
                     ("split", if held_out.contains(&row.id) { "held out" } else { "fitted" }.to_owned()),
                 ],
                 pairs,
                 failure,
-                alternative: None,
+                ..Scored::default()
             }
         })
         .collect()

@@ -81,12 +81,21 @@ impl FitOptions {
         Self { prior_weight: 1.0, random_starts: 0, keep: 1, ..Self::default() }
     }
 
+    /// For rows that lack something a relative knows, such as the large sizes: held at its coefficients.
+    #[must_use]
+    pub fn held(&self) -> Self {
+        Self { prior_weight: HELD_WEIGHT, random_starts: 0, ..self.clone() }
+    }
+
     /// For comparing structures: screening only.
     #[must_use]
     pub fn short(&self) -> Self {
         Self { polish_rows: 0, keep: 1, ..self.clone() }
     }
 }
+
+/// Weight of priors that hold a fit near a relative's coefficients.
+const HELD_WEIGHT: f64 = 20.0;
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq)]

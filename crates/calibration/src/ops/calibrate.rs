@@ -91,8 +91,10 @@ pub fn calibrate_ops(
         }
         for Draft { chip, set } in family.calibrate(tables, options)? {
             let id = format!("{chip}.{}", family.group());
+            let architecture = options.catalog.chip(&chip).map_or_else(|_| String::new(), |chip| chip.family);
             let profile = files.entry(id).or_insert_with(|| Profile {
                 chip: chip.clone(),
+                architecture,
                 date: options.date.to_owned(),
                 source: options.source.to_owned(),
                 split: SPLIT_RULE.to_owned(),

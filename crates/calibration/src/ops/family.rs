@@ -3,6 +3,7 @@
 use super::calibrate::{CalibrateError, CalibrateOptions};
 use super::fit_set;
 use super::predict::Prediction;
+use super::study::Study;
 use super::table::{OpTable, Record, TableError};
 use crate::fit::GridOptions;
 use crate::ops_attention_linear::LinearFamily;
@@ -191,6 +192,17 @@ pub trait AnyFamily: Sync {
         table: &OpTable,
         options: &CalibrateOptions<'_>,
     ) -> Result<Vec<Prediction>, CalibrateError>;
+
+    /// Measures how well the catalog's sets of the tables carry over: the same sets with those errors renewed.
+    ///
+    /// # Errors
+    /// If a row is malformed, a chip unknown or a profile unreadable.
+    fn study(
+        &self,
+        tables: &[OpTable],
+        options: &CalibrateOptions<'_>,
+        studies: &[Study],
+    ) -> Result<Vec<Draft>, CalibrateError>;
 }
 
 impl<F: OpFamily> AnyFamily for F {
@@ -220,6 +232,15 @@ impl<F: OpFamily> AnyFamily for F {
         options: &CalibrateOptions<'_>,
     ) -> Result<Vec<Prediction>, CalibrateError> {
         super::predict::predict_family(self, table, options)
+    }
+
+    fn study(
+        &self,
+        tables: &[OpTable],
+        options: &CalibrateOptions<'_>,
+        studies: &[Study],
+    ) -> Result<Vec<Draft>, CalibrateError> {
+        super::study::study_family(self, tables, options, studies)
     }
 }
 

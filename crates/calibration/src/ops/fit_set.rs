@@ -42,6 +42,26 @@ pub(super) struct Fitted {
     pub(super) residual: Residual,
 }
 
+impl Fitted {
+    /// Coefficients that were fitted elsewhere.
+    pub(super) fn given(
+        structure: Structure,
+        specs: Vec<ParamSpec>,
+        params: Vec<f64>,
+        residual: Residual,
+    ) -> Self {
+        let count = specs.len();
+        let fit = Fit {
+            params,
+            cost: 0.0,
+            spread: vec![0.0; count],
+            covariance: Vec::new(),
+            pinned: vec![false; count],
+        };
+        Self { structure, specs, fit, residual }
+    }
+}
+
 pub(super) fn calibrate_family<F: OpFamily>(
     family: &F,
     tables: &[OpTable],
@@ -56,7 +76,7 @@ pub(super) fn calibrate_family<F: OpFamily>(
 }
 
 /// Groups the rows of all tables into sets large enough to be fitted.
-fn gather<F: OpFamily>(
+pub(super) fn gather<F: OpFamily>(
     family: &F,
     tables: &[OpTable],
     options: &CalibrateOptions<'_>,
@@ -156,6 +176,9 @@ impl<Shape: Clone + Send + Sync> SetData<Shape> {
     }
 }
 
+/// What the axes of a relative's correction are called beside a set's own.
+const RELATIVE_AXES: &str = "relative_";
+
 /// The structure with the least cost in a short fit each, then a full fit, then a residual grid.
 pub(super) fn fit_rows<F: OpFamily>(
     family: &F,
@@ -165,7 +188,13 @@ pub(super) fn fit_rows<F: OpFamily>(
     options: &SetOptions,
 ) -> Result<Fitted, CalibrateError> {
     let shapes: Vec<F::Shape> = rows.iter().map(|row| data.shapes[*row].clone()).collect();
-    let seconds: Vec<f64> = rows.iter().map(|row| data.seconds[*row]).collect();
+    let features: Vec<Vec<f64>> = shapes.iter().map(|shape| family.feature_values(shape)).collect();
+    // The relative's correction stays: what is fitted is what it leaves over.
+    let seconds: Vec<f64> = rows
+        .iter()
+        .zip(&features)
+        .map(|(row, features)| data.seconds[*row] * (-prior.base.log_correction(features)).exp())
+        .collect();
     let forms = prior
         .structures
         .iter()
@@ -185,7 +214,6 @@ pub(super) fn fit_rows<F: OpFamily>(
     }
     let fit = run(&forms[best], &search);
     let residual = if options.residual {
-        let features: Vec<Vec<f64>> = shapes.iter().map(|shape| family.feature_values(shape)).collect();
         let leftover: Vec<f64> = shapes
             .iter()
             .zip(&seconds)
@@ -197,6 +225,7 @@ pub(super) fn fit_rows<F: OpFamily>(
     } else {
         Residual::default()
     };
+    let residual = if prior.base.is_empty() { residual } else { residual.and(&prior.base, RELATIVE_AXES) };
     let structure = prior.structures.get(best).cloned().unwrap_or_default();
     Ok(Fitted { structure, specs: prior.specs.clone(), fit, residual })
 }
@@ -222,13 +251,8 @@ fn fit_and_judge<F: OpFamily>(
     data: &SetData<F::Shape>,
     options: &CalibrateOptions<'_>,
 ) -> Result<(Fitted, KernelSet), CalibrateError> {
-    let prior = if data.few() {
-        relatives::from_catalog(family, data, options)?.unwrap_or_else(|| Prior::fresh(family, &data.key))
-    } else {
-        Prior::fresh(family, &data.key)
-    };
-    let how = set_options(family, data, options.seed);
     let split = data.shipped_split();
+    let (prior, how) = starting_point(family, data, &split.train, options)?;
     let fitted = fit_rows(family, data, &split.train, &prior, &how)?;
     let test = |split: &Split, fitted: &Fitted| -> Result<ErrorStats, CalibrateError> {
         Ok(ErrorStats::of(&data.pairs(family, fitted, &split.test)?))
@@ -247,18 +271,82 @@ fn fit_and_judge<F: OpFamily>(
         sigma = sigma.max(held.sigma);
     }
     if options.study && data.studied() {
-        let random = Split::random(data.len(), 0.3, options.seed);
-        errors.random =
-            Some(test(&random, &fit_rows(family, data, &random.train, &prior, &how)?)?.median_p90());
-        let shapes = Split::by(data.len(), |row| family.trains(&data.shapes[row]));
-        if shapes.train.len() >= data.study_rows && shapes.test.len() >= data.study_rows / 5 {
-            let fixed = Prior { structures: vec![fitted.structure.clone()], ..prior.clone() };
-            errors.family =
-                Some(test(&shapes, &fit_rows(family, data, &shapes.train, &fixed, &how)?)?.median_p90());
-        }
+        errors.random = Some(random_split(family, data, options)?);
+        errors.family = family_split(family, data, &fitted.structure, options)?;
     }
-    let set = kernel_set(family, data, &split.train, &fitted, errors, sigma);
+    let set = kernel_set(family, data, &split, &fitted, errors, sigma);
     Ok((fitted, set))
+}
+
+/// Where the fit of a set starts: near a relative if the rows are few, or if being held near one carries further from
+/// small sizes to large ones than a fit of the rows alone; else from the family's own priors.
+fn starting_point<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    rows: &[usize],
+    options: &CalibrateOptions<'_>,
+) -> Result<(Prior, SetOptions), CalibrateError> {
+    let fresh = Prior::fresh(family, &data.key);
+    let how = set_options(family, data, options.seed);
+    if data.few() {
+        return Ok((relatives::from_catalog(family, data, options)?.unwrap_or(fresh), how));
+    }
+    let Some(near) = relatives::held_to_relative(family, data, options)? else { return Ok((fresh, how)) };
+    let held = SetOptions { fit: how.fit.held(), ..how.clone() };
+    let work: Vec<f64> = rows.iter().map(|row| family.work(&data.shapes[*row])).collect();
+    let split = Split::size(&work, 0.7);
+    let pick = |chosen: &[usize]| -> Vec<usize> { chosen.iter().map(|at| rows[*at]).collect() };
+    let (small, large) = (pick(&split.train), pick(&split.test));
+    let error = |prior: &Prior, how: &SetOptions| -> Result<f64, CalibrateError> {
+        let fitted = fit_rows(family, data, &small, prior, how)?;
+        Ok(ErrorStats::of(&data.pairs(family, &fitted, &large)?).median_ape)
+    };
+    if error(&near, &held)? < (1.0 - CARRIES_FURTHER) * error(&fresh, &how)? {
+        Ok((near, held))
+    } else {
+        Ok((fresh, how))
+    }
+}
+
+/// Relative gain on larger sizes from which a fit is held near a relative.
+const CARRIES_FURTHER: f64 = 0.1;
+
+/// Median and 90th percentile of the errors on the rows that a split tests.
+fn tested<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    split: &Split,
+    prior: &Prior,
+    options: &CalibrateOptions<'_>,
+) -> Result<[f64; 2], CalibrateError> {
+    let how = set_options(family, data, options.seed);
+    let fitted = fit_rows(family, data, &split.train, prior, &how)?;
+    Ok(ErrorStats::of(&data.pairs(family, &fitted, &split.test)?).median_p90())
+}
+
+/// Fitted on a random 30 %, tested on the rest.
+pub(super) fn random_split<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    options: &CalibrateOptions<'_>,
+) -> Result<[f64; 2], CalibrateError> {
+    let split = Split::random(data.len(), 0.3, options.seed);
+    tested(family, data, &split, &Prior::fresh(family, &data.key), options)
+}
+
+/// Fitted on some families of shapes, tested on others, with a known structure; `None` where there are too few.
+pub(super) fn family_split<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    structure: &Structure,
+    options: &CalibrateOptions<'_>,
+) -> Result<Option<[f64; 2]>, CalibrateError> {
+    let split = Split::by(data.len(), |row| family.trains(&data.shapes[row]));
+    if split.train.len() < data.study_rows || split.test.len() < data.study_rows / 5 {
+        return Ok(None);
+    }
+    let prior = Prior { structures: vec![structure.clone()], ..Prior::fresh(family, &data.key) };
+    tested(family, data, &split, &prior, options).map(Some)
 }
 
 /// Errors of five-fold cross-validation, for sets too small to keep rows out of the shipped fit.
@@ -281,7 +369,7 @@ fn cross_validated<F: OpFamily>(
 fn kernel_set<F: OpFamily>(
     family: &F,
     data: &SetData<F::Shape>,
-    train: &[usize],
+    split: &Split,
     fitted: &Fitted,
     errors: Errors,
     sigma: f64,
@@ -290,6 +378,7 @@ fn kernel_set<F: OpFamily>(
     let named = |values: &[f64]| -> BTreeMap<String, f64> {
         fitted.specs.iter().zip(values).map(|(spec, value)| (spec.name.to_owned(), *value)).collect()
     };
+    let count = |rows: &[usize]| u32::try_from(rows.len()).unwrap_or(u32::MAX);
     let quickest = data.seconds.iter().copied().fold(f64::INFINITY, f64::min);
     KernelSet {
         family: family.name().to_owned(),
@@ -308,8 +397,9 @@ fn kernel_set<F: OpFamily>(
             .filter(|(_, pinned)| **pinned)
             .map(|(spec, _)| spec.name.to_owned())
             .collect(),
-        rows: u32::try_from(train.len()).unwrap_or(u32::MAX),
-        data: data.hash(train),
+        rows: count(&split.train),
+        held_out: count(&split.test),
+        data: data.hash(&split.train),
         sigma,
         transfer_sigma: sigma,
         host_bound: quickest > family.host_floor().get(),

@@ -20,7 +20,8 @@ pub struct Prediction {
     pub key: SetKey,
     /// Its shape, columns joined with commas.
     pub shape: String,
-    /// Whether the shipped fits kept rows of this shape out.
+    /// Whether rows of this shape were kept out of the fit that predicts it. Coefficients from elsewhere never saw it;
+    /// a set too small to spare rows saw all.
     pub held_out: bool,
     /// Measured time.
     pub measured: Seconds,
@@ -37,6 +38,9 @@ pub struct Estimate {
     pub sigma: f64,
     /// Where the coefficients come from.
     pub origin: Origin,
+    /// The set behind it, with the time its form gives before the residual grid; `None` where a price is composed of
+    /// several.
+    pub basis: Option<(Arc<KernelSet>, Seconds)>,
 }
 
 /// Why a row has no prediction.
@@ -106,7 +110,10 @@ pub(super) fn predict_family<F: OpFamily>(
         predictions.push(Prediction {
             line: record.line(),
             family: family.name(),
-            held_out: crate::stats::held_out(&shape),
+            held_out: match ready.get(&row.key) {
+                Some(Ok(ready)) => ready.kept_out(&shape),
+                _ => true,
+            },
             shape,
             measured: row.time,
             key: row.key,
@@ -117,16 +124,25 @@ pub(super) fn predict_family<F: OpFamily>(
 }
 
 impl<F: OpFamily> Ready<'_, F> {
+    fn kept_out(&self, shape: &str) -> bool {
+        match self.origin {
+            Origin::Measured { .. } => self.set.held_out > 0 && crate::stats::held_out(shape),
+            _ => true,
+        }
+    }
+
     fn predict(&self, family: &F, shape: &F::Shape) -> Estimate {
         let log = if self.set.residual.is_empty() {
             0.0
         } else {
             self.set.log_correction(family.features(), &family.feature_values(shape))
         };
+        let form = Seconds::new((self.form)(&self.params, shape));
         Estimate {
-            time: Seconds::new((self.form)(&self.params, shape) * log.exp()),
+            time: form * log.exp(),
             sigma: self.sigma,
             origin: self.origin.clone(),
+            basis: Some((Arc::clone(&self.set), form)),
         }
     }
 }

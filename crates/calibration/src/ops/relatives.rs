@@ -3,32 +3,38 @@
 use super::calibrate::{CalibrateError, CalibrateOptions};
 use super::family::{Draft, OpFamily, SetKey, Structure};
 use super::fit_set::{Fitted, SetData, few_rows_options, fit_rows, set_options};
-use crate::fit::{Fit, FitOptions};
-use crate::stats::{ErrorStats, Split, median};
-use cost::kernels::{Errors, KernelSet, Kernels, ParamSpec, Residual, SetQuery};
+use crate::stats::{ErrorStats, Split, Z80, median, quantile};
+use cost::kernels::{Errors, KernelSet, Kernels, Origin, ParamSpec, Residual, SetQuery};
+use cost::ops::Precision;
 use hardware::Chip;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-/// Where a fit starts: coefficients with priors, structures to choose among, further starts.
+/// Where a fit starts: coefficients with priors, structures to choose among, further starts, and a correction that is
+/// taken over.
 #[derive(Debug, Clone)]
 pub(super) struct Prior {
     pub(super) specs: Vec<ParamSpec>,
     pub(super) structures: Vec<Structure>,
     pub(super) starts: Vec<Vec<f64>>,
+    pub(super) base: Residual,
 }
 
 /// Spread of a few-row fit around a relative's coefficients, in ln; latencies differ more between chips.
 const FEW_ROWS_SD: f64 = 0.4;
 const FEW_ROWS_LATENCY_SD: f64 = 1.0;
-/// Spread and weight that keep a fit which lacks the large sizes near its sibling's coefficients.
+/// Spread that keeps a fit which lacks the large sizes near its sibling's coefficients.
 const SIBLING_SD: f64 = 0.1;
-const SIBLING_WEIGHT: f64 = 20.0;
 
 impl Prior {
     /// The family's own priors and every structure.
     pub(super) fn fresh<F: OpFamily>(family: &F, key: &SetKey) -> Self {
-        Self { specs: family.params(key), structures: family.structures(key), starts: family.starts(key) }
+        Self {
+            specs: family.params(key),
+            structures: family.structures(key),
+            starts: family.starts(key),
+            base: Residual::default(),
+        }
     }
 
     /// Centred on a relative's coefficients for a fit of few rows: its structure first, but others if they fit better.
@@ -63,7 +69,15 @@ impl Prior {
                 None => spec,
             })
             .collect();
-        Self { specs, structures: vec![structure.clone()], starts: Vec::new() }
+        let structures = vec![structure.clone()];
+        Self { specs, structures, starts: Vec::new(), base: Residual::default() }
+    }
+
+    /// Held at a relative's coefficients, structure and correction.
+    fn held<F: OpFamily>(family: &F, key: &SetKey, set: &KernelSet) -> Self {
+        let sd = [SIBLING_SD, FEW_ROWS_LATENCY_SD];
+        let base = if set.corrects(family.features()) { set.residual.clone() } else { Residual::default() };
+        Self { base, ..Self::at(family, key, &set.params, &set.structure, sd) }
     }
 }
 
@@ -83,6 +97,29 @@ pub(super) fn from_catalog<F: OpFamily>(
     }))
 }
 
+/// The nearest set of another chip of the same architecture, to hold a fit near.
+pub(super) fn held_to_relative<F: OpFamily>(
+    family: &F,
+    data: &SetData<F::Shape>,
+    options: &CalibrateOptions<'_>,
+) -> Result<Option<Prior>, CalibrateError> {
+    let chip = options.chip(&data.key.chip)?;
+    let alike =
+        |key: &String| *key != chip.id && options.chip(key).is_ok_and(|other| other.family == chip.family);
+    let others =
+        Chip { kernels: chip.kernels.iter().filter(|key| alike(key)).cloned().collect(), ..chip.clone() };
+    let kernels = Kernels::load(&others, std::slice::from_ref(&data.key.stack), |id| options.profile(id))?;
+    let precisions = [data.key.precision];
+    let query = SetQuery { family: family.name(), precisions: &precisions, kernel: None };
+    let mut found: Vec<_> = kernels.candidates(&query);
+    found.retain(|choice| matches!(choice.origin, Origin::Transferred { .. }));
+    let same = found
+        .iter()
+        .find(|choice| choice.set.stack == data.key.stack && choice.set.kernel == data.key.kernel);
+    let nearest = same.or(found.first());
+    Ok(nearest.map(|choice| Prior::held(family, &data.key, &choice.set)))
+}
+
 /// Adds to each set what only the others can tell: the size split with a sibling's prior, the zero-shot error, what a
 /// borrower may expect; and drafts the generic sets.
 pub(super) fn finish<F: OpFamily>(
@@ -91,10 +128,7 @@ pub(super) fn finish<F: OpFamily>(
     fitted: Vec<(Fitted, KernelSet)>,
     options: &CalibrateOptions<'_>,
 ) -> Result<Vec<Draft>, CalibrateError> {
-    let chips: BTreeMap<String, Chip> = data
-        .iter()
-        .map(|data| Ok((data.key.chip.clone(), options.chip(&data.key.chip)?)))
-        .collect::<Result<_, CalibrateError>>()?;
+    let chips = chips_of(data, options)?;
     let pool = Pool { family, data, fitted: &fitted, chips: &chips };
     if chips.len() < 2 {
         let drafts = data.iter().zip(&fitted);
@@ -114,15 +148,23 @@ pub(super) fn finish<F: OpFamily>(
         set.transfer_sigma = judged.borrower_sigma.unwrap_or(usual).max(set.sigma);
         drafts.push(Draft { chip: data.key.chip.clone(), set });
     }
-    drafts.extend(pool.generic(&judged));
+    drafts.extend(pool.generic(&judged)?);
     Ok(drafts)
 }
 
-struct Pool<'a, F: OpFamily> {
-    family: &'a F,
-    data: &'a [SetData<F::Shape>],
-    fitted: &'a [(Fitted, KernelSet)],
-    chips: &'a BTreeMap<String, Chip>,
+/// Datasheets of the chips that sets were measured on.
+pub(super) fn chips_of<Shape: Clone + Send + Sync>(
+    data: &[SetData<Shape>],
+    options: &CalibrateOptions<'_>,
+) -> Result<BTreeMap<String, Chip>, CalibrateError> {
+    data.iter().map(|data| Ok((data.key.chip.clone(), options.chip(&data.key.chip)?))).collect()
+}
+
+pub(super) struct Pool<'a, F: OpFamily> {
+    pub(super) family: &'a F,
+    pub(super) data: &'a [SetData<F::Shape>],
+    pub(super) fitted: &'a [(Fitted, KernelSet)],
+    pub(super) chips: &'a BTreeMap<String, Chip>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +182,7 @@ impl<F: OpFamily> Pool<'_, F> {
     }
 
     /// Sets of other chips that could stand in for set `at`: the nearest format that has any.
-    fn others(&self, at: usize) -> Vec<usize> {
+    pub(super) fn others(&self, at: usize) -> Vec<usize> {
         let key = &self.data[at].key;
         let other = |i: &usize| self.usable(*i) && self.data[*i].key.chip != key.chip;
         self.family
@@ -190,15 +232,7 @@ impl<F: OpFamily> Pool<'_, F> {
         let specs = self.family.params(&self.data[at].key);
         let params: Vec<f64> =
             specs.iter().map(|spec| values.get(spec.name).copied().unwrap_or(spec.prior)).collect();
-        let count = specs.len();
-        let fit = Fit {
-            params,
-            cost: 0.0,
-            spread: vec![0.0; count],
-            covariance: Vec::new(),
-            pinned: vec![false; count],
-        };
-        Fitted { structure: structure.clone(), specs, fit, residual: Residual::default() }
+        Fitted::given(structure.clone(), specs, params, Residual::default())
     }
 
     fn errors_of(&self, at: usize, fitted: &Fitted) -> Result<ErrorStats, CalibrateError> {
@@ -208,12 +242,7 @@ impl<F: OpFamily> Pool<'_, F> {
 
     fn judge(&self, at: usize, options: &CalibrateOptions<'_>) -> Result<Judged, CalibrateError> {
         let others = self.others(at);
-        let zero_shot = if others.is_empty() {
-            None
-        } else {
-            let (values, structure) = self.middle(&others);
-            Some(self.errors_of(at, &self.borrowed(at, &values, &structure))?)
-        };
+        let zero_shot = self.zero_shot(at, &others)?;
         let study = options.study && self.data[at].studied();
         let size = if study { Some(self.size_split(at, options)?) } else { None };
         let few_shot =
@@ -221,8 +250,21 @@ impl<F: OpFamily> Pool<'_, F> {
         Ok(Judged { size, few_shot, zero_shot, borrower_sigma: self.borrowers(at)? })
     }
 
+    /// Errors of the medians of `others`, with none of this set's rows; `None` if there are no others.
+    pub(super) fn zero_shot(
+        &self,
+        at: usize,
+        others: &[usize],
+    ) -> Result<Option<ErrorStats>, CalibrateError> {
+        if others.is_empty() {
+            return Ok(None);
+        }
+        let (values, structure) = self.middle(others);
+        self.errors_of(at, &self.borrowed(at, &values, &structure)).map(Some)
+    }
+
     /// Fitted on 32 random rows near the medians of other chips, tested on the rest; the mean of three draws.
-    fn few_shot(
+    pub(super) fn few_shot(
         &self,
         at: usize,
         others: &[usize],
@@ -244,17 +286,19 @@ impl<F: OpFamily> Pool<'_, F> {
     }
 
     /// Fitted on the smaller sizes near a sibling's coefficients, tested on the largest.
-    fn size_split(&self, at: usize, options: &CalibrateOptions<'_>) -> Result<[f64; 2], CalibrateError> {
+    pub(super) fn size_split(
+        &self,
+        at: usize,
+        options: &CalibrateOptions<'_>,
+    ) -> Result<[f64; 2], CalibrateError> {
         let data = &self.data[at];
         let work: Vec<f64> = data.shapes.iter().map(|shape| self.family.work(shape)).collect();
         let split = Split::size(&work, 0.7);
         let mut how = set_options(self.family, data, options.seed);
         let prior = match self.sibling(at) {
             Some(sibling) => {
-                how.fit = FitOptions { prior_weight: SIBLING_WEIGHT, random_starts: 0, ..how.fit };
-                let set = &self.fitted[sibling].1;
-                let sd = [SIBLING_SD, FEW_ROWS_LATENCY_SD];
-                Prior::at(self.family, &data.key, &set.params, &set.structure, sd)
+                how.fit = how.fit.held();
+                Prior::held(self.family, &data.key, &self.fitted[sibling].1)
             }
             None => Prior {
                 structures: vec![self.fitted[at].0.structure.clone()],
@@ -295,20 +339,68 @@ impl<F: OpFamily> Pool<'_, F> {
         })
     }
 
-    /// One set per format: the medians over all chips, with the spread that a chip left out of them sees.
-    fn generic(&self, judged: &[Judged]) -> Vec<Draft> {
+    /// Usable sets by format.
+    pub(super) fn formats(&self) -> BTreeMap<Precision, Vec<usize>> {
         let mut formats: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for at in (0..self.data.len()).filter(|at| self.usable(*at)) {
             formats.entry(self.data[at].key.precision).or_default().push(at);
         }
         formats
+    }
+
+    /// Whether no other chip measured is of this one's architecture, so that leaving it out leaves nothing like it in.
+    fn alone(&self, at: usize) -> bool {
+        let architecture = |at: usize| self.chips.get(&self.data[at].key.chip).map(|chip| &chip.family);
+        (0..self.data.len()).all(|other| {
+            self.data[other].key.chip == self.data[at].key.chip || architecture(other) != architecture(at)
+        })
+    }
+
+    /// The spread that a chip of an architecture nobody has measured sees with the medians of `sets`: of those sets whose
+    /// architecture stands alone, or of all of them if none does, but then no less than other formats earned.
+    pub(super) fn foreign_spread(&self, sets: &[usize]) -> Result<f64, CalibrateError> {
+        let alone =
+            |sets: &[usize]| -> Vec<usize> { sets.iter().copied().filter(|at| self.alone(*at)).collect() };
+        let foreign = alone(sets);
+        if !foreign.is_empty() {
+            return self.pooled_spread(&foreign);
+        }
+        let all: Vec<usize> = (0..self.data.len()).filter(|at| self.usable(*at)).collect();
+        Ok(self.pooled_spread(sets)?.max(self.pooled_spread(&alone(&all))?))
+    }
+
+    /// The spread that holds 80 % of the rows of `sets`, each priced with the medians of the other chips; every set
+    /// counts the same, whatever its size.
+    fn pooled_spread(&self, sets: &[usize]) -> Result<f64, CalibrateError> {
+        const POINTS: usize = 40;
+        let mut pooled = Vec::new();
+        for at in sets {
+            let others = self.others(*at);
+            if others.is_empty() {
+                continue;
+            }
+            let (values, structure) = self.middle(&others);
+            let rows: Vec<usize> = (0..self.data[*at].len()).collect();
+            let borrowed = self.borrowed(*at, &values, &structure);
+            let pairs = self.data[*at].pairs(self.family, &borrowed, &rows)?;
+            let mut logs: Vec<f64> = pairs.iter().map(|(p, m)| (p / m).ln().abs()).collect();
+            logs.sort_by(f64::total_cmp);
+            pooled.extend((0..POINTS).map(|i| quantile(&logs, (i as f64 + 0.5) / POINTS as f64)));
+        }
+        pooled.sort_by(f64::total_cmp);
+        Ok(quantile(&pooled, 0.8) / Z80)
+    }
+
+    /// One set per format: the medians over all chips, with the spread that a chip left out of them sees.
+    fn generic(&self, judged: &[Judged]) -> Result<Vec<Draft>, CalibrateError> {
+        self.formats()
             .into_iter()
             .map(|(precision, sets)| {
                 let (params, structure) = self.middle(&sets);
                 let seen: Vec<ErrorStats> = sets.iter().filter_map(|at| judged[*at].zero_shot).collect();
                 let column =
                     |pick: fn(&ErrorStats) -> f64| median(&seen.iter().map(pick).collect::<Vec<_>>());
-                let sigma = column(|stats| stats.sigma);
+                let sigma = self.foreign_spread(&sets)?;
                 let set = KernelSet {
                     family: self.family.name().to_owned(),
                     stack: Kernels::GENERIC.to_owned(),
@@ -321,6 +413,7 @@ impl<F: OpFamily> Pool<'_, F> {
                     spread: BTreeMap::new(),
                     pinned: Vec::new(),
                     rows: 0,
+                    held_out: 0,
                     data: String::new(),
                     sigma,
                     transfer_sigma: sigma,
@@ -332,7 +425,7 @@ impl<F: OpFamily> Pool<'_, F> {
                     features: Vec::new(),
                     residual: Residual::default(),
                 };
-                Draft { chip: Kernels::GENERIC.to_owned(), set }
+                Ok(Draft { chip: Kernels::GENERIC.to_owned(), set })
             })
             .collect()
     }

@@ -104,6 +104,16 @@ impl OpTable {
         self
     }
 
+    /// The same table with the rows of one chip only, as its `chip` column names it; a table without the column is
+    /// left whole.
+    #[must_use]
+    pub fn of_chip(mut self, chip: &str) -> Self {
+        if let Some(column) = self.columns.iter().position(|name| name == "chip") {
+            self.records.retain(|fields| fields.get(column).is_some_and(|name| name.trim() == chip));
+        }
+        self
+    }
+
     /// Its name in messages.
     pub fn file(&self) -> &str {
         &self.file

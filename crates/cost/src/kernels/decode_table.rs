@@ -136,6 +136,7 @@ mod tests {
             spread: BTreeMap::new(),
             pinned: Vec::new(),
             rows: 0,
+            held_out: 0,
             data: String::new(),
             sigma: 0.1,
             transfer_sigma: 0.3,

@@ -3,6 +3,7 @@
 //! ```toml
 //! schema = 1
 //! chip = "h100"
+//! architecture = "hopper"            # the chip's family: a set goes further inside it than outside
 //! date = "2026-01-01"
 //! source = "where the rows come from"
 //! split = "which rows were kept out of the fit"
@@ -15,7 +16,8 @@
 //! weight = "bf16"                    # for attention: the cache
 //! activation = "bf16"
 //! form = "wave12"
-//! rows = 2000
+//! rows = 1600
+//! held_out = 400                     # rows kept out of the fit; none in a set too small to spare any
 //! data = "fnv1a:0123456789abcdef"    # hash of the rows fitted
 //! sigma = 0.09                       # standard deviation of ln(measured / predicted) on rows kept out
 //! transfer_sigma = 0.2               # the same on another chip that borrows this set
@@ -98,6 +100,8 @@ pub struct KernelSet {
     pub pinned: Vec<String>,
     /// Rows fitted.
     pub rows: u32,
+    /// Rows kept out of the fit; 0 in a set too small to spare any.
+    pub held_out: u32,
     /// Hash of them.
     pub data: String,
     /// Standard deviation of ln(measured / predicted) on rows kept out.
@@ -119,6 +123,8 @@ pub struct KernelSet {
 pub struct Profile {
     /// Catalog key of the chip measured.
     pub chip: String,
+    /// Its micro-architecture family; empty for a profile of no chip in particular.
+    pub architecture: String,
     /// When it was fitted, as given by whoever fitted it.
     pub date: String,
     /// Where the rows come from.
@@ -233,6 +239,8 @@ impl KernelSet {
 struct RawProfile {
     schema: u32,
     chip: String,
+    #[serde(default)]
+    architecture: String,
     date: String,
     source: String,
     split: String,
@@ -254,6 +262,8 @@ struct RawSet {
     form: String,
     #[serde(default)]
     rows: u32,
+    #[serde(default)]
+    held_out: u32,
     #[serde(default)]
     data: String,
     sigma: f64,
@@ -308,7 +318,14 @@ impl Profile {
             return Err(ProfileError::Format { file: file.to_owned(), message });
         }
         let sets = raw.set.into_iter().map(|set| set.resolve(file)).collect::<Result<_, _>>()?;
-        Ok(Self { chip: raw.chip, date: raw.date, source: raw.source, split: raw.split, sets })
+        Ok(Self {
+            chip: raw.chip,
+            architecture: raw.architecture,
+            date: raw.date,
+            source: raw.source,
+            split: raw.split,
+            sets,
+        })
     }
 }
 
@@ -326,6 +343,7 @@ impl RawSet {
             spread: self.spread,
             pinned: self.pinned,
             rows: self.rows,
+            held_out: self.held_out,
             data: self.data,
             sigma: self.sigma,
             transfer_sigma: self.transfer_sigma,
@@ -378,6 +396,7 @@ mod tests {
     const TEXT: &str = r#"
         schema = 1
         chip = "made-up"
+        architecture = "none"
         date = "2026-01-01"
         source = "nowhere"
         split = "none"
@@ -390,6 +409,7 @@ mod tests {
         activation = "bf16"
         form = "wave12"
         rows = 12
+        held_out = 3
         data = "fnv1a:0"
         sigma = 0.1
         transfer_sigma = 0.3

@@ -10,6 +10,9 @@ impl Profile {
         let mut text = String::new();
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "schema = {}\nchip = {}", Self::SCHEMA, quote(&self.chip));
+        if !self.architecture.is_empty() {
+            let _ = writeln!(text, "architecture = {}", quote(&self.architecture));
+        }
         let _ = writeln!(text, "date = {}\nsource = {}", quote(&self.date), quote(&self.source));
         let _ = writeln!(text, "split = {}", quote(&self.split));
         for set in &self.sets {
@@ -32,7 +35,11 @@ impl KernelSet {
         }
         let _ = writeln!(text, "weight = \"{}\"", self.precision.weight);
         let _ = writeln!(text, "activation = \"{}\"", self.precision.activation);
-        let _ = writeln!(text, "rows = {}\ndata = {}", self.rows, quote(&self.data));
+        let _ = writeln!(text, "rows = {}", self.rows);
+        if self.held_out > 0 {
+            let _ = writeln!(text, "held_out = {}", self.held_out);
+        }
+        let _ = writeln!(text, "data = {}", quote(&self.data));
         let _ = writeln!(text, "sigma = {}", number(self.sigma, 3));
         let _ = writeln!(text, "transfer_sigma = {}", number(self.transfer_sigma, 3));
         if self.host_bound {

@@ -89,6 +89,22 @@ impl Axis {
 }
 
 impl Residual {
+    /// This correction and another one of the same features, added up. Axes of `other` keep their names behind `prefix`.
+    #[must_use]
+    pub fn and(mut self, other: &Self, prefix: &str) -> Self {
+        let shift = self.axes.len();
+        self.axes.extend(other.axes.iter().map(|axis| {
+            let name = format!("{prefix}{}", axis.name);
+            Axis { name, knots: axis.knots.clone() }
+        }));
+        self.features.extend(&other.features);
+        self.grids.extend(other.grids.iter().map(|grid| {
+            let axes = grid.axes.iter().map(|axis| axis + shift).collect();
+            Grid { axes, values: grid.values.clone() }
+        }));
+        self
+    }
+
     /// Axes a single grid may have.
     pub const MAX_GRID_AXES: usize = 4;
     /// Features a family may have.

@@ -77,9 +77,18 @@ const LARGEST_CORE: FlopPerSecond = FlopPerSecond::new(16.5e12);
 pub struct Kernels {
     rank: Rank,
     chip: String,
+    architecture: String,
     stacks: Vec<String>,
     /// Per chip, nearest first; the last one holds the generic medians.
-    shelves: Vec<(String, Vec<Arc<KernelSet>>)>,
+    shelves: Vec<Shelf>,
+}
+
+/// The sets of one chip.
+#[derive(Debug, Clone)]
+struct Shelf {
+    chip: String,
+    architecture: String,
+    sets: Vec<Arc<KernelSet>>,
 }
 
 /// Why an operator cannot be priced.
@@ -129,16 +138,24 @@ impl Kernels {
     ) -> Result<Self, KernelsError> {
         let mut shelves = Vec::new();
         for key in chip.kernels.iter().map(String::as_str).chain([Self::GENERIC]) {
-            let mut sets = Vec::new();
+            let mut shelf = Shelf { chip: key.to_owned(), architecture: String::new(), sets: Vec::new() };
             for group in Self::GROUPS {
                 let id = format!("{key}.{group}");
                 if let Some(text) = read(&id) {
-                    sets.extend(Profile::parse(text.as_ref(), &id)?.sets.into_iter().map(Arc::new));
+                    let profile = Profile::parse(text.as_ref(), &id)?;
+                    shelf.sets.extend(profile.sets.into_iter().map(Arc::new));
+                    shelf.architecture = profile.architecture;
                 }
             }
-            shelves.push((key.to_owned(), sets));
+            shelves.push(shelf);
         }
-        Ok(Self { rank: chip.rank.clone(), chip: chip.id.clone(), stacks: stacks.to_vec(), shelves })
+        Ok(Self {
+            rank: chip.rank.clone(),
+            chip: chip.id.clone(),
+            architecture: chip.family.clone(),
+            stacks: stacks.to_vec(),
+            shelves,
+        })
     }
 
     /// The same profiles for another engine.
@@ -194,8 +211,9 @@ impl Kernels {
         let mut found = Vec::new();
         for shelves in [measured, generic] {
             for precision in query.precisions {
-                for (key, sets) in shelves {
-                    let mut here: Vec<&Arc<KernelSet>> = sets
+                for shelf in shelves {
+                    let mut here: Vec<&Arc<KernelSet>> = shelf
+                        .sets
                         .iter()
                         .filter(|set| {
                             set.family == query.family
@@ -210,7 +228,7 @@ impl Kernels {
                             .then_with(|| b.version.cmp(&a.version))
                     });
                     let exact = query.precisions.first() == Some(precision);
-                    found.extend(here.into_iter().map(|set| self.choice(key, set, exact)));
+                    found.extend(here.into_iter().map(|set| self.choice(shelf, set, exact)));
                 }
             }
         }
@@ -221,14 +239,39 @@ impl Kernels {
         self.stacks.iter().position(|wanted| wanted == stack).unwrap_or(self.stacks.len())
     }
 
-    fn choice(&self, key: &str, set: &Arc<KernelSet>, exact: bool) -> Choice {
+    fn choice(&self, shelf: &Shelf, set: &Arc<KernelSet>, exact: bool) -> Choice {
         let stack = format!("{} {}", set.stack, set.version).trim().to_owned();
-        let origin = match key {
+        let own = shelf.chip == self.chip;
+        let origin = match shelf.chip.as_str() {
             Self::GENERIC => Origin::Generic,
-            key if key == self.chip && exact => Origin::Measured { stack },
+            _ if own && exact => Origin::Measured { stack },
             key => Origin::Transferred { chip: key.to_owned(), stack: set.label() },
         };
-        let sigma = if matches!(origin, Origin::Measured { .. }) { set.sigma } else { set.transfer_sigma };
+        let sigma = match origin {
+            Origin::Measured { .. } => set.sigma,
+            Origin::Transferred { .. } if own || shelf.architecture == self.architecture => {
+                set.transfer_sigma
+            }
+            Origin::Transferred { .. } => set.transfer_sigma.max(self.foreign_sigma(set)),
+            Origin::Generic => set.transfer_sigma,
+        };
         Choice { set: Arc::clone(set), origin, sigma }
+    }
+
+    /// What a chip of another architecture has to expect of a set like this: the spread that the generic medians earned
+    /// on chips of architectures that were left out of them.
+    fn foreign_sigma(&self, set: &KernelSet) -> f64 {
+        let generic = self.shelves.iter().filter(|shelf| shelf.chip == Self::GENERIC);
+        let widest = |precise: bool| {
+            generic
+                .clone()
+                .flat_map(|shelf| &shelf.sets)
+                .filter(|other| other.family == set.family)
+                .filter(|other| !precise || other.precision == set.precision)
+                .map(|other| other.transfer_sigma)
+                .fold(0.0, f64::max)
+        };
+        let precise = widest(true);
+        if precise > 0.0 { precise } else { widest(false) }
     }
 }
