@@ -96,15 +96,16 @@ fn a_packed_table_is_read_as_the_plain_one() {
 fn a_row_that_times_both_directions_is_one_row() {
     let folder = tempfile::tempdir().unwrap();
     let mut table = String::from(
-        "chip,framework,version,table,op_name,kernel_source,node_num,hidden_size,num_token,num_topk,num_experts,\
-         combine_avg_t_us,dispatch_avg_t_us,moe_dtype,num_gpus,latency_us\n",
+        "chip,framework,version,table,op_name,num_gpus,message_size,node_num,hidden_size,num_token,num_topk,\
+         num_experts,combine_avg_t_us,dispatch_avg_t_us\n",
     );
-    for token in [1, 128] {
-        writeln!(table, "h100,sglang,0.5,deepep,deepep_ll,deepep,1,7168,{token},8,256,60,50,fp8,,").unwrap();
+    for token in [16, 128] {
+        writeln!(table, "h100,sglang,0.5.12,wideep_deepep_ll,ll,,,1,7168,{token},8,256,60,50").unwrap();
     }
     let path = file(&folder, "t.csv", table.as_bytes()).display().to_string();
     let value = json(&[&path]);
-    assert_eq!(value["rows"], 2, "{value}");
+    assert_eq!((&value["rows"], &value["predicted"]), (&2.into(), &2.into()), "{value}");
+    assert_eq!(value["metrics"]["latency"]["n"], 4);
 }
 
 #[test]

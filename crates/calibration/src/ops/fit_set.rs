@@ -279,7 +279,8 @@ fn fit_and_judge<F: OpFamily>(
 }
 
 /// Where the fit of a set starts: near a relative if the rows are few, or if being held near one carries further from
-/// small sizes to large ones than a fit of the rows alone; else from the family's own priors.
+/// small sizes to large ones than a fit of the rows alone and costs nothing among the sizes there are; else from the
+/// family's own priors.
 fn starting_point<F: OpFamily>(
     family: &F,
     data: &SetData<F::Shape>,
@@ -294,18 +295,20 @@ fn starting_point<F: OpFamily>(
     let Some(near) = relatives::held_to_relative(family, data, options)? else { return Ok((fresh, how)) };
     let held = SetOptions { fit: how.fit.held(), ..how.clone() };
     let work: Vec<f64> = rows.iter().map(|row| family.work(&data.shapes[*row])).collect();
-    let split = Split::size(&work, 0.7);
     let pick = |chosen: &[usize]| -> Vec<usize> { chosen.iter().map(|at| rows[*at]).collect() };
-    let (small, large) = (pick(&split.train), pick(&split.test));
-    let error = |prior: &Prior, how: &SetOptions| -> Result<f64, CalibrateError> {
-        let fitted = fit_rows(family, data, &small, prior, how)?;
-        Ok(ErrorStats::of(&data.pairs(family, &fitted, &large)?).median_ape)
+    let error = |split: &Split, prior: &Prior, how: &SetOptions| -> Result<f64, CalibrateError> {
+        let fitted = fit_rows(family, data, &pick(&split.train), prior, how)?;
+        Ok(ErrorStats::of(&data.pairs(family, &fitted, &pick(&split.test))?).median_ape)
     };
-    if error(&near, &held)? < (1.0 - CARRIES_FURTHER) * error(&fresh, &how)? {
-        Ok((near, held))
-    } else {
-        Ok((fresh, how))
+    let size = Split::size(&work, 0.7);
+    if error(&size, &near, &held)? > (1.0 - CARRIES_FURTHER) * error(&size, &fresh, &how)? {
+        return Ok((fresh, how));
     }
+    let random = Split::random(rows.len(), 0.7, options.seed);
+    if error(&random, &near, &held)? > error(&random, &fresh, &how)? {
+        return Ok((fresh, how));
+    }
+    Ok((near, held))
 }
 
 /// Relative gain on larger sizes from which a fit is held near a relative.
