@@ -33,19 +33,38 @@ fn on_one_rank(job: &Job) -> Job {
     Job { layout: Layout { tp: 1, cp: 1, pp: 1, dp: 1, ep: 1, etp: 1 }, ..job.clone() }
 }
 
+/// Model FLOPs of one step as a source may count them: causal attention once, or over the whole square of the sequence.
+pub fn counted(job: &Job, full_square: bool) -> Flop {
+    let mtp = job.model.mtp.as_ref().filter(|_| job.mtp);
+    let groups = job.model.layers.iter().map(|group| (group, f64::from(group.count)));
+    let layers: f64 = groups
+        .chain(mtp.map(|(count, group)| (group, f64::from(*count))))
+        .map(|(group, count)| {
+            let (products, core) = layer_forward(job, group, full_square);
+            3.0 * count * (products + core)
+        })
+        .sum();
+    Flop::new((layers + head(job)) * job.batch.tokens())
+}
+
+/// Forward and backward work of one token in the output projections.
+fn head(job: &Job) -> f64 {
+    let mtp = job.model.mtp.as_ref().filter(|_| job.mtp);
+    let heads = 1.0 + mtp.map_or(0.0, |(count, _)| f64::from(*count));
+    6.0 * f64::from(job.model.hidden) * f64::from(job.model.vocab) * heads
+}
+
 /// Model FLOPs and hardware FLOPs of one step. Causal attention is counted once (half the square); the hardware also does
 /// what is computed again, and with unfused attention the whole square.
 pub fn of_step(job: &Job, profile: &Profile) -> (Flop, Flop) {
     let tokens = job.batch.tokens();
     let full_square = profile.attention == AttentionKernel::Unfused;
-    let (mut model, mut hardware) = (0.0, 0.0);
+    let mut hardware = 0.0;
     let layers = f64::from(job.layers());
     let mtp = job.model.mtp.as_ref().filter(|_| job.mtp);
     let groups = job.model.layers.iter().map(|group| (group, f64::from(group.count)));
     for (group, count) in groups.chain(mtp.map(|(count, group)| (group, f64::from(*count)))) {
-        let (products, core) = layer_forward(job, group, false);
-        let (_, core_done) = layer_forward(job, group, full_square);
-        model += count * 3.0 * (products + core);
+        let (products, core_done) = layer_forward(job, group, full_square);
         let again = match (job.recompute, profile.selective) {
             (Recompute::None, _) => 0.0,
             (Recompute::Selective, Selective::Attention) => core_done,
@@ -59,7 +78,5 @@ pub fn of_step(job: &Job, profile: &Profile) -> (Flop, Flop) {
         };
         hardware += count * (3.0 * (products + core_done) + again);
     }
-    let heads = 1.0 + mtp.map_or(0.0, |(count, _)| f64::from(*count));
-    let head = 6.0 * f64::from(job.model.hidden) * f64::from(job.model.vocab) * heads;
-    (Flop::new((model + head) * tokens), Flop::new((hardware + head) * tokens))
+    (counted(job, false), Flop::new((hardware + head(job)) * tokens))
 }

@@ -82,21 +82,22 @@ macro_rules! coefficients {
 }
 
 coefficients! {
-    matrix: "", "rate of matrix kernels inside a step over the same kernel alone: power limit, clock, cold caches", 0.3 .. 1.5, 0.9 ~ 0.2;
-    fp8: "", "further rate of 8-bit and 4-bit matrix kernels: scaling, transposes, parts kept in 16 bits", 0.3 .. 1.5, 0.85 ~ 0.2;
-    attention: "", "rate of the attention core inside a step over the same kernel alone", 0.2 .. 2.0, 0.9 ~ 0.3;
-    passes: "", "elementwise memory traffic over that of perfectly fused kernels", 0.5 .. 8.0, 1.6 ~ 0.4;
-    hidden_tp: "", "share of tensor-parallel communication that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.8;
-    hidden_dp: "", "share of gradient and weight exchange that compute may hide", 0.0 .. 1.0, 0.7 ~ 0.8;
-    hidden_ep: "", "share of expert dispatch and combine that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.8;
-    hidden_cp: "", "share of context-parallel communication that compute may hide", 0.0 .. 1.0, 0.6 ~ 0.8;
-    hidden_pp: "", "share of pipeline sends that compute may hide", 0.0 .. 1.0, 0.5 ~ 0.8;
-    network: "", "rate of everything but tensor-parallel collectives in a busy cluster over an idle one", 0.1 .. 1.2, 0.75 ~ 0.3;
-    routing: "", "memory traffic of routing, permuting and weighting a token-expert pair, in hidden vectors", 1.0 .. 60.0, 8.0 ~ 0.6;
-    host_layer: "s", "host time to launch one pass of one layer; what the device may not run ahead of", 0.0 .. 0.01, 0.0006 ~ 0.8;
-    host_moe: "s", "further host and synchronisation time of one pass of one expert layer", 0.0 .. 0.02, 0.0004 ~ 0.8;
-    host_micro: "s", "fixed time of one micro-batch on one pipeline stage, not overlapped", 0.0 .. 0.2, 0.001 ~ 1.0;
-    host_step: "s", "fixed time of a step: data, logging, gradient norm, launching the optimizer", 0.0 .. 2.0, 0.03 ~ 1.0;
+    matrix: "", "rate of matrix kernels inside a step over the same kernel alone: power limit, clock, cold caches", 0.4 .. 1.6, 0.9 ~ 0.15;
+    fp8: "", "further rate of 8-bit and 4-bit matrix kernels: scaling, transposes, parts kept in 16 bits", 0.5 .. 1.3, 0.85 ~ 0.2;
+    attention: "", "rate of the attention core inside a step over the same kernel alone", 0.25 .. 1.5, 0.9 ~ 0.25;
+    window: "", "share of the work outside a sliding window that attention kernels skip", 0.0 .. 1.0, 0.5 ~ 0.5;
+    passes: "", "elementwise memory traffic over that of perfectly fused kernels", 0.8 .. 3.0, 1.5 ~ 0.25;
+    hidden_tp: "", "share of tensor-parallel communication that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.5;
+    hidden_dp: "", "share of gradient and weight exchange that compute may hide", 0.0 .. 1.0, 0.7 ~ 0.5;
+    hidden_ep: "", "share of expert dispatch and combine that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.5;
+    hidden_cp: "", "share of context-parallel communication that compute may hide", 0.0 .. 1.0, 0.6 ~ 0.5;
+    hidden_pp: "", "share of pipeline sends that compute may hide", 0.0 .. 1.0, 0.5 ~ 0.5;
+    network: "", "rate of everything but tensor-parallel collectives in a busy cluster over an idle one", 0.3 .. 1.1, 0.75 ~ 0.25;
+    routing: "", "memory traffic of routing, permuting and weighting a token-expert pair, in hidden vectors", 2.0 .. 24.0, 8.0 ~ 0.4;
+    host_layer: "s", "host time to launch one pass of one layer; what the device may not run ahead of", 0.0 .. 0.005, 0.0006 ~ 0.5;
+    host_moe: "s", "further host and synchronisation time of one pass of one expert layer", 0.0 .. 0.005, 0.0004 ~ 0.5;
+    host_micro: "s", "fixed time of one micro-batch on one pipeline stage, not overlapped", 0.0 .. 0.02, 0.001 ~ 0.7;
+    host_step: "s", "fixed time of a step: data, logging, gradient norm, launching the optimizer", 0.0 .. 0.3, 0.03 ~ 0.7;
 }
 
 /// One release of a framework, ready to price with.
@@ -121,6 +122,10 @@ pub struct Profile {
     pub gradient_bytes: f64,
     /// Bytes of one gradient element as micro-batches add it up.
     pub accumulator_bytes: f64,
+    /// Whether weight gradients are added up by the products that compute them, behind their arithmetic, instead of by a
+    /// kernel of their own.
+    #[serde(default)]
+    pub accumulates_in_products: bool,
     /// Whether full sharding gathers and reduces for every micro-batch instead of once per step.
     pub reshard_every_micro: bool,
     /// Whether a step of one micro-batch reduces each gradient to its shard as it is produced and keeps no whole copy.
@@ -130,6 +135,9 @@ pub struct Profile {
     pub reserve: f64,
     /// What the coefficients were fitted on, in words.
     pub provenance: String,
+    /// Ids of the published runs they were fitted on; every other run tests them.
+    #[serde(default)]
+    pub fitted_on: Vec<String>,
     /// Fitted behaviour.
     #[serde(default)]
     pub coefficients: Coefficients,

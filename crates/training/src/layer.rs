@@ -2,6 +2,7 @@
 
 use crate::framework::{AttentionKernel, Coefficients, Profile, Selective};
 use crate::job::{ContextMethod, Job, Recompute, Zero};
+use crate::schedule::Schedule;
 use crate::pricer::{Collective, Exchange, Group, Pricer};
 use crate::shapes::{Core, Experts, LayerShape, Product};
 use crate::times::{Part, Times};
@@ -92,13 +93,24 @@ impl<'a> Context<'a> {
         let Product { outputs: n, inputs: k } = *product;
         passes.forward.add(Part::Gemm, self.product(rows, n, k, dtype));
         passes.backward_input.add(Part::Gemm, self.product(rows, k, n, dtype));
-        passes.backward_weight.add(Part::Gemm, self.product(n, k, rows, dtype));
-        let accumulate = 2.0 * self.profile.accumulator_bytes * product.weights();
-        passes.backward_weight.add(Part::Elementwise, self.pricer.stream(Bytes::new(accumulate)));
+        let gradient = self.product(n, k, rows, dtype);
+        passes.backward_weight.add(Part::Gemm, gradient);
+        passes.backward_weight.add(Part::Elementwise, self.accumulation(product.weights(), gradient));
         if dtype.multiplier_bits() <= 8 {
             // Read in 16 bits, written as 8 twice: as it is for one product and transposed for another.
             passes.forward.add(Part::Elementwise, self.stream(4.0 * rows * k + 4.0 * product.weights()));
             passes.backward_input.add(Part::Elementwise, self.stream(4.0 * rows * n));
+        }
+    }
+
+    /// Adding the gradient of `weights` to what earlier micro-batches left, beyond what the `product` that computes it
+    /// hides.
+    fn accumulation(&self, weights: f64, product: Seconds) -> Seconds {
+        let stream = self.pricer.stream(Bytes::new(2.0 * self.profile.accumulator_bytes * weights));
+        if self.profile.accumulates_in_products {
+            (stream - product).max(Seconds::ZERO)
+        } else {
+            stream
         }
     }
 
@@ -114,11 +126,10 @@ impl<'a> Context<'a> {
             passes.forward.add(Part::Experts, forward);
             passes.backward_input.add(Part::Experts, self.product(padded, k, n, dtype).max(weights));
             // One product per expert, inner length its own rows.
-            passes
-                .backward_weight
-                .add(Part::Experts, self.product(n * experts.local, k, padded / experts.local, dtype));
-            let accumulate = 2.0 * self.profile.accumulator_bytes * experts.local * product.weights();
-            passes.backward_weight.add(Part::Elementwise, self.pricer.stream(Bytes::new(accumulate)));
+            let gradient = self.product(n * experts.local, k, padded / experts.local, dtype);
+            passes.backward_weight.add(Part::Experts, gradient);
+            let accumulation = self.accumulation(experts.local * product.weights(), gradient);
+            passes.backward_weight.add(Part::Elementwise, accumulation);
             if self.low_precision() {
                 let casts = 4.0 * rows * k + 4.0 * experts.local * product.weights();
                 passes.forward.add(Part::Elementwise, self.stream(casts));
@@ -152,7 +163,7 @@ impl<'a> Context<'a> {
             ContextMethod::Ring => (seq / cp, (seq - seq / cp) / 2.0, core.heads, core.kv_heads),
             ContextMethod::Ulysses => (seq, 0.0, core.heads / cp, (core.kv_heads / cp).max(1.0)),
         };
-        let op = AttentionPrefill {
+        let op = |window| AttentionPrefill {
             batch: f64::from(job.batch.micro),
             new_tokens: new,
             past_tokens: past,
@@ -160,9 +171,14 @@ impl<'a> Context<'a> {
             kv_heads,
             qk_dim: core.qk_dim,
             v_dim: core.v_dim,
-            window: core.window,
+            window,
         };
-        let time = self.pricer.attention(op) / self.coefficients.attention;
+        let mut time = self.pricer.attention(op(None));
+        if core.window.is_some() {
+            let skipped = time - self.pricer.attention(op(core.window));
+            time = time - skipped.max(Seconds::ZERO) * self.coefficients.window;
+        }
+        let time = time / self.coefficients.attention;
         let (mut forward, mut backward) = (Times::default(), Times::default());
         forward.add(Part::Attention, time);
         backward.add(Part::Attention, time * ATTENTION_BACKWARD);
@@ -276,7 +292,10 @@ impl<'a> Context<'a> {
             time += self.collective(Collective::AllGather, bytes * f64::from(layout.etp), group)
                 + self.collective(Collective::ReduceScatter, bytes * f64::from(layout.etp), group);
         }
-        let hidden = self.coefficients.hidden_ep;
+        // DualPipe runs the forward of one micro-batch beside the backward of another so that each computes while the
+        // other exchanges.
+        let dual = self.job.schedule == Schedule::DualPipe;
+        let hidden = if dual { 1.0 } else { self.coefficients.hidden_ep };
         let behind = passes.forward.compute();
         passes.forward.add_hiding(Part::ExpertParallel, time, hidden, behind);
         let behind = passes.backward_input.compute();

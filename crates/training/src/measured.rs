@@ -92,7 +92,7 @@ impl Measured {
     fn prepared_exchange(&self, op: &Exchange) -> Option<Seconds> {
         let library = match op.dispatcher {
             Dispatcher::AllToAll => return None,
-            Dispatcher::DeepEp => comm::Library::DeepEpNormal,
+            Dispatcher::DeepEp | Dispatcher::HybridEp => comm::Library::DeepEpNormal,
             Dispatcher::Cann => comm::Library::Cann,
         };
         let limit = op.node_limit.unwrap_or(0);
@@ -114,7 +114,7 @@ impl Measured {
                 groups: op.group.size.div_ceil(NODE).max(nodes),
                 chosen: nodes,
             }),
-            cores: None,
+            cores: (op.dispatcher == Dispatcher::HybridEp).then_some(f64::INFINITY),
         };
         let made =
             self.with_group(op.group, |group| comm::Exchange::new(&self.network, group, &spec).ok())??;

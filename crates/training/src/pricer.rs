@@ -40,6 +40,8 @@ pub enum Dispatcher {
     AllToAll,
     /// DeepEP: a token crosses to each node once and is spread there.
     DeepEp,
+    /// HybridEP: as DeepEP, copying with the memory engines, so that few cores saturate the links.
+    HybridEp,
     /// CANN's fused kernels.
     Cann,
 }

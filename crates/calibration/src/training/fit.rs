@@ -1,85 +1,105 @@
 //! Fitting framework profiles on published steps.
+//!
+//! Few runs are published of each release, so that its coefficients lean on relatives: all frameworks with the same kind of
+//! attention are fitted together, then each framework near that, then each release near its framework.
 
-use super::predict::{Predictor, Priced, RowError};
-use super::row::{TrainingRow, held_out_rows};
+use super::predict::{Predictor, Priced};
+use super::row::TrainingRow;
 use crate::fit::{FitOptions, Problem, fit};
-use crate::stats::ErrorStats;
+use crate::stats::fnv1a;
 use cost::kernels::ParamSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use training::framework::{AttentionKernel, Coefficients, Spec};
 use training::{Job, Machine, Profile};
 
-/// A release with fitted coefficients and how well they do.
-#[derive(Debug, Clone)]
-pub struct FittedRelease {
-    /// The profile.
-    pub profile: Profile,
-    /// Rows fitted on.
-    pub rows: usize,
-    /// Errors on them.
-    pub fitted: ErrorStats,
-    /// Errors on the held-out ones.
-    pub held_out: ErrorStats,
-}
-
 /// A row with the job it was taken to mean and the release it ran on.
-struct Case<'a> {
-    row: &'a TrainingRow,
+struct Case {
     job: Job,
     machine: Priced,
     profile: Profile,
+    seconds: f64,
 }
 
-/// Spread of a release's coefficients around those of its framework's releases together, as a standard deviation of the
-/// logarithm.
-const RELEASE_SPREAD: f64 = 0.25;
+/// Most runs of one release in the fit of all frameworks, so that a long sweep does not outvote the others.
+const RUNS_OF_RELEASE: usize = 16;
+/// Spread of a framework's coefficients around those of all, as a standard deviation of the logarithm.
+const FRAMEWORK_SPREAD: f64 = 0.4;
+/// Spread of a release's around its framework's.
+const RELEASE_SPREAD: f64 = 0.2;
 
-/// Fits each release that `rows` ran on, on the rows that are not held out.
-///
-/// Releases of one framework with the same kind of attention are first fitted together; the result is what each of
-/// them is then expected to be near.
-///
-/// # Errors
-/// A row's framework or system is not in the catalog.
-pub fn fit_releases(predictor: &Predictor, rows: &[TrainingRow]) -> Result<Vec<FittedRelease>, RowError> {
-    let held_out = held_out_rows(rows);
-    let mut families: BTreeMap<(String, bool), Vec<&TrainingRow>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.measured().is_some()) {
-        let profile = predictor.profile(row)?;
+/// Fits every release of the catalog on `rows`, all of which are used. Releases that no row ran on take their
+/// framework's coefficients, and frameworks without any those of all.
+pub fn fit_releases(predictor: &Predictor, rows: &[&TrainingRow]) -> Vec<Profile> {
+    let mut releases: BTreeMap<(bool, String), Vec<Profile>> = BTreeMap::new();
+    for profile in predictor.frameworks().flat_map(|framework| framework.releases()) {
         let fused = profile.attention == AttentionKernel::Fused;
-        families.entry((profile.framework.clone(), fused)).or_default().push(row);
+        releases.entry((fused, profile.framework.clone())).or_default().push(profile.clone());
     }
     let mut fitted = Vec::new();
-    for rows in families.into_values() {
-        fitted.extend(fit_family(predictor, &rows, &held_out)?);
+    for fused in [true, false] {
+        let kind: Vec<&TrainingRow> = rows
+            .iter()
+            .copied()
+            .filter(|row| {
+                predictor
+                    .profile(row)
+                    .is_ok_and(|profile| (profile.attention == AttentionKernel::Fused) == fused)
+            })
+            .collect();
+        let all = settle(predictor, &sample(predictor, &kind), None);
+        let frameworks = releases.iter().filter(|((kind, _), _)| *kind == fused);
+        for ((_, framework), profiles) in frameworks {
+            let own = of(predictor, &kind, |profile| profile.framework == *framework);
+            let near = all.as_ref().map(|all| (all, FRAMEWORK_SPREAD));
+            let together = settle(predictor, &own, near).or_else(|| all.clone());
+            for profile in profiles {
+                let rows = of(predictor, &own, |other| other.release == profile.release);
+                let near = together.as_ref().map(|values| (values, RELEASE_SPREAD));
+                let values = settle(predictor, &rows, near).or_else(|| together.clone());
+                fitted.push(described(profile, values.as_ref(), &rows));
+            }
+        }
     }
-    Ok(fitted)
+    fitted
 }
 
-/// Releases that are expected to be alike.
-fn fit_family(
+fn of<'a>(
     predictor: &Predictor,
-    rows: &[&TrainingRow],
-    held_out: &BTreeSet<String>,
-) -> Result<Vec<FittedRelease>, RowError> {
-    let mut releases: BTreeMap<String, (Profile, Vec<&TrainingRow>)> = BTreeMap::new();
+    rows: &[&'a TrainingRow],
+    wanted: impl Fn(&Profile) -> bool,
+) -> Vec<&'a TrainingRow> {
+    rows.iter().copied().filter(|row| predictor.profile(row).is_ok_and(&wanted)).collect()
+}
+
+/// At most [`RUNS_OF_RELEASE`] rows of each release, by a hash of their ids.
+fn sample<'a>(predictor: &Predictor, rows: &[&'a TrainingRow]) -> Vec<&'a TrainingRow> {
+    let mut releases: BTreeMap<(&str, &str), Vec<&TrainingRow>> = BTreeMap::new();
     for row in rows {
-        let profile = predictor.profile(row)?;
-        let entry = releases.entry(profile.release.clone()).or_insert_with(|| (profile.clone(), Vec::new()));
-        entry.1.push(row);
+        if let Ok(profile) = predictor.profile(row) {
+            releases.entry((&profile.framework, &profile.release)).or_default().push(row);
+        }
     }
-    let train: Vec<&TrainingRow> = rows.iter().copied().filter(|row| !held_out.contains(&row.id)).collect();
-    let together = if releases.len() > 1 { settle(predictor, &train, &releases, None) } else { None };
-    let mut results = Vec::new();
-    for (profile, rows) in releases.values() {
-        let own = BTreeMap::from([(profile.release.clone(), (profile.clone(), Vec::new()))]);
-        let train: Vec<&TrainingRow> =
-            rows.iter().copied().filter(|row| !held_out.contains(&row.id)).collect();
-        let fit = settle(predictor, &train, &own, together.as_ref()).or_else(|| together.clone());
-        let profile = fit.map_or_else(|| profile.clone(), |fit| fit.apply(profile));
-        results.push(judge(predictor, rows, held_out, profile));
-    }
-    Ok(results)
+    releases
+        .into_values()
+        .flat_map(|mut rows| {
+            rows.sort_by_key(|row| fnv1a(row.id.as_bytes()));
+            rows.truncate(RUNS_OF_RELEASE);
+            rows
+        })
+        .collect()
+}
+
+fn described(start: &Profile, values: Option<&Values>, rows: &[&TrainingRow]) -> Profile {
+    let rounded = values.map(|values| values.clone().rounded());
+    let mut profile = rounded.map_or_else(|| start.clone(), |values| values.apply(start));
+    profile.fitted_on = rows.iter().map(|row| row.id.clone()).collect();
+    profile.fitted_on.sort();
+    let models: BTreeSet<&str> = rows.iter().map(|row| row.model.as_str()).collect();
+    profile.provenance = match rows.len() {
+        0 => "as its relatives; no published run was fitted".to_owned(),
+        runs => format!("fitted on {runs} published runs of {} models", models.len()),
+    };
+    profile
 }
 
 /// Fitted values by coefficient, and the matrix rate by chip family.
@@ -100,25 +120,37 @@ impl Values {
         profile.coefficients.set("matrix", (logs / self.families.len().max(1) as f64).exp());
         profile
     }
+
+    fn rounded(mut self) -> Self {
+        let values = self.shared.iter_mut().map(|(_, value)| value);
+        for value in values.chain(self.families.values_mut()) {
+            *value = rounded(*value);
+        }
+        self
+    }
+
+    fn get(&self, name: &str) -> Option<f64> {
+        self.shared.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+}
+
+/// To three digits: what a fit can tell, and what a reader of a profile can take in.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
 }
 
 /// What a row leaves open depends on the coefficients, and they on it: fitted twice, so that both settle.
-fn settle(
-    predictor: &Predictor,
-    rows: &[&TrainingRow],
-    releases: &BTreeMap<String, (Profile, Vec<&TrainingRow>)>,
-    near: Option<&Values>,
-) -> Option<Values> {
-    let mut values = near.cloned();
+fn settle(predictor: &Predictor, rows: &[&TrainingRow], near: Option<(&Values, f64)>) -> Option<Values> {
+    let mut values = near.map(|(values, _)| values.clone());
     for _ in 0..2 {
-        let cases: Vec<Case<'_>> = rows
+        let cases: Vec<Case> = rows
             .iter()
             .filter_map(|row| {
-                let release = predictor.profile(row).ok()?.release.clone();
-                let start = &releases.get(&release)?.0;
+                let start = predictor.profile(row).ok()?;
                 let profile = values.as_ref().map_or_else(|| start.clone(), |values| values.apply(start));
-                let chosen = predictor.predict_as(row, &profile).ok()?;
-                Some(Case { row, job: chosen.job, machine: predictor.machine(row).ok()?, profile })
+                let job = predictor.predict_as(row, &profile).ok()?.job;
+                let seconds = predictor.measured(row, &job)?;
+                Some(Case { job, machine: predictor.machine(row).ok()?, profile, seconds })
             })
             .collect();
         if cases.is_empty() {
@@ -129,61 +161,29 @@ fn settle(
     values
 }
 
-fn judge(
-    predictor: &Predictor,
-    rows: &[&TrainingRow],
-    held_out: &BTreeSet<String>,
-    mut profile: Profile,
-) -> FittedRelease {
-    let errors = |out: bool| {
-        let pairs: Vec<(f64, f64)> = rows
-            .iter()
-            .filter(|row| held_out.contains(&row.id) == out)
-            .filter_map(|row| {
-                let step = predictor.predict_as(row, &profile).ok()?.step;
-                Some((step.time.get(), row.measured()?))
-            })
-            .collect();
-        ErrorStats::of(&pairs)
-    };
-    let (fitted, tested) = (errors(false), errors(true));
-    profile.provenance = format!(
-        "fitted on {} published steps (median error {:.1} %); {} steps held out (median {:.1} %)",
-        fitted.n,
-        100.0 * fitted.median_ape,
-        tested.n,
-        100.0 * tested.median_ape,
-    );
-    FittedRelease { rows: fitted.n, fitted, held_out: tested, profile }
-}
-
 /// The coefficients as the fitter wants them: the shared ones, then the matrix rate of each chip family.
-fn specs(families: &[String], near: Option<&Values>) -> Vec<ParamSpec> {
+fn specs(families: &[String], near: Option<(&Values, f64)>) -> Vec<ParamSpec> {
     let spec = |spec: &Spec, prior: Option<f64>| {
         // The fitter works in logarithms, so that a range must begin above zero.
         let low = if spec.low > 0.0 { spec.low } else { spec.usual * 1e-2 };
-        let (centre, spread) = prior.map_or((spec.usual, spec.spread), |prior| (prior, RELEASE_SPREAD));
-        ParamSpec::new(
-            spec.name,
-            spec.unit,
-            spec.meaning,
-            low,
-            spec.high,
-            centre.clamp(low, spec.high),
-            spread,
-        )
+        let (centre, spread) = match (prior, near) {
+            (Some(prior), Some((_, spread))) => (prior, spread.min(spec.spread)),
+            _ => (spec.usual, spec.spread),
+        };
+        let centre = centre.clamp(low, spec.high);
+        ParamSpec::new(spec.name, spec.unit, spec.meaning, low, spec.high, centre, spread)
     };
-    let of = |name: &str| near?.shared.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let shared = Coefficients::SPECS.iter().filter(|spec| spec.name != "matrix");
-    let mut specs: Vec<ParamSpec> = shared.map(|known| spec(known, of(known.name))).collect();
+    let mut specs: Vec<ParamSpec> =
+        shared.map(|known| spec(known, near.and_then(|(near, _)| near.get(known.name)))).collect();
     let matrix = Coefficients::SPECS.iter().find(|spec| spec.name == "matrix");
     specs.extend(families.iter().filter_map(|family| {
-        matrix.map(|known| spec(known, near.and_then(|near| near.families.get(family)).copied()))
+        matrix.map(|known| spec(known, near.and_then(|(near, _)| near.families.get(family)).copied()))
     }));
     specs
 }
 
-fn fit_cases(cases: &[Case<'_>], near: Option<&Values>) -> Values {
+fn fit_cases(cases: &[Case], near: Option<(&Values, f64)>) -> Values {
     let mut families: Vec<String> = cases.iter().map(|case| case.machine.chip.family.clone()).collect();
     families.sort();
     families.dedup();
@@ -195,18 +195,18 @@ fn fit_cases(cases: &[Case<'_>], near: Option<&Values>) -> Values {
             families: families.iter().cloned().zip(values[shared..].iter().copied()).collect(),
         }
     };
-    let seconds: Vec<f64> = cases.iter().map(|case| case.row.measured().unwrap_or(1.0)).collect();
-    let model = |values: &[f64], case: &&Case<'_>| {
+    let seconds: Vec<f64> = cases.iter().map(|case| case.seconds).collect();
+    let model = |values: &[f64], case: &&Case| {
         let profile = unpack(values).apply(&case.profile);
         let machine = Machine { chip: &case.machine.chip, pricer: &case.machine.pricer, profile: &profile };
         training::price(&case.job, &machine).map_or(f64::NAN, |step| step.time.get())
     };
-    let rows: Vec<&Case<'_>> = cases.iter().collect();
+    let rows: Vec<&Case> = cases.iter().collect();
     let problem = Problem { specs: &specs, rows: &rows, seconds: &seconds, model: &model };
-    let options = FitOptions { random_starts: 1, keep: 1, polish_iterations: 25, ..FitOptions::default() };
+    let options = FitOptions { random_starts: 0, keep: 1, screen_iterations: 8, polish_iterations: 12, ..FitOptions::default() };
     let mut values = unpack(&fit(&problem, &options).params);
     // Families that only the wider fit has seen keep its rate.
-    for (family, rate) in near.map(|near| &near.families).into_iter().flatten() {
+    for (family, rate) in near.map(|(near, _)| &near.families).into_iter().flatten() {
         values.families.entry(family.clone()).or_insert(*rate);
     }
     values

@@ -4,7 +4,9 @@ mod date;
 mod fit;
 mod predict;
 mod row;
+mod split;
 
-pub use fit::{FittedRelease, fit_releases};
+pub use fit::fit_releases;
 pub use predict::{Chosen, Predictor, Priced, RowError};
-pub use row::{TrainingDataError, TrainingRow, held_out_rows, read};
+pub use row::{TrainingDataError, TrainingRow, read};
+pub use split::{held_out, part};

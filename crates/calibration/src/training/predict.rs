@@ -167,6 +167,46 @@ impl Predictor {
         })
     }
 
+    /// The measured step time of a row in seconds, `job` being what it was taken to mean: as printed, from tokens per
+    /// second, or from the FLOP rate or utilisation with FLOPs counted as its source counts them.
+    pub fn measured(&self, row: &TrainingRow, job: &Job) -> Option<f64> {
+        if let Some(printed) = row.printed_time() {
+            return Some(printed);
+        }
+        let rate = match (row.tflops, row.mfu) {
+            (Some(tflops), _) => tflops * 1e12,
+            (None, Some(percent)) => {
+                let chip = &self.machine(row).ok()?.chip;
+                percent / 100.0 * chip.rank.peak(job.precision)?.get() * f64::from(chip.ranks.max(1))
+            }
+            (None, None) => return None,
+        };
+        let work = training::flops::counted(job, !row.counts_causal).get();
+        Some(work / (rate * f64::from(row.chips))).filter(|time| time.is_finite() && *time > 0.0)
+    }
+
+    /// The runs that `row` is fitted or held out with.
+    ///
+    /// # Errors
+    /// The framework or the system is not in the catalog.
+    pub fn group(&self, row: &TrainingRow) -> Result<String, RowError> {
+        Ok(super::split::group(row, self.profile(row)?, &self.machine(row)?.chip.family))
+    }
+
+    /// Whether the release that a row ran on was fitted on that row.
+    pub fn fitted_on(&self, row: &TrainingRow) -> bool {
+        self.profile(row).is_ok_and(|profile| profile.fitted_on.contains(&row.id))
+    }
+
+    /// The same with `profiles` in place of the releases of their names.
+    pub fn adopt(&mut self, profiles: Vec<Profile>) {
+        for profile in profiles {
+            if let Some(framework) = self.frameworks.remove(&profile.framework) {
+                self.frameworks.insert(framework.id.clone(), framework.with_release(profile));
+            }
+        }
+    }
+
     /// The frameworks of the catalog.
     pub fn frameworks(&self) -> impl Iterator<Item = &Framework> {
         self.frameworks.values()
@@ -185,8 +225,10 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
     let (tp, pp) = (row.tp.ok_or(missing("tp"))?, row.pp.ok_or(missing("pp"))?);
     let cp = row.cp.unwrap_or(1);
     let ranks = row.chips * chip.ranks.max(1);
-    let dp = row.dp.unwrap_or(ranks / (tp * pp * cp).max(1)).max(1);
-    let ep = row.ep.unwrap_or(1);
+    let cut = (tp * pp * cp).max(1);
+    let dp = row.dp.filter(|dp| dp * cut == ranks).unwrap_or(ranks / cut).max(1);
+    // Experts lie on the ranks of one stage: a table that prints more means all of them.
+    let ep = row.ep.unwrap_or(1).min(tp * cp * dp);
     let layout = Layout { tp, cp, pp, dp, ep, etp: row.etp.unwrap_or(if ep > 1 { 1 } else { tp }) };
     let precision: Dtype =
         row.precision.parse().map_err(|source| RowError::Precision { id: row.id.clone(), source })?;
@@ -199,6 +241,7 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
         "none" => vec![Recompute::None],
         "selective" => vec![Recompute::Selective],
         "full" => vec![Recompute::Full],
+        "custom" => vec![Recompute::Selective],
         _ => {
             let most = row.layers.div_ceil(pp);
             let some = (1..8).map(|eighths| (most * eighths).div_ceil(8)).map(Recompute::Layers);
@@ -215,7 +258,7 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
         model: model_of(row),
         layout,
         batch: Batch { global: row.global_batch, micro: 1, seq: row.seq },
-        schedule: Schedule::parse("1f1b", row.vpp.unwrap_or(1))?,
+        schedule: Schedule::OneFOneB,
         precision,
         zero,
         recompute: Recompute::None,
@@ -226,13 +269,29 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
         edge_layers: (None, None),
     };
     let mut jobs = Vec::new();
-    for micro in micros {
-        for recompute in &recomputes {
-            let batch = Batch { micro, ..job.batch };
-            jobs.push(Job { batch, recompute: *recompute, ..job.clone() });
+    for schedule in schedules(row, pp)? {
+        for micro in &micros {
+            for recompute in &recomputes {
+                let batch = Batch { micro: *micro, ..job.batch };
+                jobs.push(Job { batch, recompute: *recompute, schedule, ..job.clone() });
+            }
         }
     }
     Ok(jobs)
+}
+
+/// The pipeline schedules a row may mean. A table that prints neither the virtual stages nor the recomputation of a run
+/// leaves both to its recipe; one that prints the recomputation would print virtual stages if there were any.
+fn schedules(row: &TrainingRow, pp: u32) -> Result<Vec<Schedule>, RowError> {
+    if row.notes.contains("DualPipe") {
+        return Ok(vec![Schedule::DualPipe]);
+    }
+    if row.vpp.is_some() || !row.recompute.is_empty() || pp == 1 {
+        return Ok(vec![Schedule::parse("1f1b", row.vpp.unwrap_or(1))?]);
+    }
+    let even = |chunks: &u32| row.layers % (pp * chunks) == 0 || (row.layers + 2) % (pp * chunks) == 0;
+    let chunks = (1..=row.layers.div_ceil(pp)).filter(|chunks| *chunks == 1 || even(chunks));
+    chunks.map(|chunks| Ok(Schedule::parse("1f1b", chunks)?)).collect()
 }
 
 /// The model of a row: a built-in one of that name if the sizes agree, else one of the sizes stated.

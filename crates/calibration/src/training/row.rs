@@ -1,8 +1,6 @@
 //! One published run, as its CSV row states it.
 
 use super::date;
-use crate::stats::fnv1a;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 /// A table that cannot be read.
@@ -115,6 +113,12 @@ pub struct TrainingRow {
     pub step_time: Option<f64>,
     /// Measured tokens per second and chip.
     pub tokens_per_chip: Option<f64>,
+    /// Printed TFLOPS per chip.
+    pub tflops: Option<f64>,
+    /// Printed utilisation of the peak, per cent.
+    pub mfu: Option<f64>,
+    /// Whether these count causal attention once instead of the whole square of the sequence.
+    pub counts_causal: bool,
     /// What the source says besides.
     pub notes: String,
     /// When it was measured, as `YYYY-MM`, where the source tells.
@@ -122,53 +126,11 @@ pub struct TrainingRow {
 }
 
 impl TrainingRow {
-    /// The measured step time in seconds: as printed, or from tokens per second.
-    pub fn measured(&self) -> Option<f64> {
+    /// The printed step time in seconds, or the one that printed tokens per second mean.
+    pub fn printed_time(&self) -> Option<f64> {
         let tokens = f64::from(self.global_batch) * f64::from(self.seq);
         self.step_time.or_else(|| self.tokens_per_chip.map(|rate| tokens / (rate * f64::from(self.chips))))
     }
-
-    /// Rows that belong together and are fitted or held out together: those of one table, section of a log or
-    /// submission that share system and model. Where a source tells the line of each row, the line is left out.
-    pub fn group(&self) -> String {
-        let mut words = vec![self.system.as_str(), self.model.as_str()];
-        let mut skip = false;
-        for word in self.source.split_whitespace() {
-            if skip {
-                skip = false;
-                continue;
-            }
-            if word == "line" {
-                skip = true;
-                continue;
-            }
-            words.push(word);
-        }
-        words.join(" ")
-    }
-}
-
-/// Ids of the rows that are kept out of the fit.
-///
-/// Whole groups are: those of each framework are put in the order of a hash of their name, and the second of every four is
-/// held out, so that each framework with more than one group has some.
-pub fn held_out_rows(rows: &[TrainingRow]) -> BTreeSet<String> {
-    let mut groups: BTreeMap<&str, BTreeSet<(u64, String)>> = BTreeMap::new();
-    for row in rows {
-        let group = row.group();
-        groups.entry(&row.framework).or_default().insert((fnv1a(group.as_bytes()), group));
-    }
-    let out: BTreeSet<(&str, &String)> = groups
-        .iter()
-        .flat_map(|(framework, groups)| {
-            let picked = groups.iter().enumerate().filter(|(order, _)| order % 4 == 1);
-            picked.map(|(_, (_, group))| (*framework, group))
-        })
-        .collect();
-    rows.iter()
-        .filter(|row| out.contains(&(row.framework.as_str(), &row.group())))
-        .map(|row| row.id.clone())
-        .collect()
 }
 
 /// Reads a table of training runs.
@@ -273,6 +235,9 @@ impl Cells<'_> {
             gated: self.flag("gated_mlp"),
             step_time: self.number("measured_step_time_s")?,
             tokens_per_chip: self.number("measured_tokens_per_s_per_chip")?,
+            tflops: self.number("measured_tflops_per_chip")?,
+            mfu: self.number("mfu_percent")?,
+            counts_causal: self.text("attn_type").starts_with("causal"),
             month,
             source,
             notes,
