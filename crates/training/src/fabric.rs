@@ -1,7 +1,7 @@
 //! Collectives of strided groups on nested domains, from bandwidth and latency alone.
 
 use crate::pricer::{Collective, Group};
-use hardware::{Domain, System, Topology};
+use hardware::{Domain, DomainKind, System, Topology};
 use units::{Bytes, Seconds};
 
 /// One level of nesting as a collective sees it.
@@ -23,6 +23,8 @@ struct Level {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fabric {
     levels: Vec<Level>,
+    /// Ranks inside the widest domain below the scale-out network.
+    scale_up: f64,
     host: f64,
 }
 
@@ -37,7 +39,14 @@ impl Fabric {
     pub fn new(system: &System) -> Self {
         let levels = system.domains.iter().map(Level::new).collect();
         let host = system.host.link.as_ref().map_or(32e9, |fact| fact.value.get());
-        Self { levels, host }
+        let below = system.domains.iter().filter(|domain| domain.kind != DomainKind::Cluster);
+        let scale_up = below.map(|domain| domain.ranks.map_or(f64::INFINITY, f64::from)).fold(1.0, f64::max);
+        Self { levels, scale_up, host }
+    }
+
+    /// Whether `group` stays below the scale-out network.
+    pub fn inside_scale_up(&self, group: Group) -> bool {
+        f64::from(group.size) * f64::from(group.stride) <= self.scale_up
     }
 
     /// Duration of a collective, nothing else running.

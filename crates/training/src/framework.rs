@@ -83,7 +83,7 @@ macro_rules! coefficients {
 
 coefficients! {
     matrix: "", "rate of matrix kernels inside a step over the same kernel alone: power limit, clock, cold caches", 0.4 .. 1.6, 0.9 ~ 0.15;
-    fp8: "", "further rate of 8-bit and 4-bit matrix kernels: scaling, transposes, parts kept in 16 bits", 0.5 .. 1.3, 0.85 ~ 0.2;
+    fp8: "", "further rate of 8-bit and 4-bit matrix kernels: scaling, transposes, parts kept in 16 bits", 0.5 .. 1.6, 1.1 ~ 0.15;
     attention: "", "rate of the attention core inside a step over the same kernel alone", 0.25 .. 1.5, 0.9 ~ 0.25;
     window: "", "share of the work outside a sliding window that attention kernels skip", 0.0 .. 1.0, 0.5 ~ 0.5;
     passes: "", "elementwise memory traffic over that of perfectly fused kernels", 0.8 .. 3.0, 1.5 ~ 0.25;
@@ -92,12 +92,12 @@ coefficients! {
     hidden_ep: "", "share of expert dispatch and combine that compute may hide", 0.0 .. 1.0, 0.3 ~ 0.5;
     hidden_cp: "", "share of context-parallel communication that compute may hide", 0.0 .. 1.0, 0.6 ~ 0.5;
     hidden_pp: "", "share of pipeline sends that compute may hide", 0.0 .. 1.0, 0.5 ~ 0.5;
-    network: "", "rate of everything but tensor-parallel collectives in a busy cluster over an idle one", 0.3 .. 1.1, 0.75 ~ 0.25;
+    network: "", "rate of collectives on the scale-out network of a busy cluster over an idle one", 0.3 .. 1.1, 0.75 ~ 0.25;
     routing: "", "memory traffic of routing, permuting and weighting a token-expert pair, in hidden vectors", 2.0 .. 24.0, 8.0 ~ 0.4;
-    host_layer: "s", "host time to launch one pass of one layer; what the device may not run ahead of", 0.0 .. 0.005, 0.0006 ~ 0.5;
-    host_moe: "s", "further host and synchronisation time of one pass of one expert layer", 0.0 .. 0.005, 0.0004 ~ 0.5;
+    host_layer: "s", "host time to launch one pass of one layer; what the device may not run ahead of", 0.0 .. 0.002, 0.0005 ~ 0.3;
+    host_moe: "s", "further host and synchronisation time of one pass of one expert layer", 0.0 .. 0.003, 0.0004 ~ 0.4;
     host_micro: "s", "fixed time of one micro-batch on one pipeline stage, not overlapped", 0.0 .. 0.02, 0.001 ~ 0.7;
-    host_step: "s", "fixed time of a step: data, logging, gradient norm, launching the optimizer", 0.0 .. 0.3, 0.03 ~ 0.7;
+    host_step: "s", "fixed time of a step: data, logging, gradient norm, launching the optimizer", 0.0 .. 0.3, 0.03 ~ 0.5;
 }
 
 /// One release of a framework, ready to price with.

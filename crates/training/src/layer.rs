@@ -84,8 +84,14 @@ impl<'a> Context<'a> {
         self.pricer.stream(Bytes::new(bytes)) * self.coefficients.passes
     }
 
+    /// Rate of the links of `group` in a busy cluster over an idle one: other jobs and other stages share the scale-out
+    /// network only.
+    pub(crate) fn network(&self, group: Group) -> f64 {
+        if self.pricer.inside_scale_up(group) { 1.0 } else { self.coefficients.network }
+    }
+
     fn collective(&self, op: Collective, bytes: f64, group: Group) -> Seconds {
-        self.pricer.collective(op, Bytes::new(bytes), group) / self.coefficients.network
+        self.pricer.collective(op, Bytes::new(bytes), group) / self.network(group)
     }
 
     /// The three passes of a dense product: output, input gradient, weight gradient, casts beside them.
@@ -260,7 +266,7 @@ impl<'a> Context<'a> {
         let time = match self.job.context {
             ContextMethod::Ring => {
                 self.pricer.send(Bytes::new(kv), layout.tp) * f64::from(layout.cp - 1)
-                    / self.coefficients.network
+                    / self.network(Group::new(layout.cp, layout.tp))
             }
             ContextMethod::Ulysses => {
                 let query = 2.0 * tokens * core.heads * (core.qk_dim + core.v_dim);
@@ -285,7 +291,7 @@ impl<'a> Context<'a> {
             experts: experts.total as u32,
             node_limit: experts.node_limit,
             group: Group::new(layout.ep, layout.etp),
-        }) / self.coefficients.network;
+        });
         if layout.etp > 1 {
             let bytes = 2.0 * tokens * experts.topk * experts.up.inputs;
             let group = Group::new(layout.etp, 1);

@@ -149,6 +149,10 @@ impl Pricer for Measured {
         self.elementwise.price(&self.machine, bytes, f64::INFINITY).time
     }
 
+    fn inside_scale_up(&self, group: Group) -> bool {
+        self.roofline.inside_scale_up(group)
+    }
+
     fn collective(&self, op: Collective, bytes: Bytes, group: Group) -> Seconds {
         if group.size <= 1 || bytes.get() <= 0.0 {
             return Seconds::ZERO;

@@ -83,6 +83,9 @@ pub trait Pricer {
     /// all-to-all what one rank holds before (and after).
     fn collective(&self, op: Collective, bytes: Bytes, group: Group) -> Seconds;
 
+    /// Whether a group stays on the links inside a node or rack, which no other job shares.
+    fn inside_scale_up(&self, group: Group) -> bool;
+
     /// Dispatch and combine of one pass.
     fn exchange(&self, op: &Exchange) -> Seconds;
 

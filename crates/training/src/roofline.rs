@@ -71,6 +71,10 @@ impl Pricer for Roofline {
         Seconds::new(bytes.get() / (self.bandwidth() * STREAM_SHARE))
     }
 
+    fn inside_scale_up(&self, group: Group) -> bool {
+        self.fabric.inside_scale_up(group)
+    }
+
     fn collective(&self, op: Collective, bytes: Bytes, group: Group) -> Seconds {
         self.fabric.collective(op, bytes, group)
     }

@@ -226,7 +226,8 @@ impl LayerShape {
         }
         if let Some(experts) = &self.experts {
             let ups = if experts.gated { 2.0 } else { 1.0 };
-            let pair = operand * self.hidden + (2.0 * ups + operand) * experts.inner + 2.0 * self.hidden;
+            // Routing weights are applied between the two products, so that the second one's output is not kept.
+            let pair = operand * self.hidden + (2.0 * ups + operand) * experts.inner;
             bytes += experts.topk * f64::from(job.layout.etp) * pair / tp;
         }
         bytes

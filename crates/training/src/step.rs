@@ -278,8 +278,10 @@ impl<'a> Plan<'a> {
         let layout = &self.job.layout;
         let dense = Group::new(layout.dp * layout.cp, layout.tp);
         let experts = Group::new(layout.expert_dp(), layout.ep * layout.etp);
-        let price = |count: f64, group| self.context.pricer.collective(op, Bytes::new(bytes * count), group);
-        (price(weights.dense, dense) + price(weights.experts, experts)) / self.context.coefficients.network
+        let price = |count: f64, group| {
+            self.context.pricer.collective(op, Bytes::new(bytes * count), group) / self.context.network(group)
+        };
+        price(weights.dense, dense) + price(weights.experts, experts)
     }
 
     /// Gradient exchange that the last micro-batch's backward pass does not hide.
@@ -362,7 +364,7 @@ fn send_time(context: &Context<'_>) -> Seconds {
         let whole = Bytes::new(bytes * f64::from(layout.tp));
         time += context.pricer.collective(Collective::AllGather, whole, Group::new(layout.tp, 1));
     }
-    time / context.coefficients.network
+    time / context.network(Group::new(2, stride))
 }
 
 fn stage_times(passes: &PassTimes) -> StageTimes {

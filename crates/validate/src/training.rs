@@ -1,28 +1,20 @@
 //! Training rows: one published run.
 
 use crate::summary::{Metric, Pair, Scored};
-use calibration::training::{Predictor, TrainingRow};
+use calibration::training::{Predictor, RowError, TrainingRow};
 use rayon::prelude::*;
 
 /// Predicts every row as laid out, on all cores.
 pub fn predict_training(predictor: &Predictor, rows: &[TrainingRow]) -> Vec<Scored> {
-    let held_out = calibration::training::held_out_rows(rows);
     rows.par_iter()
         .map(|row| {
-            let (pairs, failure) = match (predictor.predict(row), row.measured()) {
-                (Ok(chosen), Some(measured)) => {
-                    let pair = Pair {
-                        metric: Metric::StepTime,
-                        predicted: chosen.step.time.get(),
-                        measured,
-                        sigma: STEP_SIGMA,
-                    };
-                    (vec![pair], None)
-                }
-                (Ok(_), None) => (Vec::new(), Some("the row has neither a step time nor a rate".to_owned())),
-                (Err(reason), _) => (Vec::new(), Some(reason.to_string())),
+            let (pairs, failure) = match pair(predictor, row) {
+                Ok(Some(pair)) => (vec![pair], None),
+                Ok(None) => (Vec::new(), Some("the row has neither a step time nor a rate".to_owned())),
+                Err(reason) => (Vec::new(), Some(reason.to_string())),
             };
             let chip = predictor.machine(row).map_or_else(|_| String::new(), |site| site.chip.id.clone());
+            let release = predictor.profile(row).map_or("", |profile| &profile.release);
             Scored {
                 id: row.id.clone(),
                 keys: vec![
@@ -30,7 +22,8 @@ pub fn predict_training(predictor: &Predictor, rows: &[TrainingRow]) -> Vec<Scor
                     ("chip", chip),
                     ("model", row.model.clone()),
                     ("framework", row.framework.clone()),
-                    ("split", if held_out.contains(&row.id) { "held out" } else { "fitted" }.to_owned()),
+                    ("release", format!("{} {release}", row.framework)),
+                    ("split", if predictor.fitted_on(row) { "fitted" } else { "held out" }.to_owned()),
                 ],
                 pairs,
                 failure,
@@ -38,6 +31,17 @@ pub fn predict_training(predictor: &Predictor, rows: &[TrainingRow]) -> Vec<Scor
             }
         })
         .collect()
+}
+
+/// The predicted and the measured step time of a row, if it has a measurement.
+fn pair(predictor: &Predictor, row: &TrainingRow) -> Result<Option<Pair>, RowError> {
+    let chosen = predictor.predict(row)?;
+    Ok(predictor.measured(row, &chosen.job).map(|measured| Pair {
+        metric: Metric::StepTime,
+        predicted: chosen.step.time.get(),
+        measured,
+        sigma: STEP_SIGMA,
+    }))
 }
 
 /// Spread of ln(measured / predicted) of step times over held-out published runs.

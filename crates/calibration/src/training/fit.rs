@@ -22,10 +22,10 @@ struct Case {
 
 /// Most runs of one release in the fit of all frameworks, so that a long sweep does not outvote the others.
 const RUNS_OF_RELEASE: usize = 16;
-/// Spread of a framework's coefficients around those of all, as a standard deviation of the logarithm.
-const FRAMEWORK_SPREAD: f64 = 0.4;
+/// Spread of a framework's coefficients around those of all frameworks, over the spread believed in without any data.
+const FRAMEWORK_SPREAD: f64 = 1.2;
 /// Spread of a release's around its framework's.
-const RELEASE_SPREAD: f64 = 0.2;
+const RELEASE_SPREAD: f64 = 0.6;
 
 /// Fits every release of the catalog on `rows`, all of which are used. Releases that no row ran on take their
 /// framework's coefficients, and frameworks without any those of all.
@@ -167,7 +167,7 @@ fn specs(families: &[String], near: Option<(&Values, f64)>) -> Vec<ParamSpec> {
         // The fitter works in logarithms, so that a range must begin above zero.
         let low = if spec.low > 0.0 { spec.low } else { spec.usual * 1e-2 };
         let (centre, spread) = match (prior, near) {
-            (Some(prior), Some((_, spread))) => (prior, spread.min(spec.spread)),
+            (Some(prior), Some((_, spread))) => (prior, spread * spec.spread),
             _ => (spec.usual, spec.spread),
         };
         let centre = centre.clamp(low, spec.high);

@@ -230,8 +230,10 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
     // Experts lie on the ranks of one stage: a table that prints more means all of them.
     let ep = row.ep.unwrap_or(1).min(tp * cp * dp);
     let layout = Layout { tp, cp, pp, dp, ep, etp: row.etp.unwrap_or(if ep > 1 { 1 } else { tp }) };
+    // PyTorch's row-wise scaled products are another kernel than its tensor-wise ones, as slow as block-scaled ones.
+    let precision = if row.notes.contains("rowwise") { "fp8_block" } else { &row.precision };
     let precision: Dtype =
-        row.precision.parse().map_err(|source| RowError::Precision { id: row.id.clone(), source })?;
+        precision.parse().map_err(|source| RowError::Precision { id: row.id.clone(), source })?;
     let per_rank = row.global_batch / dp;
     let micros: Vec<u32> = match row.micro_batch {
         Some(micro) => vec![micro],
@@ -264,7 +266,7 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
         recompute: Recompute::None,
         sequence_parallel: tp > 1 && row.sequence_parallel.unwrap_or(fused),
         context: ContextMethod::Ring,
-        offload: Offload::default(),
+        offload: Offload { activations: row.notes.contains("activation offload"), optimizer: false },
         mtp: !row.model.contains("w/o MTP"),
         edge_layers: (None, None),
     };
