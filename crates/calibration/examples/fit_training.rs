@@ -39,8 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn cross(predictor: &mut Predictor, rows: &[TrainingRow]) -> Result<(), Box<dyn Error>> {
-    let parts: Vec<u64> =
-        rows.iter().map(|row| Ok(part(&predictor.group(row)?, FOLDS))).collect::<Result<_, Box<dyn Error>>>()?;
+    let parts: Vec<u64> = rows
+        .iter()
+        .map(|row| Ok(part(&predictor.group(row)?, FOLDS)))
+        .collect::<Result<_, Box<dyn Error>>>()?;
     let mut groups = Groups::new();
     for fold in 0..FOLDS {
         let seen: Vec<&TrainingRow> =

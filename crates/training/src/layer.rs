@@ -2,8 +2,8 @@
 
 use crate::framework::{AttentionKernel, Coefficients, Profile, Selective};
 use crate::job::{ContextMethod, Job, Recompute, Zero};
-use crate::schedule::Schedule;
 use crate::pricer::{Collective, Exchange, Group, Pricer};
+use crate::schedule::Schedule;
 use crate::shapes::{Core, Experts, LayerShape, Product};
 use crate::times::{Part, Times};
 use cost::ops::{AttentionPrefill, Gemm};
@@ -113,11 +113,7 @@ impl<'a> Context<'a> {
     /// hides.
     fn accumulation(&self, weights: f64, product: Seconds) -> Seconds {
         let stream = self.pricer.stream(Bytes::new(2.0 * self.profile.accumulator_bytes * weights));
-        if self.profile.accumulates_in_products {
-            (stream - product).max(Seconds::ZERO)
-        } else {
-            stream
-        }
+        if self.profile.accumulates_in_products { (stream - product).max(Seconds::ZERO) } else { stream }
     }
 
     fn experts(&self, passes: &mut PassTimes, experts: &Experts) {

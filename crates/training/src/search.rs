@@ -32,7 +32,7 @@ pub enum Objective {
 pub struct Space {
     /// Ranks to use.
     pub ranks: u32,
-    /// Whether fewer ranks may be used, the rest idle.
+    /// Whether fewer ranks, down to half, may be used, the rest idle.
     pub at_most: bool,
     /// Tensor parallel sizes.
     pub tp: Vec<u32>,
@@ -89,7 +89,7 @@ impl Space {
                 .collect(),
             cp: divisors(job.batch.seq, 16).into_iter().filter(|cp| cp.is_power_of_two()).collect(),
             ep: experts.map_or(vec![1], |experts| divisors(experts, ranks)),
-            micro: (0..6).map(|power| 1 << power).collect(),
+            micro: (1..=32).collect(),
             recompute: vec![Recompute::None, Recompute::Selective, Recompute::Full],
             zero: vec![Zero::None, Zero::Optimizer, Zero::Gradients, Zero::Weights],
             sequence_parallel: vec![true, false],
@@ -185,6 +185,36 @@ struct Whole {
     vocabulary: f64,
 }
 
+/// A schedule with the shares of the model's layers that bound its time.
+struct Way {
+    schedule: Schedule,
+    /// Layers of the first virtual stages, which the first micro-batch crosses before the last rank can begin and the
+    /// last one after it has ended.
+    ramp: f64,
+    /// Layers of the last rank.
+    last: f64,
+    /// Layers of the fullest rank.
+    fullest: f64,
+}
+
+impl Way {
+    /// Of `layers` alike layers over `pp` ranks; `None` if the schedule cannot cut them.
+    fn new(schedule: Schedule, layers: u32, alike: bool, pp: u32) -> Option<Self> {
+        let split = crate::stages::split(layers, schedule.virtual_stages(pp), (None, None)).ok()?;
+        if !alike || schedule == Schedule::DualPipe {
+            return Some(Self { schedule, ramp: 0.0, last: 0.0, fullest: 0.0 });
+        }
+        let share = |count: u32| f64::from(count) / f64::from(layers);
+        let rank = |rank: u32| share(split.iter().skip(rank as usize).step_by(pp as usize).sum());
+        Some(Self {
+            schedule,
+            ramp: share(split[..pp as usize - 1].iter().sum()),
+            last: rank(pp - 1),
+            fullest: (0..pp).map(rank).fold(0.0, f64::max),
+        })
+    }
+}
+
 struct Candidate {
     bound: f64,
     job_index: JobIndex,
@@ -212,8 +242,26 @@ pub fn search(
     objective: Objective,
     keep: usize,
 ) -> Result<Outcome, JobError> {
-    let mut search =
-        Search { template, space, machine, objective, wholes: BTreeMap::new(), counts: Counts::default() };
+    let mut search = Search {
+        template,
+        space,
+        machine,
+        objective,
+        wholes: BTreeMap::new(),
+        counts: Counts::default(),
+        limit: f64::INFINITY,
+        overhead: machine.profile.for_family(&machine.chip.family).get("host_step").unwrap_or(0.0),
+    };
+    if space.at_most {
+        // The best that uses every rank, or as many as divide well, bounds what is worth keeping of the far larger rest.
+        let round = 1 << (space.ranks.max(2).ilog2() / 2);
+        for ranks in [space.ranks, space.ranks / round * round] {
+            let exact = Space { at_most: false, ranks, ..space.clone() };
+            let found = self::search(template, &exact, machine, objective, keep)?;
+            let reached = found.best.get(keep - 1).map_or(f64::INFINITY, |found| found.value * (1.0 + 1e-9));
+            search.limit = search.limit.min(reached);
+        }
+    }
     let mut candidates = Vec::new();
     search.enumerate(&mut candidates);
     candidates.sort_by(|a, b| a.bound.total_cmp(&b.bound));
@@ -226,7 +274,7 @@ pub fn search(
         }
         search.try_one(&candidate.job_index, &mut best, keep);
     }
-    search.counts.too_slow = total - search.counts.priced;
+    search.counts.too_slow += total - search.counts.priced;
     Ok(Outcome { best, counts: search.counts })
 }
 
@@ -237,6 +285,10 @@ struct Search<'a> {
     objective: Objective,
     wholes: BTreeMap<Cut, Whole>,
     counts: Counts,
+    /// A value that is reached for certain; what cannot beat it is counted and dropped.
+    limit: f64,
+    /// Fixed time of every step, seconds.
+    overhead: f64,
 }
 
 impl Search<'_> {
@@ -262,15 +314,14 @@ impl Search<'_> {
         for &pp in &space.pp {
             let Some(rest) = space.ranks.checked_div(tp * cp * pp).filter(|rest| *rest > 0) else { continue };
             let exact = rest * tp * cp * pp == space.ranks;
-            let lowest = if space.at_most { 1 } else { rest };
+            let lowest = if space.at_most { rest.div_ceil(2) } else { rest };
             if !exact && !space.at_most {
                 continue;
             }
-            for dp in lowest..=rest {
-                let goes = global % (dp * micro) == 0 && (tp * cp * dp) % ep == 0;
-                if goes {
-                    self.options(tp, cp, ep, micro, pp, dp, out);
-                }
+            // Of the same cut, more replicas are faster: the largest number that divides the batch.
+            let goes = |dp: &u32| global % (dp * micro) == 0 && (tp * cp * dp) % ep == 0;
+            if let Some(dp) = (lowest..=rest).rev().find(goes) {
+                self.options(tp, cp, ep, micro, pp, dp, out);
             }
         }
     }
@@ -282,7 +333,7 @@ impl Search<'_> {
         let schedules = self.schedules(pp, micros);
         let contexts = if cp > 1 { &space.context[..] } else { &space.context[..1] };
         let parallel: &[bool] = if tp > 1 { &space.sequence_parallel } else { &[false] };
-        for &recompute in &space.recompute {
+        for recompute in self.recomputes(pp) {
             for &sequence_parallel in parallel {
                 for &context in contexts {
                     for &zero in &space.zero {
@@ -316,42 +367,62 @@ impl Search<'_> {
         }
     }
 
-    fn schedules(&self, pp: u32, micros: u32) -> Vec<Schedule> {
-        if pp == 1 {
-            return vec![Schedule::OneFOneB];
-        }
+    /// Recomputation of everything alike, or of a quarter, half or three quarters of a stage's layers.
+    fn recomputes(&self, pp: u32) -> Vec<Recompute> {
+        let layers = self.template.layers().div_ceil(pp);
+        let quarters = (1..4).map(|quarters| layers * quarters / 4).filter(|some| (1..layers).contains(some));
+        let mut all = self.space.recompute.clone();
+        all.extend(quarters.map(Recompute::Layers));
+        all.dedup();
+        all
+    }
+
+    fn schedules(&self, pp: u32, micros: u32) -> Vec<Way> {
         let layers = self.template.layers();
+        let alike = self.template.model.layers.len() == 1;
+        if pp == 1 {
+            return Way::new(Schedule::OneFOneB, layers, alike, pp).into_iter().collect();
+        }
         let plain = self.space.schedules.iter().copied();
         let interleaved =
             self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
         plain
             .chain(interleaved.map(|chunks| Schedule::Interleaved { chunks: *chunks }))
             .filter(|schedule| schedule.check(pp, micros).is_ok())
-            .filter(|schedule| {
-                crate::stages::split(layers, schedule.virtual_stages(pp), (None, None)).is_ok()
-            })
+            .filter_map(|schedule| Way::new(schedule, layers, alike, pp))
             .collect()
     }
 
-    fn consider(&mut self, index: JobIndex, schedules: &[Schedule], micros: u32, out: &mut Vec<Candidate>) {
+    fn consider(&mut self, index: JobIndex, schedules: &[Way], micros: u32, out: &mut Vec<Candidate>) {
         self.counts.covered += schedules.len() as u64;
         let whole = self.whole(&index);
         if self.least_memory(&index, &whole) > self.machine.chip.rank.memory.value.get() {
             self.counts.too_big += schedules.len() as u64;
             return;
         }
-        for &schedule in schedules {
-            let bound = self.bound(&index, &whole, schedule, f64::from(micros));
+        for way in schedules {
+            let schedule = way.schedule;
+            let bound = self.bound(&index, &whole, way, f64::from(micros));
+            if bound >= self.limit {
+                self.counts.too_slow += 1;
+                continue;
+            }
             out.push(Candidate { bound, job_index: JobIndex { schedule, ..index } });
         }
     }
 
     /// Prices of the whole model under a cut, worked out once.
     fn whole(&mut self, index: &JobIndex) -> Whole {
-        if let Some(known) = self.wholes.get(&index.cut) {
+        // Where some layers are computed again, no less is done than where none is.
+        let recompute = match index.cut.recompute {
+            Recompute::Layers(_) => Recompute::None,
+            recompute => recompute,
+        };
+        let cut = Cut { recompute, ..index.cut };
+        if let Some(known) = self.wholes.get(&cut) {
             return *known;
         }
-        let job = self.job(&JobIndex { pp: 1, ..*index });
+        let job = self.job(&JobIndex { pp: 1, cut, ..*index });
         let context =
             Context::new(&job, self.machine.profile, &self.machine.chip.family, self.machine.pricer);
         let mut layers = PassTimes::default();
@@ -374,7 +445,7 @@ impl Search<'_> {
             weights,
             vocabulary: vocabulary_weights(&job),
         };
-        self.wholes.insert(index.cut, whole);
+        self.wholes.insert(cut, whole);
         whole
     }
 
@@ -395,19 +466,19 @@ impl Search<'_> {
         states + profile.reserve * self.machine.chip.rank.memory.value.get()
     }
 
-    /// A time no execution of the candidate can beat: the mean rank's work, or where the split is even the last
-    /// rank's work after the first micro-batch has come down and before the last has gone back up.
-    fn bound(&self, index: &JobIndex, whole: &Whole, schedule: Schedule, micros: f64) -> f64 {
-        let pp = f64::from(index.pp);
-        let mean = micros * (whole.layers_total + whole.edges_total + whole.head_total) / pp;
-        let stages = schedule.virtual_stages(index.pp);
-        let even = self.template.layers() % stages == 0;
-        let one_way = !matches!(schedule, Schedule::DualPipe);
-        let mut time = mean;
-        if even && one_way {
-            let ramp = (pp - 1.0) * whole.chain / f64::from(stages);
-            time = time.max(ramp + micros * (whole.layers_total / pp + whole.head_total));
-        }
+    /// A time no execution of the candidate can beat: the mean rank's work, the fullest rank's, or the last rank's after
+    /// the first micro-batch has come down and before the last has gone back up.
+    fn bound(&self, index: &JobIndex, whole: &Whole, way: &Way, micros: f64) -> f64 {
+        let mean = micros * (whole.layers_total + whole.edges_total + whole.head_total) / f64::from(index.pp);
+        let head = if way.last > 0.0 { whole.head_total } else { 0.0 };
+        let last = if way.schedule == Schedule::ZeroBubbleH1 {
+            // Weight gradients may wait until the last micro-batch has gone up.
+            way.ramp * whole.chain + micros * way.last * whole.chain
+        } else {
+            way.ramp * whole.chain + micros * (way.last * whole.layers_total + head)
+        };
+        let fullest = micros * way.fullest * whole.layers_total;
+        let time = mean.max(fullest).max(last) + self.overhead;
         let chips = f64::from(index.dp * index.cut.tp * index.cut.cp * index.pp)
             / f64::from(self.machine.chip.ranks.max(1));
         match self.objective {

@@ -203,7 +203,13 @@ fn fit_cases(cases: &[Case], near: Option<(&Values, f64)>) -> Values {
     };
     let rows: Vec<&Case> = cases.iter().collect();
     let problem = Problem { specs: &specs, rows: &rows, seconds: &seconds, model: &model };
-    let options = FitOptions { random_starts: 0, keep: 1, screen_iterations: 8, polish_iterations: 12, ..FitOptions::default() };
+    let options = FitOptions {
+        random_starts: 0,
+        keep: 1,
+        screen_iterations: 8,
+        polish_iterations: 12,
+        ..FitOptions::default()
+    };
     let mut values = unpack(&fit(&problem, &options).params);
     // Families that only the wider fit has seen keep its rate.
     for (family, rate) in near.map(|(near, _)| &near.families).into_iter().flatten() {

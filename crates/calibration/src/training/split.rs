@@ -11,10 +11,7 @@ const ONE_IN: u64 = 5;
 ///
 /// Other batches, layouts and chip counts of the same model are too alike to test anything.
 pub fn group(row: &TrainingRow, profile: &Profile, family: &str) -> String {
-    format!(
-        "{}/{}/{family}/{}/{}x{}",
-        profile.framework, profile.release, row.model, row.layers, row.hidden
-    )
+    format!("{}/{}/{family}/{}/{}x{}", profile.framework, profile.release, row.model, row.layers, row.hidden)
 }
 
 /// The number of `of` parts that `group` falls into, by a hash of its name.
