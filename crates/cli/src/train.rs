@@ -158,7 +158,7 @@ pub struct PlanArgs {
     /// time, cost (chip-hours) or energy.
     #[arg(long, value_name = "WHAT", default_value = "time", value_parser = objective)]
     objective: Objective,
-    /// Allow fewer chips than given, down to half, the rest idle.
+    /// Allow fewer chips than given, the rest idle: the next multiples of 8, 64 and 512 ranks below.
     #[arg(long)]
     at_most: bool,
     /// Further chip counts to plan for, for the front of time against chips.

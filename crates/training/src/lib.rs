@@ -29,6 +29,7 @@ pub mod stages;
 pub mod step;
 pub mod timeline;
 pub mod times;
+mod way;
 
 pub use error::JobError;
 pub use framework::{Framework, Profile};

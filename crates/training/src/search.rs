@@ -12,6 +12,7 @@ use crate::memory::{LayerMemory, Weights, vocabulary_weights};
 use crate::schedule::Schedule;
 use crate::stages::EDGES;
 use crate::step::{Machine, Step, check_memory, price};
+use crate::way::Way;
 use hardware::System;
 use model::Ffn;
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub enum Objective {
 pub struct Space {
     /// Ranks to use.
     pub ranks: u32,
-    /// Whether fewer ranks, down to half, may be used, the rest idle.
+    /// Whether fewer ranks may be used, the rest idle: the next multiples of 8, 64 and 512 below.
     pub at_most: bool,
     /// Tensor parallel sizes.
     pub tp: Vec<u32>,
@@ -103,6 +104,17 @@ impl Space {
             context: vec![ContextMethod::Ring, ContextMethod::Ulysses],
         }
         .sorted()
+    }
+
+    /// Numbers of ranks to cut the job over, all of them first.
+    fn rank_counts(&self) -> Vec<u32> {
+        let mut counts = vec![self.ranks];
+        if self.at_most {
+            let rounded = [8, 64, 512].map(|unit| self.ranks / unit * unit);
+            counts.extend(rounded.into_iter().filter(|count| *count > 0));
+            counts.dedup();
+        }
+        counts
     }
 
     fn sorted(mut self) -> Self {
@@ -185,36 +197,6 @@ struct Whole {
     vocabulary: f64,
 }
 
-/// A schedule with the shares of the model's layers that bound its time.
-struct Way {
-    schedule: Schedule,
-    /// Layers of the first virtual stages, which the first micro-batch crosses before the last rank can begin and the
-    /// last one after it has ended.
-    ramp: f64,
-    /// Layers of the last rank.
-    last: f64,
-    /// Layers of the fullest rank.
-    fullest: f64,
-}
-
-impl Way {
-    /// Of `layers` alike layers over `pp` ranks; `None` if the schedule cannot cut them.
-    fn new(schedule: Schedule, layers: u32, alike: bool, pp: u32) -> Option<Self> {
-        let split = crate::stages::split(layers, schedule.virtual_stages(pp), (None, None)).ok()?;
-        if !alike || schedule == Schedule::DualPipe {
-            return Some(Self { schedule, ramp: 0.0, last: 0.0, fullest: 0.0 });
-        }
-        let share = |count: u32| f64::from(count) / f64::from(layers);
-        let rank = |rank: u32| share(split.iter().skip(rank as usize).step_by(pp as usize).sum());
-        Some(Self {
-            schedule,
-            ramp: share(split[..pp as usize - 1].iter().sum()),
-            last: rank(pp - 1),
-            fullest: (0..pp).map(rank).fold(0.0, f64::max),
-        })
-    }
-}
-
 struct Candidate {
     bound: f64,
     job_index: JobIndex,
@@ -242,40 +224,34 @@ pub fn search(
     objective: Objective,
     keep: usize,
 ) -> Result<Outcome, JobError> {
-    let mut search = Search {
-        template,
-        space,
-        machine,
-        objective,
-        wholes: BTreeMap::new(),
-        counts: Counts::default(),
-        limit: f64::INFINITY,
-        overhead: machine.profile.for_family(&machine.chip.family).get("host_step").unwrap_or(0.0),
-    };
-    if space.at_most {
-        // The best that uses every rank, or as many as divide well, bounds what is worth keeping of the far larger rest.
-        let round = 1 << (space.ranks.max(2).ilog2() / 2);
-        for ranks in [space.ranks, space.ranks / round * round] {
-            let exact = Space { at_most: false, ranks, ..space.clone() };
-            let found = self::search(template, &exact, machine, objective, keep)?;
-            let reached = found.best.get(keep - 1).map_or(f64::INFINITY, |found| found.value * (1.0 + 1e-9));
-            search.limit = search.limit.min(reached);
+    let mut outcome = Outcome { best: Vec::new(), counts: Counts::default() };
+    for ranks in space.rank_counts() {
+        let space = Space { ranks, ..space.clone() };
+        let mut search = Search {
+            template,
+            space: &space,
+            machine,
+            objective,
+            wholes: BTreeMap::new(),
+            counts: outcome.counts,
+            overhead: machine.profile.for_family(&machine.chip.family).get("host_step").unwrap_or(0.0),
+        };
+        let mut candidates = Vec::new();
+        search.enumerate(&mut candidates);
+        candidates.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+        let mut left = candidates.len() as u64;
+        for candidate in candidates {
+            let worst = outcome.best.get(keep - 1).map_or(f64::INFINITY, |found| found.value);
+            if candidate.bound >= worst {
+                break;
+            }
+            search.try_one(&candidate.job_index, &mut outcome.best, keep);
+            left -= 1;
         }
+        search.counts.too_slow += left;
+        outcome.counts = search.counts;
     }
-    let mut candidates = Vec::new();
-    search.enumerate(&mut candidates);
-    candidates.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-    let mut best: Vec<Found> = Vec::new();
-    let total = candidates.len() as u64;
-    for candidate in candidates {
-        let worst = if best.len() >= keep { best[keep - 1].value } else { f64::INFINITY };
-        if candidate.bound >= worst {
-            break;
-        }
-        search.try_one(&candidate.job_index, &mut best, keep);
-    }
-    search.counts.too_slow += total - search.counts.priced;
-    Ok(Outcome { best, counts: search.counts })
+    Ok(outcome)
 }
 
 struct Search<'a> {
@@ -285,8 +261,6 @@ struct Search<'a> {
     objective: Objective,
     wholes: BTreeMap<Cut, Whole>,
     counts: Counts,
-    /// A value that is reached for certain; what cannot beat it is counted and dropped.
-    limit: f64,
     /// Fixed time of every step, seconds.
     overhead: f64,
 }
@@ -313,15 +287,11 @@ impl Search<'_> {
         }
         for &pp in &space.pp {
             let Some(rest) = space.ranks.checked_div(tp * cp * pp).filter(|rest| *rest > 0) else { continue };
-            let exact = rest * tp * cp * pp == space.ranks;
-            let lowest = if space.at_most { rest.div_ceil(2) } else { rest };
-            if !exact && !space.at_most {
-                continue;
-            }
-            // Of the same cut, more replicas are faster: the largest number that divides the batch.
-            let goes = |dp: &u32| global % (dp * micro) == 0 && (tp * cp * dp) % ep == 0;
-            if let Some(dp) = (lowest..=rest).rev().find(goes) {
-                self.options(tp, cp, ep, micro, pp, dp, out);
+            let goes = rest * tp * cp * pp == space.ranks
+                && global % (rest * micro) == 0
+                && (tp * cp * rest) % ep == 0;
+            if goes {
+                self.options(tp, cp, ep, micro, pp, rest, out);
             }
         }
     }
@@ -403,10 +373,6 @@ impl Search<'_> {
         for way in schedules {
             let schedule = way.schedule;
             let bound = self.bound(&index, &whole, way, f64::from(micros));
-            if bound >= self.limit {
-                self.counts.too_slow += 1;
-                continue;
-            }
             out.push(Candidate { bound, job_index: JobIndex { schedule, ..index } });
         }
     }
@@ -471,7 +437,7 @@ impl Search<'_> {
     fn bound(&self, index: &JobIndex, whole: &Whole, way: &Way, micros: f64) -> f64 {
         let mean = micros * (whole.layers_total + whole.edges_total + whole.head_total) / f64::from(index.pp);
         let head = if way.last > 0.0 { whole.head_total } else { 0.0 };
-        let last = if way.schedule == Schedule::ZeroBubbleH1 {
+        let last = if matches!(way.schedule, Schedule::ZeroBubbleH1 | Schedule::DualPipe) {
             // Weight gradients may wait until the last micro-batch has gone up.
             way.ramp * whole.chain + micros * way.last * whole.chain
         } else {

@@ -1,0 +1,43 @@
+//! How a schedule bounds the time of a step from below.
+
+use crate::schedule::Schedule;
+use crate::stages;
+
+/// A schedule with the shares of the model's layers that bound its time.
+pub(crate) struct Way {
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Layers of the first virtual stages, which the first micro-batch crosses before the last rank can begin and the
+    /// last one after it has ended.
+    pub ramp: f64,
+    /// Layers of the last rank.
+    pub last: f64,
+    /// Layers of the fullest rank.
+    pub fullest: f64,
+}
+
+impl Way {
+    /// Of `layers` alike layers over `pp` ranks; `None` if the schedule cannot cut them.
+    pub fn new(schedule: Schedule, layers: u32, alike: bool, pp: u32) -> Option<Self> {
+        let split = stages::split(layers, schedule.virtual_stages(pp), (None, None)).ok()?;
+        if !alike {
+            return Some(Self { schedule, ramp: 0.0, last: 0.0, fullest: 0.0 });
+        }
+        let share = |count: u32| f64::from(count) / f64::from(layers);
+        let rank = |rank: u32| share(split.iter().skip(rank as usize).step_by(pp as usize).sum());
+        if schedule == Schedule::DualPipe {
+            // A rank in the middle waits for half the pipeline, from whichever end, and takes half of the micro-batches
+            // through each of its two stages.
+            let middle = pp as usize / 2;
+            let last = share(split[middle - 1] + split[middle]) / 2.0;
+            let ramp = share(split[..middle - 1].iter().sum()).min(share(split[middle + 1..].iter().sum()));
+            return Some(Self { schedule, ramp, last, fullest: 0.0 });
+        }
+        Some(Self {
+            schedule,
+            ramp: share(split[..pp as usize - 1].iter().sum()),
+            last: rank(pp - 1),
+            fullest: (0..pp).map(rank).fold(0.0, f64::max),
+        })
+    }
+}
