@@ -128,7 +128,19 @@ fn contradictions_are_refused() {
     refused(&["train", "--system", "h100-8", "--global-batch", "8"], 2, &["--model", "--shape"]);
     refused(&["train", "--job", "no/such/file.toml"], 2, &["no/such/file.toml"]);
     refused(
-        &with(&["--micro-batch", "4", "--seq", "524288"]),
+        &[
+            "train",
+            "--system",
+            "h100-8",
+            "--chips",
+            "64",
+            "--shape",
+            "layers=32,hidden=4096,heads=32",
+            "--seq",
+            "131072",
+            "--global-batch",
+            "64",
+        ],
         1,
         &["does not fit", "activations", "--recompute"],
     );
