@@ -178,7 +178,7 @@ impl<'a> Context<'a> {
         let mut time = self.pricer.attention(op(None));
         if core.window.is_some() {
             let skipped = time - self.pricer.attention(op(core.window));
-            time = time - skipped.max(Seconds::ZERO) * self.coefficients.window;
+            time -= skipped.max(Seconds::ZERO) * self.coefficients.window;
         }
         let time = time / self.coefficients.attention;
         let (mut forward, mut backward) = (Times::default(), Times::default());
