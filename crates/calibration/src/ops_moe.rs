@@ -210,6 +210,7 @@ impl MoeFamily {
             local_experts: (experts / ep).max(1.0),
             local_rows: load.rows,
             active_experts: load.active_experts,
+            spread: 0.0,
             hidden,
             intermediate: inter / tp,
             gated: true,
@@ -224,6 +225,7 @@ impl MoeFamily {
             gated: !UNGATED.contains(&[inter as u32, case.experts, case.topk]),
             local_rows: limited.rows,
             active_experts: limited.active_experts,
+            spread: 0.0,
             ..op
         };
         let shape = MoeShape {
@@ -269,6 +271,7 @@ fn ascend_row(record: &Record<'_>) -> Result<OpRow<MoeShape>, TableError> {
         local_experts: local,
         local_rows: load.rows,
         active_experts: load.active_experts,
+        spread: 0.0,
         hidden,
         intermediate: inter,
         gated: true,

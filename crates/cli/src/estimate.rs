@@ -23,6 +23,9 @@ pub struct Args {
     /// Catalog key of the engine.
     #[arg(long)]
     engine: Option<String>,
+    /// Version of the engine, where its overheads depend on it, for example 0.12.0.
+    #[arg(long)]
+    engine_version: Option<String>,
     /// agg, disagg, prefill or decode.
     #[arg(long, default_value = "agg")]
     mode: Mode,
@@ -107,6 +110,9 @@ pub struct Args {
     /// Share of prompt tokens served from a cache, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     prefix_hit: f64,
+    /// Most tokens of one step instead of the engine's.
+    #[arg(long)]
+    token_budget: Option<u32>,
     /// Load of the busiest expert rank over the mean, minus 1, instead of the engine's.
     #[arg(long)]
     expert_skew: Option<f64>,
@@ -131,6 +137,7 @@ impl Args {
             chips: self.chips,
             model: self.model.clone(),
             engine: self.engine.clone(),
+            engine_version: self.engine_version.clone(),
             formats: Formats {
                 weight: self.weight_dtype,
                 act: self.act_dtype,
@@ -158,6 +165,7 @@ impl Args {
             spec_tokens: self.spec_tokens,
             spec_accept: self.spec_accept,
             prefix_hit: self.prefix_hit,
+            token_budget: self.token_budget,
             expert_skew: self.expert_skew,
             micro_batches: self.micro_batches,
         }

@@ -42,6 +42,29 @@ impl Load {
         }
     }
 
+    /// The same for `experts` experts that are chosen unequally often, as in [`touched_unequally`]: rows crowd on some,
+    /// which fill more tiles. Taken over [`QUANTILES`] equally likely degrees of popularity; `active` experts in all.
+    pub fn unequal(rows: f64, experts: f64, active: f64, spread: f64) -> Self {
+        let even = Self::spread(rows, active);
+        if spread < LEAST_SPREAD || active <= 0.0 || rows <= 0.0 {
+            return even;
+        }
+        let mut tiles = [0.0; BLOCKS.len()];
+        let mut touched = 0.0;
+        for popularity in popularities(spread) {
+            let rate = popularity * rows / experts;
+            let some = -(-rate).exp_m1();
+            let mean = rate / some;
+            let variance = (rate + rate * rate) / some - mean * mean;
+            touched += some;
+            for (sum, block) in tiles.iter_mut().zip(BLOCKS) {
+                *sum += some * expected_tiles(mean, variance, block);
+            }
+        }
+        let each = (experts / QUANTILES as f64).min(even.active_experts / touched);
+        Self { tiles: tiles.map(|sum| each * sum), ..even }
+    }
+
     /// The load of experts with known rows each.
     pub fn of_counts(counts: &[u32]) -> Self {
         let mut load = Self::default();
@@ -56,9 +79,38 @@ impl Load {
     }
 }
 
+/// Spreads below this are none.
+const LEAST_SPREAD: f64 = 0.01;
+
+/// Degrees of popularity that stand for all.
+const QUANTILES: usize = 8;
+
+/// Medians of equally likely eighths of the Gamma distribution with mean 1 and standard deviation `spread`, by Wilson
+/// and Hilferty's cube of a normal variate ("The distribution of chi-square", 1931), scaled to a mean of 1.
+fn popularities(spread: f64) -> [f64; QUANTILES] {
+    const NORMAL: [f64; QUANTILES] =
+        [-1.534_12, -0.887_147, -0.488_776, -0.157_311, 0.157_311, 0.488_776, 0.887_147, 1.534_12];
+    let ninth = spread * spread / 9.0;
+    let raw = NORMAL.map(|z| (1.0 - ninth + z * ninth.sqrt()).max(0.02).powi(3));
+    let mean = raw.iter().sum::<f64>() / QUANTILES as f64;
+    raw.map(|value| value / mean)
+}
+
 /// Expected experts, of `experts` equally likely ones, that receive at least one of `rows` rows.
 pub fn touched(rows: f64, experts: f64) -> f64 {
     if experts <= 1.0 { experts.min(rows) } else { experts * (1.0 - (1.0 - 1.0 / experts).powf(rows)) }
+}
+
+/// The same for experts that are chosen unequally often: how often is Gamma-distributed over the experts, with a
+/// standard deviation of `spread` times its mean. With `r` rows per expert on average, an expert chosen `g` times as
+/// often as the mean is passed over with probability `exp(-g r)`, whose mean over `g` is `(1 + r spread^2)^(-1/spread^2)`.
+/// Below the least spread all are equally likely.
+pub fn touched_unequally(rows: f64, experts: f64, spread: f64) -> f64 {
+    if spread < LEAST_SPREAD || experts <= 1.0 {
+        return touched(rows, experts);
+    }
+    let variance = spread * spread;
+    experts * (1.0 - (1.0 + rows / experts * variance).powf(-1.0 / variance))
 }
 
 /// The load of a rank with `local_experts` of `experts` experts when each of `tokens` tokens (of the whole
@@ -111,6 +163,25 @@ mod tests {
             prop_assert!(b.rows >= a.rows && b.active_experts >= a.active_experts);
             for (a, b) in a.tiles.iter().zip(b.tiles) {
                 prop_assert!(b >= a * (1.0 - 1e-9), "{a} {b}");
+            }
+        }
+
+        #[test]
+        fn unequal_choice_touches_fewer(rows in 0.1..1e5_f64, experts in 2.0..600.0_f64, spread in 0.01..3.0_f64) {
+            let (even, unequal) = (touched(rows, experts), touched_unequally(rows, experts, spread));
+            prop_assert!(unequal <= even * (1.0 + 1e-9) + 0.5 / experts, "{unequal} of {even}");
+            prop_assert!(unequal <= rows && touched_unequally(rows * 1.1, experts, spread) >= unequal);
+        }
+
+        #[test]
+        fn unequal_choice_fills_more_tiles_of_the_rows_and_no_more_than_one_is_wasted_per_expert(
+            rows in 0.1..1e5_f64, experts in 2.0..300.0_f64, spread in 0.05..1.5_f64,
+        ) {
+            let active = touched_unequally(rows, experts, spread);
+            let load = Load::unequal(rows, experts, active, spread);
+            for (tiles, block) in load.tiles.iter().zip(BLOCKS) {
+                prop_assert!(tiles * block >= load.rows * 0.85, "{tiles} x {block} of {rows}");
+                prop_assert!(*tiles <= 1.1 * load.rows / block + 1.1 * load.active_experts);
             }
         }
 

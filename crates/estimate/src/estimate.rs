@@ -136,6 +136,9 @@ fn check(point: &Point) -> Result<(), EstimateError> {
     if !(0.0..1.0).contains(&point.prefix_hit) {
         return range("prefix-hit", point.prefix_hit.to_string(), "0 to below 1");
     }
+    if point.token_budget == Some(0) {
+        return range("token-budget", "0".to_owned(), "1 and more");
+    }
     if point.spec_tokens > 16 {
         return range("spec-tokens", point.spec_tokens.to_string(), "0 to 16");
     }

@@ -207,14 +207,23 @@ impl Resolver {
         Ok((refitted, found))
     }
 
-    /// An engine by key; without one, the usual engine of the chip's vendor.
+    /// An engine by key, in the release that `version` names; without a key, the usual engine of the chip's vendor.
     ///
     /// # Errors
     /// No such engine.
-    pub fn engine(&self, name: Option<&str>, chip: &Chip) -> Result<Arc<Engine>, EstimateError> {
+    pub fn engine(
+        &self,
+        name: Option<&str>,
+        version: Option<&str>,
+        chip: &Chip,
+    ) -> Result<Arc<Engine>, EstimateError> {
         let usual = if chip.vendor == "Huawei" { "vllm-ascend" } else { "vllm" };
-        let name = name.unwrap_or(usual).to_owned();
-        kept(&self.caches.engines, &name, || Ok(self.caches.catalog.engine(&name)?))
+        let find = |name: &str| {
+            kept(&self.caches.engines, &name.to_owned(), || Ok(self.caches.catalog.engine(name)?))
+        };
+        let newest = find(name.unwrap_or(usual))?;
+        let wanted = newest.of_release(version);
+        if wanted == newest.id { Ok(newest) } else { find(wanted) }
     }
 
     /// Layout of `sizes` with what is missing derived from the model and the ranks at hand.
@@ -250,11 +259,12 @@ impl Resolver {
             Roles::Decode => &point.decode,
         };
         let key = format!(
-            "{}|{:?}|{}|{:?}|{:?}|{sizes:?}|{}|{:?}|{:?}|{:?}|{role:?}|{:?}",
+            "{}|{:?}|{}|{:?}|{:?}|{:?}|{sizes:?}|{}|{:?}|{:?}|{:?}|{role:?}|{:?}",
             point.system,
             point.chip,
             point.model,
             point.engine,
+            point.engine_version,
             point.formats,
             point.spec_tokens,
             point.spec_accept,
@@ -263,10 +273,16 @@ impl Resolver {
             (sizes.tp.is_none()).then_some(point.chips),
         );
         let step = kept(&self.caches.steps, &key, || self.build(point, sizes, role))?;
-        match &self.engine_override {
-            Some(engine) => Ok(Arc::new(step.with_engine(Arc::clone(engine))?)),
-            None => Ok(step),
-        }
+        let engine = match (&self.engine_override, point.token_budget) {
+            (None, None) => return Ok(step),
+            (Some(engine), None) => Arc::clone(engine),
+            (engine, Some(budget)) => {
+                let mut engine = engine.as_deref().unwrap_or(&step.deployment().engine).clone();
+                engine.scheduler.token_budget.value = budget;
+                Arc::new(engine)
+            }
+        };
+        Ok(Arc::new(step.with_engine(engine)?))
     }
 
     /// The step model of an instance with the sizes of [`Point::sizes`], which is not kept; for searches over layouts and
@@ -290,7 +306,7 @@ impl Resolver {
 
     fn deployment(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<Deployment, EstimateError> {
         let (system, chip) = self.placed(&point.system, point.chip.as_deref())?;
-        let engine = self.engine(point.engine.as_deref(), &chip)?;
+        let engine = self.engine(point.engine.as_deref(), point.engine_version.as_deref(), &chip)?;
         let formats = &point.formats;
         let wanted = model::Dtypes {
             weights: formats.weight,

@@ -85,6 +85,8 @@ pub struct Point {
     pub model: String,
     /// Catalog key of the engine.
     pub engine: Option<String>,
+    /// Its version, which may have overheads of its own; the newest if absent.
+    pub engine_version: Option<String>,
     /// Formats that replace the checkpoint's.
     pub formats: Formats,
     /// What kind of instances serve.
@@ -113,6 +115,8 @@ pub struct Point {
     pub spec_accept: Option<f64>,
     /// Share of prompt tokens served from a cache, 0..1.
     pub prefix_hit: f64,
+    /// Replaces the engine's most tokens in one step.
+    pub token_budget: Option<u32>,
     /// Replaces the engine's expert skew.
     pub expert_skew: Option<f64>,
     /// Whether two micro-batches overlap; the engine's habit if absent.

@@ -118,14 +118,15 @@ pub fn steady(model: &StepModel, load: &Load) -> Steady {
     let decoding = if surplus(most) >= 0.0 { most } else { bisect(surplus, 0.0, most) };
     let (tpot, rate, ttft, busy) = state(decoding);
     let queued = ((load.users - decoding) / rate).max(ttft);
-    Steady {
-        ttft: Seconds::new(if load.users > limit { queued } else { ttft }),
-        tpot: Seconds::new(tpot),
-        rate,
-        decoding,
-        limit,
-        prefill_share: busy,
-    }
+    let ttft = if load.users > limit { queued } else { ttft };
+    let (ttft, tpot) = gathered(host.first_chunk.value, ttft, tpot, after_first);
+    Steady { ttft: Seconds::new(ttft), tpot: Seconds::new(tpot), rate, decoding, limit, prefill_share: busy }
+}
+
+/// TTFT and TPOT as a client sees them that gets its first `chunk` tokens together.
+fn gathered(chunk: f64, ttft: f64, tpot: f64, after_first: f64) -> (f64, f64) {
+    let held = (chunk - 1.0).clamp(0.0, after_first);
+    (ttft + held * tpot, tpot * (1.0 - held / after_first))
 }
 
 /// The zero of a falling function.
@@ -199,6 +200,7 @@ pub fn disaggregated(
     let rate = rate_at(decoding);
     let tpot = tpot_at(decoding);
     let ttft = ttft_at(rate).max((load.users - decoding) / rate);
+    let (ttft, tpot) = gathered(host.first_chunk.value, ttft, tpot, after_first);
     Steady {
         ttft: Seconds::new(ttft),
         tpot: Seconds::new(tpot),

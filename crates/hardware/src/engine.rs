@@ -13,6 +13,8 @@ pub struct Engine {
     pub name: String,
     /// Other names that resolve to it.
     pub aliases: Vec<String>,
+    /// Older releases whose overheads are those of another profile, ascending.
+    pub releases: Vec<Release>,
     /// Kernel stacks to look for in a chip's kernel profile, nearest first (`vllm`, `trtllm`, `ascend` ...).
     pub stacks: Vec<String>,
     /// Time on the host processor.
@@ -34,6 +36,16 @@ pub struct Engine {
     pub sources: BTreeMap<String, Source>,
 }
 
+/// Releases of an engine before one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The first version they do not include, for example `0.14`.
+    pub before: String,
+    /// Catalog key of the profile that they have.
+    pub engine: String,
+}
+
 /// Time on the host processor, per step and per request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostOverhead {
@@ -45,8 +57,11 @@ pub struct HostOverhead {
     pub hidden: Fact<f64>,
     /// Per request once, in front of its first token: tokenise, HTTP, queue hand-over.
     pub request: Fact<Seconds>,
-    /// Per prompt token once, in front of its first token: tokenising and copying.
+    /// Per prompt token once, in front of its first token: tokenising and copying, one prompt after another.
     pub prompt_token: Fact<Seconds>,
+    /// Tokens that reach a client together as its first: 1 where every token is sent at once, the stream interval of
+    /// an engine that gathers tokens before it sends them.
+    pub first_chunk: Fact<f64>,
 }
 
 /// What the device does beside the priced operators, and how it does them in place.
@@ -65,6 +80,9 @@ pub struct DeviceOverhead {
     pub prefill_slowdown: Fact<f64>,
     /// Load of the busiest expert-parallel rank over the mean, minus 1, with the engine's usual balancing.
     pub expert_skew: Fact<f64>,
+    /// How unequally often the tokens of one step choose an expert: standard deviation over mean. Zero chooses every
+    /// expert alike; the larger it is, the fewer experts' weights a small batch reads.
+    pub expert_spread: Fact<f64>,
     /// Share of expert communication hidden behind computation of another micro-batch, 0..1, decode.
     pub decode_overlap: Fact<f64>,
     /// The same for prefill.
@@ -107,6 +125,16 @@ pub struct MemoryPolicy {
 }
 
 impl Engine {
+    /// Catalog key of the profile that release `version` has: this one's unless it is older than all it covers. A
+    /// version that does not start with a number (a nightly build) counts as new.
+    pub fn of_release<'a>(&'a self, version: Option<&str>) -> &'a str {
+        let Some(version) = version.map(numbers).filter(|numbers| !numbers.is_empty()) else {
+            return &self.id;
+        };
+        let older = self.releases.iter().find(|release| version < numbers(&release.before));
+        older.map_or(&self.id, |release| &release.engine)
+    }
+
     /// Records under `key` where the fitted coefficients come from.
     pub fn mark_fitted(&mut self, key: &str, source: Source) {
         let host = &mut self.host;
@@ -121,9 +149,22 @@ impl Engine {
         ] {
             (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
         }
-        for fact in [&mut device.decode_slowdown, &mut device.prefill_slowdown, &mut device.expert_skew] {
+        for fact in [
+            &mut host.first_chunk,
+            &mut device.decode_slowdown,
+            &mut device.prefill_slowdown,
+            &mut device.expert_skew,
+            &mut device.expert_spread,
+        ] {
             (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
         }
         self.sources.insert(key.to_owned(), source);
     }
+}
+
+/// The leading numbers of a version: `[0, 5, 8]` of `0.5.8.post1`.
+fn numbers(version: &str) -> Vec<u32> {
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let parts = version.trim_start_matches('v').split('.');
+    parts.map_while(|part| digits(part).parse().ok()).collect()
 }

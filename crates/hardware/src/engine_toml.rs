@@ -1,6 +1,6 @@
 //! An engine written as its catalog file.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Release};
 use crate::evidence::Fact;
 use std::fmt::{Display, Write};
 
@@ -30,6 +30,12 @@ impl Writer {
     }
 }
 
+fn releases(releases: &[Release]) -> String {
+    let one =
+        |release: &Release| format!("{{ before = \"{}\", engine = \"{}\" }}", release.before, release.engine);
+    format!("[{}]", releases.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     format!("[{}]", quoted.join(", "))
@@ -39,9 +45,10 @@ impl Engine {
     /// The catalog file that reads back as this engine.
     pub fn to_toml(&self) -> String {
         let mut out = Writer(format!(
-            "name = \"{}\"\naliases = {}\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
+            "name = \"{}\"\naliases = {}\nreleases = {}\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
             self.name,
             list(&self.aliases),
+            releases(&self.releases),
             list(&self.stacks),
             self.fused_quantise,
             self.micro_batches
@@ -52,6 +59,7 @@ impl Engine {
         out.number("hidden", &self.host.hidden);
         out.time("request", &self.host.request);
         out.time("prompt_token", &self.host.prompt_token);
+        out.number("first_chunk", &self.host.first_chunk);
         out.section("device");
         out.number("launch", &self.device.launch);
         out.time("layer", &self.device.layer);
@@ -59,6 +67,7 @@ impl Engine {
         out.number("decode_slowdown", &self.device.decode_slowdown);
         out.number("prefill_slowdown", &self.device.prefill_slowdown);
         out.number("expert_skew", &self.device.expert_skew);
+        out.number("expert_spread", &self.device.expert_spread);
         out.number("decode_overlap", &self.device.decode_overlap);
         out.number("prefill_overlap", &self.device.prefill_overlap);
         out.section("comm");

@@ -238,12 +238,14 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.hidden", &engine.host.hidden);
     figures.add("engine.host.request", &engine.host.request);
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
+    figures.add("engine.host.first_chunk", &engine.host.first_chunk);
     figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);
     figures.add("engine.device.layer_eager", &engine.device.layer_eager);
     figures.add("engine.device.decode_slowdown", &engine.device.decode_slowdown);
     figures.add("engine.device.prefill_slowdown", &engine.device.prefill_slowdown);
     figures.add("engine.device.expert_skew", &engine.device.expert_skew);
+    figures.add("engine.device.expert_spread", &engine.device.expert_spread);
     figures.add("engine.device.decode_overlap", &engine.device.decode_overlap);
     figures.add("engine.device.prefill_overlap", &engine.device.prefill_overlap);
     figures.add("engine.scheduler.token_budget", &engine.scheduler.token_budget);

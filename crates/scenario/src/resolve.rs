@@ -155,7 +155,11 @@ impl Context<'_> {
         let entries =
             pools.iter().find(|pool| pool.role != Role::Decode).map_or(1, |pool| pool.instances.max(1));
         let prompt_token = host.prompt_token.value / f64::from(entries);
-        self.options.ingress.push(Ingress { request: host.request.value, prompt_token });
+        self.options.ingress.push(Ingress {
+            request: host.request.value,
+            prompt_token,
+            first_chunk: host.first_chunk.value,
+        });
         match raw.first_token.as_deref() {
             None | Some("prefill") => {}
             Some("decode") => self.options.first_token = FirstToken::Decode,

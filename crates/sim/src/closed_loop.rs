@@ -11,6 +11,9 @@ use serving::{
 use units::{PerSecond, Seconds, TokensPerSecond};
 use workload::Lengths;
 
+/// Time that a benchmark client, one process, takes to send a request.
+const PACE: Seconds = Seconds::new(2e-3);
+
 /// A benchmark client.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClosedLoop {
@@ -26,6 +29,8 @@ pub struct ClosedLoop {
     pub rounds: f64,
     /// What a request passes in front of the engine.
     pub ingress: Ingress,
+    /// What the client takes to send one request before the next.
+    pub pace: Seconds,
     /// Seed of the lengths.
     pub seed: u64,
 }
@@ -34,7 +39,7 @@ impl ClosedLoop {
     /// As InferenceX measures: ten requests per user, all users starting at once. The requests that warm the server up
     /// have ended before the first of these is sent.
     pub fn inference_x(users: u32, isl: u32, osl: u32, spread: f64) -> Self {
-        Self { users, isl, osl, spread, rounds: 10.0, ingress: Ingress::default(), seed: 0 }
+        Self { users, isl, osl, spread, rounds: 10.0, ingress: Ingress::default(), pace: PACE, seed: 0 }
     }
 }
 
@@ -140,7 +145,8 @@ fn run<P: StepPricer>(
         Lengths::spread(client.isl, client.spread),
         Lengths::spread(client.osl, client.spread),
         client.seed,
-    );
+    )
+    .paced(client.pace);
     let options = Options { ports, first_token, ingress: vec![client.ingress], ..Options::default() };
     let simulation = Simulation::new(config, pricers, source, Tally::default(), options)?;
     let (_, tally) = simulation.run()?;

@@ -25,7 +25,7 @@ struct Knob {
 /// Seconds below which a time is not told from nothing; keeps logarithms finite.
 const SMALLEST: f64 = 1e-8;
 
-const KNOBS: [Knob; 9] = [
+const KNOBS: [Knob; 11] = [
     Knob {
         name: "host.step",
         min: 1e-5,
@@ -53,6 +53,20 @@ const KNOBS: [Knob; 9] = [
         max: 2e-5,
         get: |e| e.host.prompt_token.value.get(),
         set: |e, v| e.host.prompt_token.value = Seconds::new(v),
+    },
+    Knob {
+        name: "host.first_chunk",
+        min: 1.0,
+        max: 40.0,
+        get: |e| e.host.first_chunk.value,
+        set: |e, v| e.host.first_chunk.value = v,
+    },
+    Knob {
+        name: "device.expert_spread",
+        min: 0.05,
+        max: 2.0,
+        get: |e| e.device.expert_spread.value,
+        set: |e, v| e.device.expert_spread.value = v,
     },
     Knob {
         name: "device.layer",

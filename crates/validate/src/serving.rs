@@ -19,6 +19,8 @@ pub struct ServingRow {
     pub point: Point,
     /// What was measured.
     pub measured: Measured,
+    /// Paper, table or benchmark, and date.
+    pub source: String,
     /// `mean`, `median` ...; empty where the source does not say.
     pub statistic: String,
     /// `high`, `medium` or `low`.
@@ -111,6 +113,7 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
         chips: row.positive("chips")?,
         model: name("model").unwrap_or_default(),
         engine: name("engine"),
+        engine_version: name("engine_version"),
         formats: Formats {
             weight: format("weight_dtype")?,
             act: format("act_dtype")?,
@@ -138,6 +141,7 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
         spec_tokens: row.count("spec_tokens")?.unwrap_or(0),
         spec_accept: row.share("spec_accept")?,
         prefix_hit: row.share("prefix_hit")?.unwrap_or(0.0),
+        token_budget: None,
         expert_skew: None,
         micro_batches: None,
     };
@@ -150,6 +154,7 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
             tpot: seconds("tpot_ms")?,
             throughput: row.positive("tokens_per_s_per_chip")?.map(TokensPerSecond::new),
         },
+        source: name("source").unwrap_or_default(),
         statistic: name("statistic").unwrap_or_default(),
         quality: name("quality").unwrap_or_default(),
     })
@@ -237,7 +242,19 @@ fn complete(row: &ServingRow) -> Point {
         // Users that keep the measured latencies going are not known: take one batch per decode rank.
         point.concurrency = Some(64);
     }
+    point.token_budget = point.token_budget.or_else(|| recipe_budget(row));
     point
+}
+
+/// Tokens of a step where the source's deployments come from AIConfigurator's generator, which sets vLLM's and
+/// TensorRT-LLM's budget to hold every running sequence, one prompt and 1500 more.
+fn recipe_budget(row: &ServingRow) -> Option<u32> {
+    let generated = row.source.starts_with("AIConfigurator") && row.point.mode == Mode::Agg;
+    let engine = row.point.engine.as_deref();
+    if !generated || !matches!(engine, Some("vllm" | "trtllm")) {
+        return None;
+    }
+    Some(row.point.isl?.saturating_add(row.point.concurrency?).saturating_add(1500))
 }
 
 impl Outcome {

@@ -88,7 +88,11 @@ pub(crate) fn closed_loop(
 /// What a request passes in front of the engine's loop.
 fn ingress(model: &StepModel) -> Ingress {
     let host = &model.deployment().engine.host;
-    Ingress { request: host.request.value, prompt_token: host.prompt_token.value }
+    Ingress {
+        request: host.request.value,
+        prompt_token: host.prompt_token.value,
+        first_chunk: host.first_chunk.value,
+    }
 }
 
 /// Every tensor-parallel rank of an instance sends its share of the cache over its own port.

@@ -19,6 +19,8 @@ pub struct ClosedLoop {
     output: Lengths,
     lengths: Stream,
     due: VecDeque<Seconds>,
+    pace: Seconds,
+    last: Option<Seconds>,
 }
 
 impl ClosedLoop {
@@ -32,18 +34,28 @@ impl ClosedLoop {
             output,
             lengths: stream(seed, "closed-loop lengths"),
             due: std::iter::repeat_n(Seconds::ZERO, users as usize).collect(),
+            pace: Seconds::ZERO,
+            last: None,
         }
+    }
+
+    /// The same from a client that takes `pace` to send a request before it gets to the next.
+    #[must_use]
+    pub fn paced(self, pace: Seconds) -> Self {
+        Self { pace, ..self }
     }
 }
 
 impl Source for ClosedLoop {
     fn peek(&mut self) -> Result<Option<Seconds>, WorkloadError> {
-        Ok(if self.sent < self.requests { self.due.front().copied() } else { None })
+        let due = self.due.front().filter(|_| self.sent < self.requests).copied();
+        Ok(due.map(|due| self.last.map_or(due, |last| due.max(last + self.pace))))
     }
 
     fn pop(&mut self) -> Result<Option<Arrival>, WorkloadError> {
         let Some(at) = self.peek()? else { return Ok(None) };
         self.due.pop_front();
+        self.last = Some(at);
         let ticket = self.sent;
         self.sent += 1;
         Ok(Some(Arrival {

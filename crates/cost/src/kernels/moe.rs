@@ -96,7 +96,7 @@ impl PricedMoe {
     /// The form at `op`, and the corrected time. The correction applies at powers of two of the tokens, as the highest
     /// corrected time up to there; between two of them the time moves from one to the other as the form does.
     fn between(&self, op: &GroupedMoe) -> (OpCost, f64) {
-        let load = Load::spread(op.local_rows, op.active_experts);
+        let load = Load::unequal(op.local_rows, op.local_experts, op.active_experts, op.spread);
         let cost = self.form(op, &load, f64::INFINITY);
         if self.set.residual.is_empty() || op.tokens <= 0.0 {
             return (cost, cost.time.get());
@@ -123,7 +123,7 @@ impl PricedMoe {
 
     /// The form and the corrected time; the latter is left out if it cannot exceed `floor`.
     fn corrected(&self, op: &GroupedMoe, floor: f64) -> (f64, f64) {
-        let load = Load::spread(op.local_rows, op.active_experts);
+        let load = Load::unequal(op.local_rows, op.local_experts, op.active_experts, op.spread);
         let form = self.form(op, &load, f64::INFINITY).time.get();
         let skip = floor.is_finite() && form * self.largest <= floor;
         (form, if skip { form } else { form * self.correction(op, &load).exp() })
@@ -133,19 +133,20 @@ impl PricedMoe {
 /// The same layout and imbalance with other numbers of tokens.
 struct Path<'a> {
     op: &'a GroupedMoe,
-    /// Experts touched over what equally likely ones would give for the same rows.
+    /// Experts touched over what the spread of the choice would give for the same rows.
     skew: f64,
 }
 
 impl<'a> Path<'a> {
     fn through(op: &'a GroupedMoe) -> Self {
-        let even = routing::touched(op.local_rows, op.local_experts).max(f64::MIN_POSITIVE);
+        let even =
+            routing::touched_unequally(op.local_rows, op.local_experts, op.spread).max(f64::MIN_POSITIVE);
         Self { op, skew: op.active_experts / even }
     }
 
     fn at(&self, tokens: f64) -> GroupedMoe {
         let rows = self.op.local_rows * tokens / self.op.tokens;
-        let active = self.skew * routing::touched(rows, self.op.local_experts);
+        let active = self.skew * routing::touched_unequally(rows, self.op.local_experts, self.op.spread);
         GroupedMoe { tokens, local_rows: rows, active_experts: active.min(self.op.local_experts), ..*self.op }
     }
 }

@@ -42,6 +42,7 @@ fn layer(tokens: f64, ranks: f64, imbalance: f64) -> GroupedMoe {
         local_experts,
         local_rows: rows,
         active_experts: routing::touched(rows, local_experts),
+        spread: 0.0,
         hidden: 7168.0,
         intermediate: 2048.0,
         gated: true,

@@ -96,6 +96,8 @@ pub struct GroupedMoe {
     pub local_rows: f64,
     /// Expected local experts with at least one row.
     pub active_experts: f64,
+    /// How unequally often experts are chosen: standard deviation over mean, 0 for all alike.
+    pub spread: f64,
     /// Hidden width.
     pub hidden: f64,
     /// Inner width on this rank (after expert tensor parallelism).

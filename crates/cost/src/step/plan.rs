@@ -91,6 +91,8 @@ pub(super) struct LayerPlan {
     pub experts: Option<ExpertPlan>,
     /// All-reduces over the tensor-parallel ranks.
     pub reductions: f64,
+    /// Whether queries and keys are normalised over all heads together, which takes a small all-reduce.
+    pub norm_reduction: bool,
     /// Bytes per token moved by norms, rotary embedding, activations and residuals.
     pub elementwise_bytes: f64,
 }
@@ -191,6 +193,7 @@ impl Cut<'_> {
             mix,
             experts,
             reductions: f64::from(u8::from(mixes) + u8::from(feeds)),
+            norm_reduction: matches!(&group.attention, Attention::MultiHead(a) if a.qk_norm_whole),
             elementwise_bytes: elementwise,
         }
     }

@@ -58,6 +58,7 @@ pub struct StepModel {
     pub(super) collectives: Arc<dyn Collectives>,
     pub(super) queries: f64,
     pub(super) skew: f64,
+    pub(super) spread: f64,
     pub(super) tables: Arc<Tables>,
 }
 
@@ -136,6 +137,7 @@ impl StepModel {
         Ok(Self {
             queries: 1.0 + f64::from(deployment.speculation.tokens),
             skew: deployment.expert_skew.unwrap_or(deployment.engine.device.expert_skew.value),
+            spread: deployment.engine.device.expert_spread.value,
             plan,
             memory,
             energy,
@@ -153,6 +155,8 @@ impl StepModel {
     pub fn with_engine(&self, engine: Arc<Engine>) -> Result<Self, StepError> {
         let deployment = Deployment { engine, ..self.deployment.clone() };
         let skew = deployment.expert_skew.unwrap_or(deployment.engine.device.expert_skew.value);
+        let spread = deployment.engine.device.expert_spread.value;
+        let same = skew == self.skew && spread == self.spread;
         Ok(Self {
             memory: MemoryFit::new(&deployment, &self.plan)?,
             plan: self.plan.clone(),
@@ -161,7 +165,8 @@ impl StepModel {
             collectives: Arc::clone(&self.collectives),
             queries: self.queries,
             skew,
-            tables: if skew == self.skew { Arc::clone(&self.tables) } else { Arc::default() },
+            spread,
+            tables: if same { Arc::clone(&self.tables) } else { Arc::default() },
             deployment,
         })
     }

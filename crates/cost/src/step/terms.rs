@@ -39,6 +39,7 @@ impl StepModel {
         for layer in &self.plan.layers {
             self.linear_layer(layer, tokens, &mut tally);
         }
+        self.norm_reductions(tokens, &mut tally);
         let stages = self.deployment.layout.pp;
         if stages > 1 {
             let row = Bytes::new(tokens * self.plan.hidden * Dtype::Bf16.bytes());
@@ -46,6 +47,17 @@ impl StepModel {
             tally.add(Family::Collective, self.collectives.send(row, ranks), f64::from(stages - 1));
         }
         tally
+    }
+
+    /// A norm over heads that lie on several ranks sums the squares of queries and keys, two numbers a token, over them.
+    fn norm_reductions(&self, tokens: f64, tally: &mut Tally) {
+        let layers = self.plan.layers.iter().filter(|layer| layer.norm_reduction);
+        let count: f64 = layers.map(|layer| layer.count).sum();
+        let tp = self.deployment.layout.tp;
+        if tp > 1 && count > 0.0 {
+            let sums = Bytes::new(tokens * 2.0 * Dtype::Fp32.bytes());
+            tally.add(Family::Collective, self.collectives.all_reduce(sums, tp), count);
+        }
     }
 
     fn softmax_layers(&self) -> impl Iterator<Item = (&SoftmaxPlan, f64)> {
@@ -108,7 +120,8 @@ impl StepModel {
             experts: experts.experts,
             local_experts: experts.local_experts,
             local_rows: rows,
-            active_experts: routing::touched(rows, experts.local_experts),
+            active_experts: routing::touched_unequally(rows, experts.local_experts, self.spread),
+            spread: self.spread,
             hidden: experts.hidden,
             intermediate: experts.intermediate,
             gated: experts.gated,

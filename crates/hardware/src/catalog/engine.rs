@@ -4,7 +4,7 @@ use super::error::CatalogError;
 use super::index::Document;
 use super::limits;
 use super::raw::{self, RawFact, Reader};
-use crate::engine::{CommBackend, DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Scheduler};
+use crate::engine::{CommBackend, DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Release, Scheduler};
 use crate::evidence::Source;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ struct RawEngine {
     name: String,
     #[serde(default)]
     aliases: Vec<String>,
+    #[serde(default)]
+    releases: Vec<Release>,
     stacks: Spanned<Vec<String>>,
     #[serde(default)]
     fused_quantise: bool,
@@ -39,6 +41,7 @@ struct RawHost {
     hidden: RawFact<f64>,
     request: RawFact<Seconds>,
     prompt_token: RawFact<Seconds>,
+    first_chunk: RawFact<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +53,7 @@ struct RawDevice {
     decode_slowdown: RawFact<f64>,
     prefill_slowdown: RawFact<f64>,
     expert_skew: RawFact<f64>,
+    expert_spread: RawFact<f64>,
     decode_overlap: RawFact<f64>,
     prefill_overlap: RawFact<f64>,
 }
@@ -92,6 +96,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
         id: document.id.to_owned(),
         name: raw.name,
         aliases: raw.aliases,
+        releases: raw.releases,
         stacks: raw.stacks.into_inner(),
         fused_quantise: raw.fused_quantise,
         micro_batches: raw.micro_batches,
@@ -101,6 +106,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             hidden: reader.fact(raw.host.hidden, limits::SHARE)?,
             request: reader.fact(raw.host.request, limits::OVERHEAD_TIME)?,
             prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
+            first_chunk: reader.fact(raw.host.first_chunk, limits::CHUNK)?,
         },
         device: DeviceOverhead {
             launch: reader.fact(raw.device.launch, limits::SHARE)?,
@@ -109,6 +115,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             decode_slowdown: reader.fact(raw.device.decode_slowdown, limits::FACTOR)?,
             prefill_slowdown: reader.fact(raw.device.prefill_slowdown, limits::FACTOR)?,
             expert_skew: reader.fact(raw.device.expert_skew, limits::SKEW)?,
+            expert_spread: reader.fact(raw.device.expert_spread, limits::SKEW)?,
             decode_overlap: reader.fact(raw.device.decode_overlap, limits::SHARE)?,
             prefill_overlap: reader.fact(raw.device.prefill_overlap, limits::SHARE)?,
         },

@@ -51,6 +51,7 @@ pub(crate) const OVERHEAD_TIME: Limit<Seconds> = Limit { min: Seconds::ZERO, max
 pub(crate) const SHARE: Limit<f64> = Limit { min: 0.0, max: 1.0 };
 pub(crate) const FACTOR: Limit<f64> = Limit { min: 0.1, max: 10.0 };
 pub(crate) const SKEW: Limit<f64> = Limit { min: 0.0, max: 20.0 };
+pub(crate) const CHUNK: Limit<f64> = Limit { min: 1.0, max: 1000.0 };
 pub(crate) const TOKENS: Limit<u32> = Limit { min: 1, max: 10_000_000 };
 pub(crate) const BLOCK: Limit<u32> = Limit { min: 1, max: 65_536 };
 pub(crate) const RESERVE: Limit<Bytes> = Limit { min: Bytes::ZERO, max: Bytes::new(1e13) };

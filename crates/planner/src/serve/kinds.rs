@@ -29,7 +29,7 @@ impl Ground {
     pub fn survey(resolver: &Resolver, job: &Job, place: &Place) -> Result<Self, EstimateError> {
         let (system, chip) = resolver.placed(&place.system, place.chip.as_deref())?;
         let name = job.options.engine.clone().unwrap_or_else(|| usual_engine(&chip).to_owned());
-        let engine = resolver.engine(Some(&name), &chip)?;
+        let engine = resolver.engine(Some(&name), None, &chip)?;
         let model = resolver.model(&job.model)?;
         let mut budgets = job.options.budgets.clone();
         budgets.push(engine.scheduler.token_budget.value);

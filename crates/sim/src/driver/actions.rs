@@ -2,7 +2,7 @@
 
 use super::engines::Engine;
 use super::{SimError, Simulation, What};
-use crate::record::{Observer, Outcome};
+use crate::record::{Observer, Outcome, Record};
 use cost::step::StepPricer;
 use serving::{Action, Event, InstanceId, InstanceState, RequestId, Timer};
 use std::cmp::Reverse;
@@ -102,6 +102,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             flight.emitted += (self.engines[instance.0 as usize].tokens - joined) as u32;
         }
         let record = self.flights.end(request, self.now, outcome);
+        let record = self.gathered(record);
         self.totals.end = self.now.seconds();
         match outcome {
             Outcome::Completed => self.totals.completed += 1,
@@ -110,5 +111,14 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         }
         self.observer.request_ended(&record);
         self.source.ended(record.ticket, self.now.seconds());
+    }
+
+    /// The record as its client sees it: the first token comes with those it was gathered with.
+    fn gathered(&self, mut record: Record) -> Record {
+        let chunk = self.options.ingress.get(record.deployment as usize).map_or(1.0, |i| i.first_chunk);
+        if let (Some(first), Some(tpot), true) = (record.first_token, record.tpot(), chunk > 1.0) {
+            record.first_token = Some((first + tpot * (chunk - 1.0)).min(record.end));
+        }
+        record
     }
 }

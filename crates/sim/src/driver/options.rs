@@ -16,14 +16,16 @@ pub enum FirstToken {
     Decode,
 }
 
-/// What happens to a request in front of the engine: HTTP, hand-over, and tokenising, for which one process takes the
-/// prompts in turn.
+/// What happens to a request around the engine: HTTP, hand-over, tokenising, for which one process takes the prompts in
+/// turn, and gathering tokens before they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ingress {
     /// Per request, of any number at once.
     pub request: Seconds,
     /// Per prompt token, one prompt after another.
     pub prompt_token: Seconds,
+    /// Tokens that the client gets together as its first; 1 and less send every token when it is there.
+    pub first_chunk: f64,
 }
 
 /// How to run.
