@@ -1,7 +1,7 @@
 //! `supernode calibrate`.
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, write_file};
-use ::estimate::Resolver;
+use ::estimate::{Point, Resolver};
 use ::validate::{
     Fidelity, Split, Table, accepts, fit_engine, group, predict, read_serving, split, summarise,
 };
@@ -181,7 +181,12 @@ fn engine(args: &Args) -> Result<(), Failure> {
         bytes.extend(std::fs::read(file)?);
         rows.extend(read_serving(&Table::open(file)?)?);
     }
-    rows.retain(|row| row.point.engine.as_deref() == Some(start.id.as_str()) && row.quality != "low");
+    // An engine's rows are those of the releases that have its profile.
+    let has_profile = |point: &Point| {
+        let named = point.engine.as_deref().and_then(|name| resolver.catalog().engine(name).ok());
+        named.is_some_and(|named| named.of_release(point.engine_version.as_deref()) == start.id)
+    };
+    rows.retain(|row| has_profile(&row.point) && row.quality != "low");
     let (kept_out, mut fitted): (Vec<_>, Vec<_>) =
         rows.into_iter().partition(|row| split(row) == Split::HeldOut);
     fitted.sort_by_key(|row| (group(row), fnv1a(row.id.as_bytes())));

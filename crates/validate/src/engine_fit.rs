@@ -50,7 +50,7 @@ const KNOBS: [Knob; 11] = [
     Knob {
         name: "host.prompt_token",
         min: SMALLEST,
-        max: 2e-5,
+        max: 5e-6,
         get: |e| e.host.prompt_token.value.get(),
         set: |e, v| e.host.prompt_token.value = Seconds::new(v),
     },
@@ -123,6 +123,21 @@ const TTFT_WEIGHT: f64 = 0.35;
 /// Scale of the soft-L1 loss on ln(predicted / measured).
 const SCALE: f64 = 0.15;
 
+/// Standard deviation of the logarithm of a coefficient around where the fit starts, which is another engine's value
+/// or what is typical: a few groups of rows must not move a coefficient that they say little about.
+const PRIOR_SIGMA: f64 = 0.7;
+/// Weight of the prior beside the mean loss of all groups.
+const PRIOR_WEIGHT: f64 = 2e-4;
+
+/// What departing from the start costs.
+fn prior(engine: &Engine, start: &Engine) -> f64 {
+    let departure = |knob: &Knob| {
+        let value = |engine| (knob.get)(engine).max(knob.min).ln();
+        ((value(engine) - value(start)) / PRIOR_SIGMA).powi(2)
+    };
+    PRIOR_WEIGHT * KNOBS.iter().map(departure).sum::<f64>()
+}
+
 /// Soft-L1 of a log error.
 fn robust(error: f64) -> f64 {
     2.0 * SCALE * SCALE * ((1.0 + (error / SCALE).powi(2)).sqrt() - 1.0)
@@ -148,11 +163,11 @@ fn loss(outcomes: &[Outcome]) -> f64 {
     means.iter().sum::<f64>() / means.len().max(1) as f64
 }
 
-/// Fits `engine` to `rows`, which all ran under it.
+/// Fits the overheads of an engine to `rows`, which all ran under it, from those of `start`.
 pub fn fit_engine(
     resolver: &Resolver,
     rows: &[ServingRow],
-    engine: &Engine,
+    start: &Engine,
     site: &Site,
     fidelity: Fidelity,
     rounds: usize,
@@ -160,9 +175,10 @@ pub fn fit_engine(
     let mut evaluations = 0;
     let mut evaluate = |engine: &Engine| {
         evaluations += 1;
-        loss(&predict(&resolver.with_engine(engine.clone()), rows, site, fidelity))
+        let outcomes = predict(&resolver.with_engine(engine.clone()), rows, site, fidelity);
+        loss(&outcomes) + prior(engine, start)
     };
-    let mut best = engine.clone();
+    let mut best = start.clone();
     let mut lowest = evaluate(&best);
     let before = lowest;
     let mut strides = [0.5_f64; KNOBS.len()];

@@ -2,7 +2,7 @@
 
 use super::select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
 use super::{ATTENTION_DECODE, KernelSet, ProfileError, attention_alike};
-use crate::ops::attention_indexer::{ASSUMED_LAUNCH, ASSUMED_SIGMA, IndexScores};
+use crate::ops::attention_indexer::{ASSUMED_LAUNCH, ASSUMED_SIGMA, IndexScores, SMALL_KERNELS};
 use crate::ops::linear_attention::{LinearAttention, SCAN_PARAMS, STREAM_PARAMS, Scan5, Stream6, Streaming};
 use crate::ops::{Machine, OpCost, Precision};
 use std::sync::Arc;
@@ -152,7 +152,8 @@ impl Kernels {
         let precisions = attention_alike(both);
         let query = SetQuery { family: ATTENTION_DECODE, precisions: &precisions, kernel: None };
         let launch = self.select(&query).ok().and_then(|choice| choice.set.params.get("t0").copied());
-        let cost = op.price(&machine, launch.map_or(ASSUMED_LAUNCH, Seconds::new));
+        let launch = launch.map_or(ASSUMED_LAUNCH, Seconds::new);
+        let cost = op.price(&machine, launch * (1.0 + SMALL_KERNELS));
         Ok(Priced { cost, origin: Origin::Generic, sigma: ASSUMED_SIGMA })
     }
 }

@@ -110,8 +110,10 @@ impl StepModel {
 
     fn expert_layer(&self, experts: &ExpertPlan, count: f64, total: f64, tally: &mut Tally) {
         let ep = f64::from(self.deployment.layout.ep);
-        let skew = if self.deployment.layout.ep > 1 { 1.0 + self.skew } else { 1.0 };
-        let rows = total * experts.topk / ep * skew;
+        // Chance and popularity are independent reasons for one rank to be busier than the mean.
+        let chance = routing::busiest::chance(total, experts.experts, experts.topk, ep);
+        let skew = if self.deployment.layout.ep > 1 { 1.0 + (chance - 1.0).hypot(self.skew) } else { 1.0 };
+        let rows = (total * experts.topk / ep * skew).min(total * experts.topk);
         // After a dispatch a rank sees the tokens sent to it; without one, all of them.
         let tokens = if self.deployment.layout.dp > 1 { rows / experts.topk } else { total };
         let op = GroupedMoe {
