@@ -59,6 +59,9 @@ pub struct HostOverhead {
     pub request: Fact<Seconds>,
     /// Per prompt token once, in front of its first token: tokenising and copying, one prompt after another.
     pub prompt_token: Fact<Seconds>,
+    /// Per request once, where its cache moves from a prefill to a decode instance: finding each other, allocating,
+    /// registering, polling; beside the transfer itself.
+    pub hand_off: Fact<Seconds>,
     /// Tokens that reach a client together as its first: 1 where every token is sent at once, the stream interval of
     /// an engine that gathers tokens before it sends them.
     pub first_chunk: Fact<f64>,
@@ -144,6 +147,7 @@ impl Engine {
             &mut host.sequence,
             &mut host.request,
             &mut host.prompt_token,
+            &mut host.hand_off,
             &mut device.layer,
             &mut device.layer_eager,
         ] {

@@ -59,6 +59,7 @@ impl Engine {
         out.number("hidden", &self.host.hidden);
         out.time("request", &self.host.request);
         out.time("prompt_token", &self.host.prompt_token);
+        out.time("hand_off", &self.host.hand_off);
         out.number("first_chunk", &self.host.first_chunk);
         out.section("device");
         out.number("launch", &self.device.launch);

@@ -238,6 +238,7 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.hidden", &engine.host.hidden);
     figures.add("engine.host.request", &engine.host.request);
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
+    figures.add("engine.host.hand_off", &engine.host.hand_off);
     figures.add("engine.host.first_chunk", &engine.host.first_chunk);
     figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);

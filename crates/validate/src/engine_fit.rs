@@ -25,7 +25,7 @@ struct Knob {
 /// Seconds below which a time is not told from nothing; keeps logarithms finite.
 const SMALLEST: f64 = 1e-8;
 
-const KNOBS: [Knob; 11] = [
+const KNOBS: [Knob; 12] = [
     Knob {
         name: "host.step",
         min: 1e-5,
@@ -53,6 +53,13 @@ const KNOBS: [Knob; 11] = [
         max: 5e-6,
         get: |e| e.host.prompt_token.value.get(),
         set: |e, v| e.host.prompt_token.value = Seconds::new(v),
+    },
+    Knob {
+        name: "host.hand_off",
+        min: 1e-3,
+        max: 0.5,
+        get: |e| e.host.hand_off.value.get(),
+        set: |e, v| e.host.hand_off.value = Seconds::new(v),
     },
     Knob {
         name: "host.first_chunk",

@@ -71,7 +71,7 @@ pub(crate) fn closed_loop(
                 instances: pool.instances,
                 port: port(&pool.model),
             };
-            let first = FirstToken::Prefill;
+            let first = FirstToken::Decode;
             let client = client(users, prefill);
             sim::closed_loop_disaggregated(&setting(prefill), &setting(decode), first, &client)
         }
@@ -101,7 +101,7 @@ fn port(model: &StepModel) -> PortConfig {
     let domain = deployment.system.domain_for(deployment.layout.ranks() * 2);
     PortConfig {
         fabric: domain.bandwidth.value * f64::from(deployment.layout.ranks()),
-        latency: domain.latency.value,
+        latency: domain.latency.value + deployment.engine.host.hand_off.value,
         ..PortConfig::default()
     }
 }

@@ -41,6 +41,7 @@ struct RawHost {
     hidden: RawFact<f64>,
     request: RawFact<Seconds>,
     prompt_token: RawFact<Seconds>,
+    hand_off: RawFact<Seconds>,
     first_chunk: RawFact<f64>,
 }
 
@@ -106,6 +107,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             hidden: reader.fact(raw.host.hidden, limits::SHARE)?,
             request: reader.fact(raw.host.request, limits::OVERHEAD_TIME)?,
             prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
+            hand_off: reader.fact(raw.host.hand_off, limits::OVERHEAD_TIME)?,
             first_chunk: reader.fact(raw.host.first_chunk, limits::CHUNK)?,
         },
         device: DeviceOverhead {
