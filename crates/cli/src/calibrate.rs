@@ -186,7 +186,8 @@ fn engine(args: &Args) -> Result<(), Failure> {
         let named = point.engine.as_deref().and_then(|name| resolver.catalog().engine(name).ok());
         named.is_some_and(|named| named.of_release(point.engine_version.as_deref()) == start.id)
     };
-    rows.retain(|row| has_profile(&row.point) && row.quality != "low");
+    // Without the number of users in flight a row says nothing about a closed loop.
+    rows.retain(|row| has_profile(&row.point) && row.quality != "low" && row.point.concurrency.is_some());
     let (kept_out, mut fitted): (Vec<_>, Vec<_>) =
         rows.into_iter().partition(|row| split(row) == Split::HeldOut);
     fitted.sort_by_key(|row| (group(row), fnv1a(row.id.as_bytes())));

@@ -378,5 +378,7 @@ pub(crate) fn hand_off(prefill: &StepModel, decode: &StepModel, tokens: f64) -> 
     let bytes: Bytes = prefill.memory().cache_bytes(tokens) * f64::from(side.layout.tp * side.layout.pp);
     let span = side.layout.ranks() + decode.deployment().layout.ranks();
     let domain = side.system.domain_for(span);
-    side.engine.host.hand_off.value + domain.latency.value + bytes / f64::from(carriers) / domain.bandwidth.value
+    side.engine.host.hand_off.value
+        + domain.latency.value
+        + bytes / f64::from(carriers) / domain.bandwidth.value
 }

@@ -28,7 +28,7 @@ impl TablePool {
         let mut formats = deployment.model.quantization;
         // The cache's format is no matter of these tables.
         formats.kv = Dtype::Bf16;
-        let formats = format!("{formats:?} {skew:?}");
+        let formats = format!("{formats:?} {skew:?} {:?}", deployment.engine.device.expert_spread.value);
         let stage = layout.tp * layout.dp;
         let tensor = [layout.tp];
         // Stages send to each other over all their ranks.

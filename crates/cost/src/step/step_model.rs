@@ -186,6 +186,7 @@ impl StepModel {
             collectives: Arc::clone(&self.collectives),
             queries: 1.0 + f64::from(speculation.tokens),
             skew: self.skew,
+            spread: self.spread,
             tables: Arc::clone(&self.tables),
             deployment,
         })

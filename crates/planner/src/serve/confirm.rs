@@ -55,7 +55,8 @@ pub fn confirm(planned: &Planned, job: &Job) -> Result<SimulatedFile, SimError> 
     let options = Options {
         ports: planned.pools.iter().map(|pool| port(&pool.model)).collect(),
         first_token: FirstToken::Decode,
-        ingress: vec![Ingress { request: Seconds::new(once), prompt_token: Seconds::ZERO }],
+        // A plan sends every token when it is there.
+        ingress: vec![Ingress { request: Seconds::new(once), ..Ingress::default() }],
         until: Some(until),
         ..Options::default()
     };

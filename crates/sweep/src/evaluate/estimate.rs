@@ -62,6 +62,7 @@ pub(super) struct Job {
     chips: Option<f64>,
     model: String,
     engine: Option<String>,
+    engine_version: Option<String>,
     mode: Option<String>,
     weight_dtype: Option<Dtype>,
     act_dtype: Option<Dtype>,
@@ -92,6 +93,7 @@ pub(super) struct Job {
     spec_accept: Option<f64>,
     #[serde(default)]
     prefix_hit: f64,
+    token_budget: Option<u32>,
     expert_skew: Option<f64>,
     micro_batches: Option<bool>,
     region: Option<String>,
@@ -107,6 +109,7 @@ impl Job {
             chips: self.chips,
             model: self.model.clone(),
             engine: self.engine.clone(),
+            engine_version: self.engine_version.clone(),
             formats: Formats {
                 weight: self.weight_dtype,
                 act: self.act_dtype,
@@ -134,6 +137,7 @@ impl Job {
             spec_tokens: self.spec_tokens,
             spec_accept: self.spec_accept,
             prefix_hit: self.prefix_hit,
+            token_budget: self.token_budget,
             expert_skew: self.expert_skew,
             micro_batches: self.micro_batches,
         })
