@@ -146,6 +146,7 @@ mod tests {
                 line: 1,
                 point: Point { system: "x".to_owned(), model: "m".to_owned(), sizes, ..Point::default() },
                 measured: figures(measured),
+                source: String::new(),
                 statistic: String::new(),
                 quality: String::new(),
             },

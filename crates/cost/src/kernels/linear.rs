@@ -142,18 +142,19 @@ impl Kernels {
     }
 
     /// Scores and selection of a sparse-attention indexer, whose efficiency is assumed. The launch is that of the
-    /// chip's decode attention, since the kernels come from the same stack, or an assumed one.
+    /// chip's decode attention, since the kernels come from the same stack, or an assumed one; `share` of it is left in
+    /// place, 0 to 1.
     ///
     /// # Errors
     /// If the chip has no matrix unit at all.
-    pub fn index_scores(&self, op: IndexScores) -> Result<Priced, KernelsError> {
+    pub fn index_scores(&self, op: IndexScores, share: f64) -> Result<Priced, KernelsError> {
         let machine = self.machine(Dtype::Fp8)?;
         let both = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
         let precisions = attention_alike(both);
         let query = SetQuery { family: ATTENTION_DECODE, precisions: &precisions, kernel: None };
         let launch = self.select(&query).ok().and_then(|choice| choice.set.params.get("t0").copied());
         let launch = launch.map_or(ASSUMED_LAUNCH, Seconds::new);
-        let cost = op.price(&machine, launch * (1.0 + SMALL_KERNELS));
+        let cost = op.price(&machine, launch * ((1.0 + SMALL_KERNELS) * share));
         Ok(Priced { cost, origin: Origin::Generic, sigma: ASSUMED_SIGMA })
     }
 }

@@ -246,7 +246,7 @@ impl Operators for KernelOperators {
     }
 
     fn indexer(&self, op: IndexScores) -> OpCost {
-        self.kernels.index_scores(op).map_or(UNPRICED, |priced| priced.cost)
+        self.kernels.index_scores(op, self.launch).map_or(UNPRICED, |priced| priced.cost)
     }
 
     fn evidence(&self, family: Family) -> Evidence {
