@@ -43,7 +43,7 @@ impl Load {
     }
 
     /// The same for `experts` experts that are chosen unequally often, as in [`touched_unequally`]: rows crowd on some,
-    /// which fill more tiles. Taken over [`QUANTILES`] equally likely degrees of popularity; `active` experts in all.
+    /// which fill more tiles. Taken over eight equally likely degrees of popularity; `active` experts in all.
     pub fn unequal(rows: f64, experts: f64, active: f64, spread: f64) -> Self {
         let even = Self::spread(rows, active);
         if spread < LEAST_SPREAD || active <= 0.0 || rows <= 0.0 {
