@@ -116,7 +116,7 @@ pub(super) fn once(model: &StepModel, work: &Work) -> f64 {
 /// How prompts are cut for one rank.
 #[derive(Debug, Clone, Copy)]
 struct Cutting {
-    /// Steps that a prompt takes.
+    /// Steps that a prompt takes, the last in part.
     chunks: f64,
     /// Tokens of each.
     size: f64,
@@ -135,12 +135,11 @@ impl Cutting {
     fn new(model: &StepModel, work: &Work, new: f64, budget: f64) -> Self {
         let chunked = model.deployment().engine.scheduler.chunked_prefill;
         if chunked && new > budget {
-            let chunks = (new / budget).ceil();
-            let size = new / chunks;
+            // What the last chunk leaves of the budget goes to the next prompt: only a part of a step is this one's.
             return Self {
-                chunks,
-                size,
-                past: work.cached + (chunks - 1.0) / 2.0 * size,
+                chunks: new / budget,
+                size: budget,
+                past: work.cached + (new - budget) / 2.0,
                 together: 1.0,
                 fit: 1.0,
                 excess: 0.0,
