@@ -17,6 +17,7 @@ pub mod measured;
 pub mod megatron;
 pub mod memory;
 pub mod pricer;
+mod remembered;
 pub mod report;
 pub mod roofline;
 pub mod schedule;

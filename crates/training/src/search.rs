@@ -9,13 +9,15 @@ use crate::goodput;
 use crate::job::{ContextMethod, Job, Layout, Offload, Recompute, Zero};
 use crate::layer::{Context, PassTimes};
 use crate::memory::{LayerMemory, Weights, vocabulary_weights};
+use crate::remembered::Remembered;
 use crate::schedule::Schedule;
 use crate::stages::EDGES;
-use crate::step::{Machine, Step, check_memory, price};
+use crate::step::{Machine, Runs, Step, Verdict, judge};
 use crate::way::Way;
 use hardware::System;
 use model::Ffn;
 use std::collections::BTreeMap;
+use units::Seconds;
 
 /// What the best layout is best in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +227,8 @@ pub fn search(
     keep: usize,
 ) -> Result<Outcome, JobError> {
     let mut outcome = Outcome { best: Vec::new(), counts: Counts::default() };
+    let remembered = Remembered::new(machine.pricer);
+    let machine = &Machine { pricer: &remembered, ..*machine };
     for ranks in space.rank_counts() {
         let space = Space { ranks, ..space.clone() };
         let mut search = Search {
@@ -233,6 +237,7 @@ pub fn search(
             machine,
             objective,
             wholes: BTreeMap::new(),
+            runs: Runs::default(),
             counts: outcome.counts,
             overhead: machine.profile.for_family(&machine.chip.family).get("host_step").unwrap_or(0.0),
         };
@@ -260,6 +265,7 @@ struct Search<'a> {
     machine: &'a Machine<'a>,
     objective: Objective,
     wholes: BTreeMap<Cut, Whole>,
+    runs: Runs,
     counts: Counts,
     /// Fixed time of every step, seconds.
     overhead: f64,
@@ -445,8 +451,7 @@ impl Search<'_> {
         };
         let fullest = micros * way.fullest * whole.layers_total;
         let time = mean.max(fullest).max(last) + self.overhead;
-        let chips = f64::from(index.dp * index.cut.tp * index.cut.cp * index.pp)
-            / f64::from(self.machine.chip.ranks.max(1));
+        let chips = self.chips(index);
         match self.objective {
             Objective::Time => time,
             Objective::Cost => time * chips,
@@ -478,14 +483,41 @@ impl Search<'_> {
         job
     }
 
+    /// The step time at which a candidate is no better than `worst`; energy depends on more than time.
+    fn longest(&self, index: &JobIndex, worst: f64) -> Seconds {
+        Seconds::new(match self.objective {
+            Objective::Time => worst,
+            Objective::Cost => worst / self.chips(index),
+            Objective::Energy => f64::INFINITY,
+        })
+    }
+
+    /// Packages that a candidate uses.
+    fn chips(&self, index: &JobIndex) -> f64 {
+        f64::from(index.dp * index.cut.tp * index.cut.cp * index.pp)
+            / f64::from(self.machine.chip.ranks.max(1))
+    }
+
     fn try_one(&mut self, index: &JobIndex, best: &mut Vec<Found>, keep: usize) {
         let job = self.job(index);
+        let worst = best.get(keep - 1).map_or(f64::INFINITY, |found| found.value);
+        let step = match judge(&job, self.machine, self.longest(index, worst), &mut self.runs) {
+            Ok(Verdict::Fits(step)) => *step,
+            Ok(Verdict::TooSlow) => {
+                self.counts.too_slow += 1;
+                return;
+            }
+            Ok(Verdict::TooBig) => {
+                self.counts.priced += 1;
+                self.counts.misfits += 1;
+                return;
+            }
+            Err(_) => {
+                self.counts.priced += 1;
+                return;
+            }
+        };
         self.counts.priced += 1;
-        let Ok(step) = price(&job, self.machine) else { return };
-        if check_memory(&job, &step, self.machine.chip).is_err() {
-            self.counts.misfits += 1;
-            return;
-        }
         let value = match self.objective {
             Objective::Time => step.time.get(),
             Objective::Cost => step.time.get() * step.chips,

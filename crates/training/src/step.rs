@@ -11,6 +11,7 @@ use crate::schedule::{self, StageTimes};
 use crate::stages;
 use crate::times::{Part, Times};
 use hardware::Chip;
+use std::collections::HashMap;
 use units::{Bytes, Flop, FlopPerSecond, Seconds, TokensPerSecond};
 
 /// Bytes that an Adam step moves per parameter it owns: gradient, master weight and two moments read, the last three and the
@@ -118,7 +119,93 @@ pub fn price(job: &Job, machine: &Machine<'_>) -> Result<Step, JobError> {
     })?;
     let context = Context::new(job, machine.profile, &machine.chip.family, machine.pricer);
     let plan = Plan::new(job, &context)?;
-    Ok(plan.step(peak, machine.chip))
+    let outline = plan.outline(machine.chip);
+    let finish = run(job, &outline);
+    Ok(plan.step(outline, &finish, peak, machine.chip))
+}
+
+/// What a search learns of a job.
+pub(crate) enum Verdict {
+    /// It fits; its price.
+    Fits(Box<Step>),
+    /// It does not fit.
+    TooBig,
+    /// Even without waiting for other ranks it would take longer than asked for.
+    TooSlow,
+}
+
+/// Prices a job for a search, going no further than it takes to rule it out: memory first, then the time that the ranks work
+/// against `most`, and only then the pipeline, whose runs are kept in `runs`.
+///
+/// # Errors
+/// As of [`price`].
+pub(crate) fn judge(
+    job: &Job,
+    machine: &Machine<'_>,
+    most: Seconds,
+    runs: &mut Runs,
+) -> Result<Verdict, JobError> {
+    job.check()?;
+    let Some(peak) = machine.chip.rank.peak(job.precision) else {
+        return price(job, machine).map(|step| Verdict::Fits(Box::new(step)));
+    };
+    let context = Context::new(job, machine.profile, &machine.chip.family, machine.pricer);
+    let plan = Plan::new(job, &context)?;
+    let outline = plan.outline(machine.chip);
+    let memories: Vec<Memory> = outline.ranks.iter().map(|rank| rank.memory).collect();
+    if memory::check(job, &memories, machine.chip.rank.memory.value).is_err() {
+        return Ok(Verdict::TooBig);
+    }
+    if outline.least(job) >= most {
+        return Ok(Verdict::TooSlow);
+    }
+    let finish = runs.finish(job, &outline);
+    Ok(Verdict::Fits(Box::new(plan.step(outline, &finish, peak, machine.chip))))
+}
+
+/// All of a step but when each rank is done.
+struct Outline {
+    stage_times: Vec<StageTimes>,
+    /// Time between neighbouring stages that is not part of either's work.
+    send: Seconds,
+    ranks: Vec<RankStep>,
+    tail: Vec<(&'static str, Seconds)>,
+}
+
+impl Outline {
+    /// The step if no rank ever waited for another.
+    fn least(&self, job: &Job) -> Seconds {
+        let micros = f64::from(job.micros());
+        let busy = |rank: &RankStep| rank.micro.total().total() * micros + rank.exposed_gradients;
+        let longest = self.ranks.iter().map(busy).fold(Seconds::ZERO, Seconds::max);
+        longest + self.tail.iter().map(|(_, time)| *time).sum::<Seconds>()
+    }
+}
+
+/// When each rank is done.
+fn run(job: &Job, outline: &Outline) -> Vec<Seconds> {
+    schedule::makespan(job.schedule, job.layout.pp, job.micros(), &outline.stage_times, outline.send).1
+}
+
+/// Pipelines run before. Sharding of the optimizer and what lives on the host leave a pipeline as it is, so that jobs which
+/// differ in these alone share a run.
+#[derive(Default)]
+pub(crate) struct Runs(HashMap<RunKey, Vec<Seconds>>);
+
+/// What a run depends on: schedule, ranks, micro-batches, and the bits of every time.
+type RunKey = (schedule::Schedule, u32, u32, Vec<u64>);
+
+impl Runs {
+    fn finish(&mut self, job: &Job, outline: &Outline) -> Vec<Seconds> {
+        let mut bits = Vec::with_capacity(3 * outline.stage_times.len() + 1);
+        bits.push(outline.send.get().to_bits());
+        for times in &outline.stage_times {
+            let all = [times.forward, times.backward_input, times.backward_weight];
+            bits.extend(all.map(|time| time.get().to_bits()));
+        }
+        let key = (job.schedule, job.layout.pp, job.micros(), bits);
+        self.0.entry(key).or_insert_with(|| run(job, outline)).clone()
+    }
 }
 
 /// Whether every stage of a priced job fits the chip's memory.
@@ -205,17 +292,24 @@ impl<'a> Plan<'a> {
         passes
     }
 
-    fn step(&self, peak: FlopPerSecond, chip: &Chip) -> Step {
+    fn outline(&self, chip: &Chip) -> Outline {
         let job = self.job;
         let stages: Vec<PassTimes> = (0..self.contents.len()).map(|stage| self.stage(stage)).collect();
         let stage_times: Vec<StageTimes> = stages.iter().map(stage_times).collect();
-        let hidden_send =
+        let send =
             if job.layout.pp > 1 { self.send * self.context.coefficients.hidden_pp } else { Seconds::ZERO };
-        let (_, finish) =
-            schedule::makespan(job.schedule, job.layout.pp, job.micros(), &stage_times, hidden_send);
         let ranks: Vec<RankStep> =
-            (0..job.layout.pp).map(|rank| self.rank(rank, &stages, finish[rank as usize], chip)).collect();
+            (0..job.layout.pp).map(|rank| self.rank(rank, &stages, chip)).collect();
         let tail = self.tail(&ranks);
+        Outline { stage_times, send, ranks, tail }
+    }
+
+    fn step(&self, outline: Outline, finish: &[Seconds], peak: FlopPerSecond, chip: &Chip) -> Step {
+        let job = self.job;
+        let Outline { stage_times, send, mut ranks, tail } = outline;
+        for (rank, finish) in ranks.iter_mut().zip(finish) {
+            rank.finish = *finish;
+        }
         let last =
             ranks.iter().map(|rank| rank.finish + rank.exposed_gradients).fold(Seconds::ZERO, Seconds::max);
         let time = last + tail.iter().map(|(_, time)| *time).sum::<Seconds>();
@@ -226,7 +320,7 @@ impl<'a> Plan<'a> {
             breakdown: breakdown(job, &ranks, last, &tail),
             ranks,
             stage_times,
-            send: hidden_send,
+            send,
             model_flop,
             hardware_flop,
             tokens: job.batch.tokens(),
@@ -244,7 +338,7 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
-    fn rank(&self, rank: u32, stages: &[PassTimes], finish: Seconds, chip: &Chip) -> RankStep {
+    fn rank(&self, rank: u32, stages: &[PassTimes], chip: &Chip) -> RankStep {
         let job = self.job;
         let own = self.stages_of(rank);
         let mut micro = PassTimes::default();
@@ -270,6 +364,7 @@ impl<'a> Plan<'a> {
         let (memory, weights) =
             memory::rank_memory(job, self.context.profile, &contents, chip.rank.memory.value);
         let exposed_gradients = self.exposed_gradients(&weights, &micro);
+        let finish = Seconds::ZERO;
         RankStep { layers: counts.iter().sum(), micro, finish, exposed_gradients, memory, weights }
     }
 

@@ -138,5 +138,13 @@ const KNOWN: &str =
 - Expert loads of the kernel tables are drawn from their benchmark's sampler, not recorded: errors of MoE rows include that draw.
 - Norms, rotary embedding, sampling and activation functions are in no table: they are priced by the bytes they move.
 - Serving rows do not say which speculative decoding, if any, was on; a row that used it looks slow here.
+- Eight rows of gpt-oss-120b on H100 under vLLM 0.11 at 512 users show a third of the time per token that the same
+  deployments take at 64 users: no price of a step gives both. Without them the mean TPOT error of the table is 12.0 %.
+- Whether an engine gathers tokens before it sends the first is not recorded. TensorRT-LLM sends the first of a 1024/1024 run
+  of Llama-3.1-70B on B200 about twenty tokens late on one to four chips, and at once on eight or with longer outputs; SGLang
+  varies as much. One number per engine stands for all.
+- The order of layouts is little better than chance: most pairs are attention cut two ways beside data parallelism (TP2 DP2
+  under vLLM is slower than both TP4 and DP4, which nothing here explains), TensorRT-LLM's attention data parallelism, and
+  pairs that the source records as different layouts although their times agree to a percent.
 - Figures of single-digit requests in flight depend most on the host processor, which no table names.
 ";
