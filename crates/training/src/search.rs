@@ -1,22 +1,27 @@
 //! The best layout of a job: exact search over every way to cut it.
 //!
-//! Each candidate has a lower bound of its time that needs no pipeline to be executed, and a lower bound of its
-//! memory. Candidates are priced in the order of their bound until the bound passes the best price found: everything left
-//! is worse, so that the answer is that of trying them all.
+//! Layouts that cut the operators alike share a lower bound: the work itself. Cuts are taken in the order of it, and those
+//! that cannot beat the best found are left out whole. Within a cut each layout has a lower bound of its time that needs no
+//! pipeline to be executed, and one of its memory; what is left is priced in the order of that bound. Everything left out is
+//! worse, so that the answer is that of trying them all.
+
+mod bound;
+mod space;
+
+pub use space::Space;
 
 use crate::error::JobError;
-use crate::goodput;
+use crate::framework::Coefficients;
 use crate::job::{ContextMethod, Job, Layout, Offload, Recompute, Zero};
-use crate::layer::{Context, PassTimes};
-use crate::memory::{LayerMemory, Weights, vocabulary_weights};
 use crate::remembered::Remembered;
 use crate::schedule::Schedule;
 use crate::stages::EDGES;
 use crate::step::{Machine, Runs, Step, Verdict, judge};
 use crate::way::Way;
-use hardware::System;
+use bound::Whole;
 use model::Ffn;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use units::Seconds;
 
 /// What the best layout is best in.
@@ -28,112 +33,6 @@ pub enum Objective {
     Cost,
     /// Least energy per step.
     Energy,
-}
-
-/// The values each knob may take; what does not go together is skipped.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Space {
-    /// Ranks to use.
-    pub ranks: u32,
-    /// Whether fewer ranks may be used, the rest idle: the next multiples of 8, 64 and 512 below.
-    pub at_most: bool,
-    /// Tensor parallel sizes.
-    pub tp: Vec<u32>,
-    /// Pipeline sizes.
-    pub pp: Vec<u32>,
-    /// Virtual pipeline sizes.
-    pub vpp: Vec<u32>,
-    /// Context parallel sizes.
-    pub cp: Vec<u32>,
-    /// Expert parallel sizes.
-    pub ep: Vec<u32>,
-    /// Micro-batch sizes.
-    pub micro: Vec<u32>,
-    /// Recomputation.
-    pub recompute: Vec<Recompute>,
-    /// Sharding.
-    pub zero: Vec<Zero>,
-    /// Sequence parallelism.
-    pub sequence_parallel: Vec<bool>,
-    /// Plain schedules besides interleaving.
-    pub schedules: Vec<Schedule>,
-    /// What lives on the host.
-    pub offload: Vec<Offload>,
-    /// Methods of context parallelism.
-    pub context: Vec<ContextMethod>,
-}
-
-impl Space {
-    /// Every sensible value of every knob for `job` on `ranks` ranks of `system`: tensor parallelism within the largest
-    /// scale-up domain, any number of stages up to the layers.
-    pub fn all(job: &Job, system: &System, ranks: u32, at_most: bool) -> Self {
-        let layers = job.layers();
-        let heads = job.model.layers.iter().filter_map(heads_of).min().unwrap_or(1);
-        let domains = system.domains.len();
-        let scale_up =
-            system.domains[..domains.saturating_sub(1)].iter().filter_map(|domain| domain.ranks).max();
-        let scale_up = scale_up.unwrap_or(8);
-        let experts = job.model.layers.iter().find_map(|group| match &group.ffn {
-            Ffn::Moe(moe) => Some(moe.experts),
-            _ => None,
-        });
-        let divisors =
-            |value: u32, limit: u32| (1..=value.min(limit)).filter(|d| value % d == 0).collect::<Vec<_>>();
-        let offload = |optimizer, activations| Offload { optimizer, activations };
-        Self {
-            ranks,
-            at_most,
-            tp: divisors(heads, scale_up),
-            pp: (1..=layers.min(ranks)).collect(),
-            vpp: divisors(layers + EDGES, layers)
-                .into_iter()
-                .chain(divisors(layers, layers))
-                .chain([1])
-                .collect(),
-            cp: divisors(job.batch.seq, 16).into_iter().filter(|cp| cp.is_power_of_two()).collect(),
-            ep: experts.map_or(vec![1], |experts| divisors(experts, ranks)),
-            micro: (1..=32).collect(),
-            recompute: vec![Recompute::None, Recompute::Selective, Recompute::Full],
-            zero: vec![Zero::None, Zero::Optimizer, Zero::Gradients, Zero::Weights],
-            sequence_parallel: vec![true, false],
-            schedules: vec![Schedule::OneFOneB, Schedule::ZeroBubbleH1, Schedule::GPipe, Schedule::DualPipe],
-            offload: vec![
-                offload(false, false),
-                offload(true, false),
-                offload(false, true),
-                offload(true, true),
-            ],
-            context: vec![ContextMethod::Ring, ContextMethod::Ulysses],
-        }
-        .sorted()
-    }
-
-    /// Numbers of ranks to cut the job over, all of them first.
-    fn rank_counts(&self) -> Vec<u32> {
-        let mut counts = vec![self.ranks];
-        if self.at_most {
-            let rounded = [8, 64, 512].map(|unit| self.ranks / unit * unit);
-            counts.extend(rounded.into_iter().filter(|count| *count > 0));
-            counts.dedup();
-        }
-        counts
-    }
-
-    fn sorted(mut self) -> Self {
-        for list in [&mut self.vpp, &mut self.tp, &mut self.ep] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        self
-    }
-}
-
-fn heads_of(group: &model::LayerGroup) -> Option<u32> {
-    match &group.attention {
-        model::Attention::MultiHead(attention) => Some(attention.heads),
-        model::Attention::Mla(attention) => Some(attention.heads),
-        _ => None,
-    }
 }
 
 /// How the search went.
@@ -184,19 +83,26 @@ struct Cut {
     context: ContextMethod,
     activations: bool,
     sharded_over: u32,
+    /// Whether experts' exchanges run beside the other direction's work, as under DualPipe.
+    dual: bool,
 }
 
-/// A micro-batch through the whole model under one cut, and its weights.
-#[derive(Debug, Clone, Copy)]
-struct Whole {
-    /// Times of all layers, embedding and head.
-    layers_total: f64,
-    /// Forward and input gradient of all layers.
-    chain: f64,
-    edges_total: f64,
-    head_total: f64,
-    weights: Weights,
-    vocabulary: f64,
+impl Cut {
+    /// With nothing computed again, sharded or moved.
+    fn plain(tp: u32, cp: u32, ep: u32, micro: u32) -> Self {
+        Self {
+            tp,
+            cp,
+            ep,
+            micro,
+            recompute: Recompute::None,
+            sequence_parallel: false,
+            context: ContextMethod::Ring,
+            activations: false,
+            sharded_over: 0,
+            dual: false,
+        }
+    }
 }
 
 struct Candidate {
@@ -213,6 +119,22 @@ struct JobIndex {
     schedule: Schedule,
     zero: Zero,
     optimizer: bool,
+}
+
+impl JobIndex {
+    fn layout(&self) -> Layout {
+        let cut = &self.cut;
+        let etp = if cut.ep > 1 { 1 } else { cut.tp };
+        Layout { tp: cut.tp, cp: cut.cp, pp: self.pp, dp: self.dp, ep: cut.ep, etp }
+    }
+}
+
+/// Layouts that share a cut, but for sharded weights and for layers that are computed again.
+struct Family {
+    bound: f64,
+    cut: Cut,
+    /// Pipeline and data parallel sizes that go with it.
+    sizes: Rc<[(u32, u32)]>,
 }
 
 /// Searches `space` around `template`, whose model, batch, sequence and precision stay as they are.
@@ -237,23 +159,18 @@ pub fn search(
             machine,
             objective,
             wholes: BTreeMap::new(),
+            ways: BTreeMap::new(),
             runs: Runs::default(),
             counts: outcome.counts,
-            overhead: machine.profile.for_family(&machine.chip.family).get("host_step").unwrap_or(0.0),
+            coefficients: machine.profile.for_family(&machine.chip.family),
+            alike: template.model.layers.len() == 1,
+            exchanges: template.model.layers.iter().any(|group| matches!(group.ffn, Ffn::Moe(_))),
         };
-        let mut candidates = Vec::new();
-        search.enumerate(&mut candidates);
-        candidates.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-        let mut left = candidates.len() as u64;
-        for candidate in candidates {
-            let worst = outcome.best.get(keep - 1).map_or(f64::INFINITY, |found| found.value);
-            if candidate.bound >= worst {
-                break;
-            }
-            search.try_one(&candidate.job_index, &mut outcome.best, keep);
-            left -= 1;
+        let mut families = search.families();
+        families.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+        for family in &families {
+            search.explore(family, &mut outcome.best, keep);
         }
-        search.counts.too_slow += left;
         outcome.counts = search.counts;
     }
     Ok(outcome)
@@ -265,213 +182,211 @@ struct Search<'a> {
     machine: &'a Machine<'a>,
     objective: Objective,
     wholes: BTreeMap<Cut, Whole>,
+    /// Every schedule that can cut the layers, by pipeline size.
+    ways: BTreeMap<u32, Rc<[Way]>>,
     runs: Runs,
     counts: Counts,
-    /// Fixed time of every step, seconds.
-    overhead: f64,
+    coefficients: Coefficients,
+    /// Whether all layers are of one kind.
+    alike: bool,
+    /// Whether there are experts, whose exchanges DualPipe hides.
+    exchanges: bool,
 }
 
 impl Search<'_> {
-    fn enumerate(&mut self, out: &mut Vec<Candidate>) {
+    fn families(&mut self) -> Vec<Family> {
         let space = self.space;
+        let mut out = Vec::new();
         for &tp in &space.tp {
             for &cp in &space.cp {
                 for &ep in &space.ep {
                     for &micro in &space.micro {
-                        self.sizes(tp, cp, ep, micro, out);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Pipeline and data parallel sizes that go with a cut.
-    fn sizes(&mut self, tp: u32, cp: u32, ep: u32, micro: u32, out: &mut Vec<Candidate>) {
-        let (space, global) = (self.space, self.template.batch.global);
-        if self.template.batch.seq % cp != 0 {
-            return;
-        }
-        for &pp in &space.pp {
-            let Some(rest) = space.ranks.checked_div(tp * cp * pp).filter(|rest| *rest > 0) else { continue };
-            let goes = rest * tp * cp * pp == space.ranks
-                && global % (rest * micro) == 0
-                && (tp * cp * rest) % ep == 0;
-            if goes {
-                self.options(tp, cp, ep, micro, pp, rest, out);
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the loops of a search over seven sizes")]
-    fn options(&mut self, tp: u32, cp: u32, ep: u32, micro: u32, pp: u32, dp: u32, out: &mut Vec<Candidate>) {
-        let space = self.space;
-        let micros = self.template.batch.global / (dp * micro);
-        let schedules = self.schedules(pp, micros);
-        let contexts = if cp > 1 { &space.context[..] } else { &space.context[..1] };
-        let parallel: &[bool] = if tp > 1 { &space.sequence_parallel } else { &[false] };
-        for recompute in self.recomputes(pp) {
-            for &sequence_parallel in parallel {
-                for &context in contexts {
-                    for &zero in &space.zero {
-                        for &offload in &space.offload {
-                            let sharded_over = if zero == Zero::Weights { dp } else { 0 };
-                            let activations = offload.activations;
-                            let cut = Cut {
-                                tp,
-                                cp,
-                                ep,
-                                micro,
-                                recompute,
-                                sequence_parallel,
-                                context,
-                                activations,
-                                sharded_over,
-                            };
-                            let index = JobIndex {
-                                cut,
-                                pp,
-                                dp,
-                                schedule: Schedule::OneFOneB,
-                                zero,
-                                optimizer: offload.optimizer,
-                            };
-                            self.consider(index, &schedules, micros, out);
+                        let sizes = self.sizes(tp, cp, ep, micro);
+                        if !sizes.is_empty() {
+                            self.cuts(&Cut::plain(tp, cp, ep, micro), &sizes.into(), &mut out);
                         }
                     }
                 }
             }
         }
+        out
     }
 
-    /// Recomputation of everything alike, or of a quarter, half or three quarters of a stage's layers.
-    fn recomputes(&self, pp: u32) -> Vec<Recompute> {
-        let layers = self.template.layers().div_ceil(pp);
-        let quarters = (1..4).map(|quarters| layers * quarters / 4).filter(|some| (1..layers).contains(some));
-        let mut all = self.space.recompute.clone();
-        all.extend(quarters.map(Recompute::Layers));
-        all.dedup();
-        all
-    }
-
-    fn schedules(&self, pp: u32, micros: u32) -> Vec<Way> {
-        let layers = self.template.layers();
-        let alike = self.template.model.layers.len() == 1;
-        if pp == 1 {
-            return Way::new(Schedule::OneFOneB, layers, alike, pp).into_iter().collect();
+    /// Pipeline and data parallel sizes that go with a cut.
+    fn sizes(&self, tp: u32, cp: u32, ep: u32, micro: u32) -> Vec<(u32, u32)> {
+        let (space, global) = (self.space, self.template.batch.global);
+        if self.template.batch.seq % cp != 0 {
+            return Vec::new();
         }
-        let plain = self.space.schedules.iter().copied();
-        let interleaved =
-            self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
-        plain
-            .chain(interleaved.map(|chunks| Schedule::Interleaved { chunks: *chunks }))
-            .filter(|schedule| schedule.check(pp, micros).is_ok())
-            .filter_map(|schedule| Way::new(schedule, layers, alike, pp))
-            .collect()
-    }
-
-    fn consider(&mut self, index: JobIndex, schedules: &[Way], micros: u32, out: &mut Vec<Candidate>) {
-        self.counts.covered += schedules.len() as u64;
-        let whole = self.whole(&index);
-        if self.least_memory(&index, &whole) > self.machine.chip.rank.memory.value.get() {
-            self.counts.too_big += schedules.len() as u64;
-            return;
-        }
-        for way in schedules {
-            let schedule = way.schedule;
-            let bound = self.bound(&index, &whole, way, f64::from(micros));
-            out.push(Candidate { bound, job_index: JobIndex { schedule, ..index } });
-        }
-    }
-
-    /// Prices of the whole model under a cut, worked out once.
-    fn whole(&mut self, index: &JobIndex) -> Whole {
-        // Where some layers are computed again, no less is done than where none is.
-        let recompute = match index.cut.recompute {
-            Recompute::Layers(_) => Recompute::None,
-            recompute => recompute,
+        let goes = |pp: u32| {
+            let rest = space.ranks / (tp * cp * pp);
+            let whole = rest > 0
+                && rest * tp * cp * pp == space.ranks
+                && global % (rest * micro) == 0
+                && (tp * cp * rest) % ep == 0;
+            whole.then_some((pp, rest))
         };
-        let cut = Cut { recompute, ..index.cut };
-        if let Some(known) = self.wholes.get(&cut) {
-            return *known;
-        }
-        let job = self.job(&JobIndex { pp: 1, cut, ..*index });
-        let context =
-            Context::new(&job, self.machine.profile, &self.machine.chip.family, self.machine.pricer);
-        let mut layers = PassTimes::default();
-        let mut weights = Weights::default();
-        for group in &job.model.layers {
-            let count = f64::from(group.count);
-            layers.add(&context.layer(group, job.recompute), count);
-            let own = LayerMemory::new(&job, self.machine.profile, group).weights();
-            weights.dense += count * own.dense;
-            weights.experts += count * own.experts;
-        }
-        let mut head = context.head();
-        head.add(&context.mtp(), 1.0);
-        let total = |passes: &PassTimes| passes.total().total().get();
-        let whole = Whole {
-            layers_total: total(&layers),
-            chain: (layers.forward.total() + layers.backward_input.total()).get(),
-            edges_total: total(&context.embedding()),
-            head_total: total(&head),
-            weights,
-            vocabulary: vocabulary_weights(&job),
-        };
-        self.wholes.insert(cut, whole);
-        whole
+        space.pp.iter().filter_map(|pp| goes(*pp)).collect()
     }
 
-    /// Memory of the mean stage's states: the fullest has no less.
-    fn least_memory(&self, index: &JobIndex, whole: &Whole) -> f64 {
-        let (pp, cut) = (f64::from(index.pp), &index.cut);
-        let dense = (whole.weights.dense + 2.0 * whole.vocabulary) / pp;
-        let experts = whole.weights.experts / pp;
-        let shards = f64::from(index.dp * cut.cp);
-        let etp = if cut.ep > 1 { 1 } else { cut.tp };
-        let expert_shards = f64::from((cut.tp * cut.cp * index.dp / (cut.ep * etp)).max(1));
-        let sharded = dense / shards + experts / expert_shards;
-        let at = |zero: Zero| if index.zero >= zero { sharded } else { dense + experts };
-        let profile = self.machine.profile;
-        let gradients = if profile.reduces_early { sharded } else { at(Zero::Gradients) };
-        let optimizer = if index.optimizer { 0.0 } else { 12.0 * at(Zero::Optimizer) };
-        let states = 2.0 * at(Zero::Weights) + profile.accumulator_bytes * gradients + optimizer;
-        states + profile.reserve * self.machine.chip.rank.memory.value.get()
-    }
-
-    /// A time no execution of the candidate can beat: the mean rank's work, the fullest rank's, or the last rank's after
-    /// the first micro-batch has come down and before the last has gone back up.
-    fn bound(&self, index: &JobIndex, whole: &Whole, way: &Way, micros: f64) -> f64 {
-        let mean = micros * (whole.layers_total + whole.edges_total + whole.head_total) / f64::from(index.pp);
-        let head = if way.last > 0.0 { whole.head_total } else { 0.0 };
-        let last = if matches!(way.schedule, Schedule::ZeroBubbleH1 | Schedule::DualPipe) {
-            // Weight gradients may wait until the last micro-batch has gone up.
-            way.ramp * whole.chain + micros * way.last * whole.chain
-        } else {
-            way.ramp * whole.chain + micros * (way.last * whole.layers_total + head)
-        };
-        let fullest = micros * way.fullest * whole.layers_total;
-        let time = mean.max(fullest).max(last) + self.overhead;
-        let chips = self.chips(index);
-        match self.objective {
-            Objective::Time => time,
-            Objective::Cost => time * chips,
-            // Every part of the bound is drawn at no less than idle power, and the mean rank's work at full power.
-            Objective::Energy => {
-                let at = |busy| self.power(busy);
-                (at(0.0) * time + (at(1.0) - at(0.0)) * mean) * chips
+    fn cuts(&mut self, plain: &Cut, sizes: &Rc<[(u32, u32)]>, out: &mut Vec<Family>) {
+        let space = self.space;
+        let contexts = if plain.cp > 1 { &space.context[..] } else { &space.context[..1] };
+        let parallel: &[bool] = if plain.tp > 1 { &space.sequence_parallel } else { &[false] };
+        for (at, &recompute) in space.recompute.iter().enumerate() {
+            for &sequence_parallel in parallel {
+                for &context in contexts {
+                    for activations in self.activations() {
+                        let cut = Cut { recompute, sequence_parallel, context, activations, ..*plain };
+                        let mut bound = self.least_of(&cut, sizes[0].1);
+                        if at == 0 && recompute != Recompute::None {
+                            // Layers computed again in part are in the first family.
+                            let none = Cut { recompute: Recompute::None, ..cut };
+                            bound = bound.min(self.least_of(&none, sizes[0].1));
+                        }
+                        out.push(Family { bound, cut, sizes: Rc::clone(sizes) });
+                    }
+                }
             }
         }
     }
 
-    fn power(&self, busy: f64) -> f64 {
-        goodput::chip_power(self.machine.chip, units::Watts::ZERO, busy).map_or(1.0, units::Watts::get)
+    fn least_of(&mut self, cut: &Cut, dp: u32) -> f64 {
+        let mut of = |schedule| {
+            let index = JobIndex { cut: *cut, pp: 1, dp, schedule, zero: Zero::None, optimizer: false };
+            let whole = self.whole(&index);
+            self.cut_bound(cut, &whole)
+        };
+        of(Schedule::OneFOneB).min(of(Schedule::DualPipe))
+    }
+
+    /// Whether activations are kept on the device, on the host, or either.
+    fn activations(&self) -> Vec<bool> {
+        let any = |wanted: bool| self.space.offload.iter().any(|offload| offload.activations == wanted);
+        [false, true].into_iter().filter(|wanted| any(*wanted)).collect()
+    }
+
+    /// Recomputation of a family's layouts over `pp` stages: of everything alike, and in the first family of a quarter, half
+    /// or three quarters of a stage's layers too.
+    fn recomputes(&self, family: Recompute, pp: u32) -> Vec<Recompute> {
+        let mut all = vec![family];
+        if self.space.recompute.first() == Some(&family) {
+            let layers = self.template.layers().div_ceil(pp);
+            let quarters = (1..4).map(|quarters| layers * quarters / 4);
+            all.extend(quarters.filter(|some| (1..layers).contains(some)).map(Recompute::Layers));
+            all.dedup();
+        }
+        all
+    }
+
+    /// Every schedule that can cut the layers over `pp` ranks.
+    fn ways(&mut self, pp: u32) -> Rc<[Way]> {
+        if let Some(known) = self.ways.get(&pp) {
+            return Rc::clone(known);
+        }
+        let layers = self.template.layers();
+        let made: Rc<[Way]> = if pp == 1 {
+            Way::new(Schedule::OneFOneB, layers, self.alike, pp).into_iter().collect()
+        } else {
+            let plain = self.space.schedules.iter().copied();
+            let chunks = self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
+            let interleaved = chunks.map(|chunks| Schedule::Interleaved { chunks: *chunks });
+            // What no number of micro-batches makes run is left out when that number is known.
+            let odd = |schedule: &Schedule| *schedule == Schedule::DualPipe && pp % 2 == 1;
+            plain
+                .chain(interleaved)
+                .filter(|schedule| !odd(schedule))
+                .filter_map(|schedule| Way::new(schedule, layers, self.alike, pp))
+                .collect()
+        };
+        self.ways.insert(pp, Rc::clone(&made));
+        made
+    }
+
+    fn explore(&mut self, family: &Family, best: &mut Vec<Found>, keep: usize) {
+        let worst = best.get(keep - 1).map_or(f64::INFINITY, |found| found.value);
+        let mut candidates = Vec::new();
+        for &(pp, dp) in family.sizes.iter() {
+            let micros = self.template.batch.global / (dp * family.cut.micro);
+            let ways = self.ways(pp);
+            let ways: Vec<&Way> = ways.iter().filter(|way| way.schedule.check(pp, micros).is_ok()).collect();
+            let recomputes = self.recomputes(family.cut.recompute, pp);
+            if family.bound >= worst {
+                let optimizers =
+                    self.space.offload.iter().filter(|offload| offload.activations == family.cut.activations);
+                let all = ways.len() * recomputes.len() * self.space.zero.len() * optimizers.count();
+                self.counts.covered += all as u64;
+                self.counts.too_slow += all as u64;
+                continue;
+            }
+            for recompute in recomputes {
+                let cut = Cut { recompute, ..family.cut };
+                self.options(cut, (pp, dp), &ways, worst, &mut candidates);
+            }
+        }
+        candidates.sort_by(|a: &Candidate, b| a.bound.total_cmp(&b.bound));
+        let mut left = candidates.len() as u64;
+        for candidate in candidates {
+            let worst = best.get(keep - 1).map_or(f64::INFINITY, |found| found.value);
+            if candidate.bound >= worst {
+                break;
+            }
+            self.try_one(&candidate.job_index, best, keep);
+            left -= 1;
+        }
+        self.counts.too_slow += left;
+    }
+
+    fn options(
+        &mut self,
+        cut: Cut,
+        (pp, dp): (u32, u32),
+        ways: &[&Way],
+        worst: f64,
+        out: &mut Vec<Candidate>,
+    ) {
+        let space = self.space;
+        for &zero in &space.zero {
+            for offload in space.offload.iter().filter(|offload| offload.activations == cut.activations) {
+                let sharded_over = if zero == Zero::Weights { dp } else { 0 };
+                let index = JobIndex {
+                    cut: Cut { sharded_over, ..cut },
+                    pp,
+                    dp,
+                    schedule: Schedule::OneFOneB,
+                    zero,
+                    optimizer: offload.optimizer,
+                };
+                self.consider(index, ways, worst, out);
+            }
+        }
+    }
+
+    fn consider(&mut self, index: JobIndex, ways: &[&Way], worst: f64, out: &mut Vec<Candidate>) {
+        self.counts.covered += ways.len() as u64;
+        let whole = self.whole(&index);
+        if self.least_memory(&index, &whole) > self.machine.chip.rank.memory.value.get() {
+            self.counts.too_big += ways.len() as u64;
+            return;
+        }
+        let micros = f64::from(self.template.batch.global / (index.dp * index.cut.micro));
+        let after = self.tail(&index, &whole);
+        let dual = self.whole(&JobIndex { schedule: Schedule::DualPipe, ..index });
+        for way in ways {
+            let whole = if way.schedule == Schedule::DualPipe { &dual } else { &whole };
+            let bound = self.bound(&index, whole, way, micros, after);
+            if bound >= worst {
+                self.counts.too_slow += 1;
+            } else {
+                out.push(Candidate { bound, job_index: JobIndex { schedule: way.schedule, ..index } });
+            }
+        }
     }
 
     fn job(&self, index: &JobIndex) -> Job {
         let cut = &index.cut;
         let mut job = self.template.clone();
-        let etp = if cut.ep > 1 { 1 } else { cut.tp };
-        job.layout = Layout { tp: cut.tp, cp: cut.cp, pp: index.pp, dp: index.dp, ep: cut.ep, etp };
+        job.layout = index.layout();
         job.batch.micro = cut.micro;
         job.schedule = index.schedule;
         job.recompute = cut.recompute;
@@ -494,8 +409,7 @@ impl Search<'_> {
 
     /// Packages that a candidate uses.
     fn chips(&self, index: &JobIndex) -> f64 {
-        f64::from(index.dp * index.cut.tp * index.cut.cp * index.pp)
-            / f64::from(self.machine.chip.ranks.max(1))
+        f64::from(index.layout().ranks()) / f64::from(self.machine.chip.ranks.max(1))
     }
 
     fn try_one(&mut self, index: &JobIndex, best: &mut Vec<Found>, keep: usize) {

@@ -2,8 +2,8 @@
 
 use crate::error::JobError;
 use crate::flops;
-use crate::framework::Profile;
-use crate::job::{Job, Recompute, Zero};
+use crate::framework::{Coefficients, Profile};
+use crate::job::{Job, Layout, Recompute, Zero};
 use crate::layer::{Context, PassTimes};
 use crate::memory::{self, LayerMemory, Memory, RankContents, Weights};
 use crate::pricer::{Collective, Group, Pricer};
@@ -368,15 +368,9 @@ impl<'a> Plan<'a> {
         RankStep { layers: counts.iter().sum(), micro, finish, exposed_gradients, memory, weights }
     }
 
-    /// Time of a collective over the data-parallel ranks of a stage, dense and expert weights each over their own.
     fn exchange(&self, op: Collective, weights: &Weights, bytes: f64) -> Seconds {
-        let layout = &self.job.layout;
-        let dense = Group::new(layout.dp * layout.cp, layout.tp);
-        let experts = Group::new(layout.expert_dp(), layout.ep * layout.etp);
-        let price = |count: f64, group| {
-            self.context.pricer.collective(op, Bytes::new(bytes * count), group) / self.context.network(group)
-        };
-        price(weights.dense, dense) + price(weights.experts, experts)
+        let context = self.context;
+        exchange(context.pricer, &context.coefficients, &self.job.layout, op, weights, bytes)
     }
 
     /// Gradient exchange that the last micro-batch's backward pass does not hide.
@@ -397,16 +391,14 @@ impl<'a> Plan<'a> {
         let coefficients = &self.context.coefficients;
         let shards = f64::from(job.layout.dp * job.layout.cp);
         let expert_shards = f64::from(job.layout.expert_dp());
-        let (mut update, mut gather) = (Seconds::ZERO, Seconds::ZERO);
+        let (mut longest, mut gather) = (Seconds::ZERO, Seconds::ZERO);
         for rank in ranks {
             let owned = if job.zero >= Zero::Optimizer {
                 rank.weights.dense / shards + rank.weights.experts / expert_shards
             } else {
                 rank.weights.total()
             };
-            let device = self.context.pricer.stream(Bytes::new(OPTIMIZER_BYTES * owned));
-            let host = self.context.pricer.host_copy(Bytes::new(OFFLOADED_BYTES * owned));
-            update = update.max(if job.offload.optimizer { device.max(host) } else { device });
+            longest = longest.max(update(self.context.pricer, owned, job.offload.optimizer));
             if matches!(job.zero, Zero::Optimizer | Zero::Gradients) {
                 let time = self.exchange(Collective::AllGather, &rank.weights, 2.0);
                 let behind = rank.micro.forward.compute();
@@ -414,11 +406,35 @@ impl<'a> Plan<'a> {
             }
         }
         vec![
-            ("optimizer", update),
+            ("optimizer", longest),
             ("weight gather (exposed)", gather),
             ("step overhead", Seconds::new(coefficients.host_step)),
         ]
     }
+}
+
+/// Time of a collective over the data-parallel ranks of a stage, dense and expert weights each over their own.
+pub(crate) fn exchange(
+    pricer: &dyn Pricer,
+    coefficients: &Coefficients,
+    layout: &Layout,
+    op: Collective,
+    weights: &Weights,
+    bytes: f64,
+) -> Seconds {
+    let dense = Group::new(layout.dp * layout.cp, layout.tp);
+    let experts = Group::new(layout.expert_dp(), layout.ep * layout.etp);
+    let price = |count: f64, group| {
+        let network = if pricer.inside_scale_up(group) { 1.0 } else { coefficients.network };
+        pricer.collective(op, Bytes::new(bytes * count), group) / network
+    };
+    price(weights.dense, dense) + price(weights.experts, experts)
+}
+
+/// An optimizer step over the parameters that a rank owns.
+pub(crate) fn update(pricer: &dyn Pricer, owned: f64, offloaded: bool) -> Seconds {
+    let device = pricer.stream(Bytes::new(OPTIMIZER_BYTES * owned));
+    if offloaded { device.max(pricer.host_copy(Bytes::new(OFFLOADED_BYTES * owned))) } else { device }
 }
 
 /// Which kinds of layer each virtual stage holds.

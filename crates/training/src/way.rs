@@ -14,6 +14,8 @@ pub(crate) struct Way {
     pub last: f64,
     /// Layers of the fullest rank.
     pub fullest: f64,
+    /// Layers of the rank with the fewest.
+    pub least: f64,
 }
 
 impl Way {
@@ -21,7 +23,7 @@ impl Way {
     pub fn new(schedule: Schedule, layers: u32, alike: bool, pp: u32) -> Option<Self> {
         let split = stages::split(layers, schedule.virtual_stages(pp), (None, None)).ok()?;
         if !alike {
-            return Some(Self { schedule, ramp: 0.0, last: 0.0, fullest: 0.0 });
+            return Some(Self { schedule, ramp: 0.0, last: 0.0, fullest: 0.0, least: 0.0 });
         }
         let share = |count: u32| f64::from(count) / f64::from(layers);
         let rank = |rank: u32| share(split.iter().skip(rank as usize).step_by(pp as usize).sum());
@@ -31,13 +33,17 @@ impl Way {
             let middle = pp as usize / 2;
             let last = share(split[middle - 1] + split[middle]) / 2.0;
             let ramp = share(split[..middle - 1].iter().sum()).min(share(split[middle + 1..].iter().sum()));
-            return Some(Self { schedule, ramp, last, fullest: 0.0 });
+            // Every rank holds the model's stages from both ends.
+            let both = |rank: usize| share(split[rank] + split[pp as usize - 1 - rank]);
+            let least = (0..pp as usize).map(both).fold(f64::INFINITY, f64::min);
+            return Some(Self { schedule, ramp, last, fullest: 0.0, least });
         }
         Some(Self {
             schedule,
             ramp: share(split[..pp as usize - 1].iter().sum()),
             last: rank(pp - 1),
             fullest: (0..pp).map(rank).fold(0.0, f64::max),
+            least: (0..pp).map(rank).fold(f64::INFINITY, f64::min),
         })
     }
 }
