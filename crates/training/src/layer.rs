@@ -53,6 +53,11 @@ impl PassTimes {
     }
 }
 
+/// Rate of the links of `group` in a busy cluster over an idle one.
+pub(crate) fn network(pricer: &dyn Pricer, coefficients: &Coefficients, group: Group) -> f64 {
+    if pricer.inside_scale_up(group) { 1.0 } else { coefficients.network }
+}
+
 impl<'a> Context<'a> {
     /// A context for chips of `family`.
     pub fn new(job: &'a Job, profile: &'a Profile, family: &str, pricer: &'a dyn Pricer) -> Self {
@@ -87,7 +92,7 @@ impl<'a> Context<'a> {
     /// Rate of the links of `group` in a busy cluster over an idle one: other jobs and other stages share the scale-out
     /// network only.
     pub(crate) fn network(&self, group: Group) -> f64 {
-        if self.pricer.inside_scale_up(group) { 1.0 } else { self.coefficients.network }
+        network(self.pricer, &self.coefficients, group)
     }
 
     fn collective(&self, op: Collective, bytes: f64, group: Group) -> Seconds {

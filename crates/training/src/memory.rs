@@ -100,7 +100,8 @@ impl LayerMemory {
         self.weights
     }
 
-    fn kept(&self, recompute: Recompute) -> f64 {
+    /// Bytes it keeps of one micro-batch.
+    pub(crate) fn kept(&self, recompute: Recompute) -> f64 {
         match recompute {
             Recompute::None => self.whole,
             Recompute::Selective => self.selective,

@@ -2,13 +2,13 @@
 
 use crate::pricer::{Collective, Exchange, Group, Pricer};
 use cost::ops::{AttentionPrefill, Gemm};
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::hash::Hash;
 use units::{Bytes, Dtype, Flop, Seconds};
 
 /// What was asked for and what it costs.
-type Known<Key> = RefCell<HashMap<Key, Seconds>>;
+type Known<Key> = RefCell<FxHashMap<Key, Seconds>>;
 
 /// Another pricer's answers, each asked for once.
 pub(crate) struct Remembered<'a> {

@@ -16,10 +16,11 @@ use crate::job::{ContextMethod, Job, Layout, Offload, Recompute, Zero};
 use crate::remembered::Remembered;
 use crate::schedule::Schedule;
 use crate::stages::EDGES;
-use crate::step::{Machine, Runs, Step, Verdict, judge};
+use crate::step::{Machine, Runs, Step, Verdict, judge, send_time};
 use crate::way::Way;
 use bound::Whole;
 use model::Ffn;
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use units::Seconds;
@@ -72,7 +73,7 @@ pub struct Outcome {
 
 /// What a micro-batch costs does not depend on: pipeline depth, data parallelism (unless weights are sharded),
 /// schedule, optimizer sharding and offload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Cut {
     tp: u32,
     cp: u32,
@@ -158,12 +159,15 @@ pub fn search(
             space: &space,
             machine,
             objective,
-            wholes: BTreeMap::new(),
+            wholes: FxHashMap::default(),
             ways: BTreeMap::new(),
             runs: Runs::default(),
             counts: outcome.counts,
             coefficients: machine.profile.for_family(&machine.chip.family),
+            job: Job { edge_layers: (None, None), ..template.clone() },
             alike: template.model.layers.len() == 1,
+            send: 0.0,
+            layer_again: 0.0,
             exchanges: template.model.layers.iter().any(|group| matches!(group.ffn, Ffn::Moe(_))),
         };
         let mut families = search.families();
@@ -181,14 +185,19 @@ struct Search<'a> {
     space: &'a Space,
     machine: &'a Machine<'a>,
     objective: Objective,
-    wholes: BTreeMap<Cut, Whole>,
+    wholes: FxHashMap<Cut, Whole>,
     /// Every schedule that can cut the layers, by pipeline size.
     ways: BTreeMap<u32, Rc<[Way]>>,
     runs: Runs,
+    /// The template under the layout that is looked at.
+    job: Job,
     counts: Counts,
     coefficients: Coefficients,
     /// Whether all layers are of one kind.
     alike: bool,
+    /// Time from one stage to the next under the cut that is looked at, and of computing one layer again.
+    send: f64,
+    layer_again: f64,
     /// Whether there are experts, whose exchanges DualPipe hides.
     exchanges: bool,
 }
@@ -369,12 +378,18 @@ impl Search<'_> {
             self.counts.too_big += ways.len() as u64;
             return;
         }
-        let micros = f64::from(self.template.batch.global / (index.dp * index.cut.micro));
+        let micros = self.template.batch.global / (index.dp * index.cut.micro);
+        self.between(&index, &whole);
+        let capacity = self.machine.chip.rank.memory.value.get();
         let after = self.tail(&index, &whole);
         let dual = self.whole(&JobIndex { schedule: Schedule::DualPipe, ..index });
         for way in ways {
             let whole = if way.schedule == Schedule::DualPipe { &dual } else { &whole };
-            let bound = self.bound(&index, whole, way, micros, after);
+            if self.first_memory(&index, whole, way, micros) > capacity {
+                self.counts.too_big += 1;
+                continue;
+            }
+            let bound = self.bound(&index, whole, way, f64::from(micros), after);
             if bound >= worst {
                 self.counts.too_slow += 1;
             } else {
@@ -383,9 +398,22 @@ impl Search<'_> {
         }
     }
 
-    fn job(&self, index: &JobIndex) -> Job {
+    /// Sets what the bounds of one cut and size need besides the work: sends, and layers done again.
+    fn between(&mut self, index: &JobIndex, whole: &Whole) {
+        self.layer_again = 0.0;
+        if matches!(index.cut.recompute, Recompute::Layers(_)) && self.alike {
+            let full = Cut { recompute: Recompute::Full, ..index.cut };
+            let full = self.whole(&JobIndex { cut: full, ..*index });
+            self.layer_again = full.more_per_layer(whole, self.template.layers());
+        }
+        self.job(index);
+        self.send = send_time(&self.job, &self.coefficients, self.machine.pricer).get();
+    }
+
+    /// The job of a candidate; only the layout of the one before is replaced.
+    fn job(&mut self, index: &JobIndex) -> &Job {
         let cut = &index.cut;
-        let mut job = self.template.clone();
+        let job = &mut self.job;
         job.layout = index.layout();
         job.batch.micro = cut.micro;
         job.schedule = index.schedule;
@@ -394,7 +422,6 @@ impl Search<'_> {
         job.sequence_parallel = cut.sequence_parallel;
         job.context = cut.context;
         job.offload = Offload { optimizer: index.optimizer, activations: cut.activations };
-        job.edge_layers = (None, None);
         job
     }
 
@@ -413,9 +440,9 @@ impl Search<'_> {
     }
 
     fn try_one(&mut self, index: &JobIndex, best: &mut Vec<Found>, keep: usize) {
-        let job = self.job(index);
+        self.job(index);
         let worst = best.get(keep - 1).map_or(f64::INFINITY, |found| found.value);
-        let step = match judge(&job, self.machine, self.longest(index, worst), &mut self.runs) {
+        let step = match judge(&self.job, self.machine, self.longest(index, worst), &mut self.runs) {
             Ok(Verdict::Fits(step)) => *step,
             Ok(Verdict::TooSlow) => {
                 self.counts.too_slow += 1;
@@ -426,7 +453,7 @@ impl Search<'_> {
                 self.counts.misfits += 1;
                 return;
             }
-            Err(_) => {
+            Ok(Verdict::Slower) | Err(_) => {
                 self.counts.priced += 1;
                 return;
             }
@@ -442,7 +469,7 @@ impl Search<'_> {
         };
         let at = best.partition_point(|found| found.value <= value);
         if at < keep {
-            best.insert(at, Found { job, step, value });
+            best.insert(at, Found { job: self.job.clone(), step, value });
             best.truncate(keep);
         }
     }

@@ -4,14 +4,14 @@ use crate::error::JobError;
 use crate::flops;
 use crate::framework::{Coefficients, Profile};
 use crate::job::{Job, Layout, Recompute, Zero};
-use crate::layer::{Context, PassTimes};
+use crate::layer::{Context, PassTimes, network};
 use crate::memory::{self, LayerMemory, Memory, RankContents, Weights};
 use crate::pricer::{Collective, Group, Pricer};
 use crate::schedule::{self, StageTimes};
 use crate::stages;
 use crate::times::{Part, Times};
 use hardware::Chip;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use units::{Bytes, Flop, FlopPerSecond, Seconds, TokensPerSecond};
 
 /// Bytes that an Adam step moves per parameter it owns: gradient, master weight and two moments read, the last three and the
@@ -128,6 +128,8 @@ pub fn price(job: &Job, machine: &Machine<'_>) -> Result<Step, JobError> {
 pub(crate) enum Verdict {
     /// It fits; its price.
     Fits(Box<Step>),
+    /// It fits, and takes longer than asked for.
+    Slower,
     /// It does not fit.
     TooBig,
     /// Even without waiting for other ranks it would take longer than asked for.
@@ -149,17 +151,25 @@ pub(crate) fn judge(
     let Some(peak) = machine.chip.rank.peak(job.precision) else {
         return price(job, machine).map(|step| Verdict::Fits(Box::new(step)));
     };
+    let split = stages::split(job.layers(), job.schedule.virtual_stages(job.layout.pp), job.edge_layers)?;
+    let contents = contents(job, &split);
+    let kinds: Vec<LayerMemory> =
+        job.model.layers.iter().map(|group| LayerMemory::new(job, machine.profile, group)).collect();
+    let capacity = machine.chip.rank.memory.value;
+    let memory = |rank| Held::new(job, &contents, rank).memory(job, machine.profile, &kinds, capacity).0;
+    if (0..job.layout.pp).any(|rank| memory(rank).total() > capacity) {
+        return Ok(Verdict::TooBig);
+    }
     let context = Context::new(job, machine.profile, &machine.chip.family, machine.pricer);
     let plan = Plan::new(job, &context)?;
     let outline = plan.outline(machine.chip);
-    let memories: Vec<Memory> = outline.ranks.iter().map(|rank| rank.memory).collect();
-    if memory::check(job, &memories, machine.chip.rank.memory.value).is_err() {
-        return Ok(Verdict::TooBig);
-    }
     if outline.least(job) >= most {
         return Ok(Verdict::TooSlow);
     }
     let finish = runs.finish(job, &outline);
+    if outline.time(&finish) >= most {
+        return Ok(Verdict::Slower);
+    }
     Ok(Verdict::Fits(Box::new(plan.step(outline, &finish, peak, machine.chip))))
 }
 
@@ -173,6 +183,17 @@ struct Outline {
 }
 
 impl Outline {
+    /// The step whose ranks are done at `finish`.
+    fn time(&self, finish: &[Seconds]) -> Seconds {
+        self.last(finish) + self.tail.iter().map(|(_, time)| *time).sum::<Seconds>()
+    }
+
+    /// When the last gradient is exchanged.
+    fn last(&self, finish: &[Seconds]) -> Seconds {
+        let ends = self.ranks.iter().zip(finish).map(|(rank, finish)| *finish + rank.exposed_gradients);
+        ends.fold(Seconds::ZERO, Seconds::max)
+    }
+
     /// The step if no rank ever waited for another.
     fn least(&self, job: &Job) -> Seconds {
         let micros = f64::from(job.micros());
@@ -190,7 +211,7 @@ fn run(job: &Job, outline: &Outline) -> Vec<Seconds> {
 /// Pipelines run before. Sharding of the optimizer and what lives on the host leave a pipeline as it is, so that jobs which
 /// differ in these alone share a run.
 #[derive(Default)]
-pub(crate) struct Runs(HashMap<RunKey, Vec<Seconds>>);
+pub(crate) struct Runs(FxHashMap<RunKey, Vec<Seconds>>);
 
 /// What a run depends on: schedule, ranks, micro-batches, and the bits of every time.
 type RunKey = (schedule::Schedule, u32, u32, Vec<u64>);
@@ -256,7 +277,7 @@ impl<'a> Plan<'a> {
             contents: contents(job, &split),
             embedding: context.embedding(),
             head,
-            send: send_time(context),
+            send: send_time(job, &context.coefficients, context.pricer),
         })
     }
 
@@ -306,13 +327,11 @@ impl<'a> Plan<'a> {
 
     fn step(&self, outline: Outline, finish: &[Seconds], peak: FlopPerSecond, chip: &Chip) -> Step {
         let job = self.job;
+        let (last, time) = (outline.last(finish), outline.time(finish));
         let Outline { stage_times, send, mut ranks, tail } = outline;
         for (rank, finish) in ranks.iter_mut().zip(finish) {
             rank.finish = *finish;
         }
-        let last =
-            ranks.iter().map(|rank| rank.finish + rank.exposed_gradients).fold(Seconds::ZERO, Seconds::max);
-        let time = last + tail.iter().map(|(_, time)| *time).sum::<Seconds>();
         let packages = f64::from(job.layout.ranks()) / f64::from(chip.ranks.max(1));
         let (model_flop, hardware_flop) = flops::of_step(job, self.context.profile);
         Step {
@@ -330,42 +349,20 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Virtual stages of pipeline rank `rank`.
-    fn stages_of(&self, rank: u32) -> Vec<usize> {
-        let job = self.job;
-        (0..job.schedule.chunks())
-            .map(|chunk| job.schedule.stage_of(rank, chunk, job.layout.pp) as usize)
-            .collect()
-    }
-
     fn rank(&self, rank: u32, stages: &[PassTimes], chip: &Chip) -> RankStep {
         let job = self.job;
-        let own = self.stages_of(rank);
+        let held = Held::new(job, &self.contents, rank);
         let mut micro = PassTimes::default();
-        let mut counts = vec![0u32; self.kinds.len()];
-        for stage in &own {
+        for stage in &held.stages {
             // A DualPipe rank takes half of the micro-batches through each of its two stages.
             let share = if job.schedule == schedule::Schedule::DualPipe { 0.5 } else { 1.0 };
             micro.add(&stages[*stage], share);
-            for (sum, count) in counts.iter_mut().zip(&self.contents[*stage]) {
-                *sum += count;
-            }
         }
-        let layers: Vec<(LayerMemory, f64)> =
-            self.kinds.iter().zip(&counts).map(|(kind, count)| (kind.2, f64::from(*count))).collect();
-        let chunks = f64::from(job.schedule.chunks());
-        let in_flight = job.schedule.peak_in_flight(rank, job.layout.pp, job.micros());
-        let contents = RankContents {
-            layers: &layers,
-            in_flight: f64::from(in_flight) / chunks,
-            first: own.contains(&0),
-            last: own.contains(&(self.contents.len() - 1)),
-        };
-        let (memory, weights) =
-            memory::rank_memory(job, self.context.profile, &contents, chip.rank.memory.value);
+        let kinds: Vec<LayerMemory> = self.kinds.iter().map(|kind| kind.2).collect();
+        let (memory, weights) = held.memory(job, self.context.profile, &kinds, chip.rank.memory.value);
         let exposed_gradients = self.exposed_gradients(&weights, &micro);
-        let finish = Seconds::ZERO;
-        RankStep { layers: counts.iter().sum(), micro, finish, exposed_gradients, memory, weights }
+        let (layers, finish) = (held.counts.iter().sum(), Seconds::ZERO);
+        RankStep { layers, micro, finish, exposed_gradients, memory, weights }
     }
 
     fn exchange(&self, op: Collective, weights: &Weights, bytes: f64) -> Seconds {
@@ -425,8 +422,7 @@ pub(crate) fn exchange(
     let dense = Group::new(layout.dp * layout.cp, layout.tp);
     let experts = Group::new(layout.expert_dp(), layout.ep * layout.etp);
     let price = |count: f64, group| {
-        let network = if pricer.inside_scale_up(group) { 1.0 } else { coefficients.network };
-        pricer.collective(op, Bytes::new(bytes * count), group) / network
+        pricer.collective(op, Bytes::new(bytes * count), group) / network(pricer, coefficients, group)
     };
     price(weights.dense, dense) + price(weights.experts, experts)
 }
@@ -435,6 +431,52 @@ pub(crate) fn exchange(
 pub(crate) fn update(pricer: &dyn Pricer, owned: f64, offloaded: bool) -> Seconds {
     let device = pricer.stream(Bytes::new(OPTIMIZER_BYTES * owned));
     if offloaded { device.max(pricer.host_copy(Bytes::new(OFFLOADED_BYTES * owned))) } else { device }
+}
+
+/// What a pipeline rank holds.
+struct Held {
+    rank: u32,
+    /// Its virtual stages.
+    stages: Vec<usize>,
+    /// Layers of each kind.
+    counts: Vec<u32>,
+    first: bool,
+    last: bool,
+}
+
+impl Held {
+    fn new(job: &Job, contents: &[Vec<u32>], rank: u32) -> Self {
+        let schedule = job.schedule;
+        let stage = |chunk| schedule.stage_of(rank, chunk, job.layout.pp) as usize;
+        let stages: Vec<usize> = (0..schedule.chunks()).map(stage).collect();
+        let mut counts = vec![0u32; job.model.layers.len()];
+        for stage in &stages {
+            for (sum, count) in counts.iter_mut().zip(&contents[*stage]) {
+                *sum += count;
+            }
+        }
+        let (first, last) = (stages.contains(&0), stages.contains(&(contents.len() - 1)));
+        Self { rank, stages, counts, first, last }
+    }
+
+    fn memory(
+        &self,
+        job: &Job,
+        profile: &Profile,
+        kinds: &[LayerMemory],
+        capacity: Bytes,
+    ) -> (Memory, Weights) {
+        let layers: Vec<(LayerMemory, f64)> =
+            kinds.iter().zip(&self.counts).map(|(kind, count)| (*kind, f64::from(*count))).collect();
+        let in_flight = job.schedule.peak_in_flight(self.rank, job.layout.pp, job.micros());
+        let contents = RankContents {
+            layers: &layers,
+            in_flight: f64::from(in_flight) / f64::from(job.schedule.chunks()),
+            first: self.first,
+            last: self.last,
+        };
+        memory::rank_memory(job, profile, &contents, capacity)
+    }
 }
 
 /// Which kinds of layer each virtual stage holds.
@@ -461,8 +503,7 @@ fn contents(job: &Job, split: &[u32]) -> Vec<Vec<u32>> {
 }
 
 /// Activations of a micro-batch from one pipeline rank to the next.
-fn send_time(context: &Context<'_>) -> Seconds {
-    let job = context.job;
+pub(crate) fn send_time(job: &Job, coefficients: &Coefficients, pricer: &dyn Pricer) -> Seconds {
     let layout = &job.layout;
     if layout.pp == 1 {
         return Seconds::ZERO;
@@ -470,12 +511,12 @@ fn send_time(context: &Context<'_>) -> Seconds {
     // Tensor-parallel ranks each send their shard, gathered again on the other side if it was not sharded before.
     let bytes = 2.0 * job.micro_tokens() * f64::from(job.model.hidden) / f64::from(layout.tp);
     let stride = layout.tp * layout.cp * layout.dp;
-    let mut time = context.pricer.send(Bytes::new(bytes), stride);
+    let mut time = pricer.send(Bytes::new(bytes), stride);
     if !job.sequence_parallel && layout.tp > 1 {
         let whole = Bytes::new(bytes * f64::from(layout.tp));
-        time += context.pricer.collective(Collective::AllGather, whole, Group::new(layout.tp, 1));
+        time += pricer.collective(Collective::AllGather, whole, Group::new(layout.tp, 1));
     }
-    time / context.network(Group::new(2, stride))
+    time / network(pricer, coefficients, Group::new(2, stride))
 }
 
 fn stage_times(passes: &PassTimes) -> StageTimes {

@@ -16,6 +16,10 @@ pub(crate) struct Way {
     pub fullest: f64,
     /// Layers of the rank with the fewest.
     pub least: f64,
+    /// Layers of the first rank.
+    pub first: f64,
+    /// Layers of the virtual stage with the fewest, as a number.
+    pub thinnest: u32,
 }
 
 impl Way {
@@ -23,8 +27,10 @@ impl Way {
     pub fn new(schedule: Schedule, layers: u32, alike: bool, pp: u32) -> Option<Self> {
         let split = stages::split(layers, schedule.virtual_stages(pp), (None, None)).ok()?;
         if !alike {
-            return Some(Self { schedule, ramp: 0.0, last: 0.0, fullest: 0.0, least: 0.0 });
+            let (ramp, last, fullest, least, first) = Default::default();
+            return Some(Self { schedule, ramp, last, fullest, least, first, thinnest: 0 });
         }
+        let thinnest = split.iter().copied().min().unwrap_or(0);
         let share = |count: u32| f64::from(count) / f64::from(layers);
         let rank = |rank: u32| share(split.iter().skip(rank as usize).step_by(pp as usize).sum());
         if schedule == Schedule::DualPipe {
@@ -36,7 +42,7 @@ impl Way {
             // Every rank holds the model's stages from both ends.
             let both = |rank: usize| share(split[rank] + split[pp as usize - 1 - rank]);
             let least = (0..pp as usize).map(both).fold(f64::INFINITY, f64::min);
-            return Some(Self { schedule, ramp, last, fullest: 0.0, least });
+            return Some(Self { schedule, ramp, last, fullest: 0.0, least, first: both(0), thinnest });
         }
         Some(Self {
             schedule,
@@ -44,6 +50,8 @@ impl Way {
             last: rank(pp - 1),
             fullest: (0..pp).map(rank).fold(0.0, f64::max),
             least: (0..pp).map(rank).fold(f64::INFINITY, f64::min),
+            first: rank(0),
+            thinnest,
         })
     }
 }

@@ -21,11 +21,18 @@ pub(super) struct Whole {
     head_total: f64,
     weights: Weights,
     vocabulary: f64,
+    /// Bytes that all layers keep of a micro-batch.
+    kept: f64,
 }
 
 impl Whole {
     fn total(&self) -> f64 {
         self.layers_total + self.edges_total + self.head_total
+    }
+
+    /// By how much one of `layers` layers takes longer than in `other`.
+    pub(super) fn more_per_layer(&self, other: &Self, layers: u32) -> f64 {
+        ((self.layers_total - other.layers_total) / f64::from(layers)).max(0.0)
     }
 }
 
@@ -42,8 +49,8 @@ impl Search<'_> {
         if let Some(known) = self.wholes.get(&cut) {
             return *known;
         }
-        let job = self.job(&JobIndex { pp: 1, cut, ..*index });
-        let whole = self.priced_whole(&job);
+        self.job(&JobIndex { pp: 1, cut, ..*index });
+        let whole = self.priced_whole(&self.job);
         self.wholes.insert(cut, whole);
         whole
     }
@@ -52,10 +59,13 @@ impl Search<'_> {
         let context = Context::new(job, self.machine.profile, &self.machine.chip.family, self.machine.pricer);
         let mut layers = PassTimes::default();
         let mut weights = Weights::default();
+        let mut kept = 0.0;
         for group in &job.model.layers {
             let count = f64::from(group.count);
             layers.add(&context.layer(group, job.recompute), count);
-            let own = LayerMemory::new(job, self.machine.profile, group).weights();
+            let memory = LayerMemory::new(job, self.machine.profile, group);
+            kept += count * memory.kept(job.recompute);
+            let own = memory.weights();
             weights.dense += count * own.dense;
             weights.experts += count * own.experts;
         }
@@ -69,6 +79,7 @@ impl Search<'_> {
             head_total: total(&head),
             weights,
             vocabulary: vocabulary_weights(job),
+            kept,
         }
     }
 
@@ -76,7 +87,11 @@ impl Search<'_> {
     pub(super) fn least_memory(&self, index: &JobIndex, whole: &Whole) -> f64 {
         let pp = f64::from(index.pp);
         let dense = (whole.weights.dense + 2.0 * whole.vocabulary) / pp;
-        let experts = whole.weights.experts / pp;
+        self.states(index, dense, whole.weights.experts / pp)
+    }
+
+    /// Weights, gradients and optimizer state of so many parameters, and the reserve.
+    fn states(&self, index: &JobIndex, dense: f64, experts: f64) -> f64 {
         let sharded = self.sharded(index, dense, experts);
         let at = |zero: Zero| if index.zero >= zero { sharded } else { dense + experts };
         let profile = self.machine.profile;
@@ -84,6 +99,19 @@ impl Search<'_> {
         let optimizer = if index.optimizer { 0.0 } else { 12.0 * at(Zero::Optimizer) };
         let states = 2.0 * at(Zero::Weights) + profile.accumulator_bytes * gradients + optimizer;
         states + profile.reserve * self.machine.chip.rank.memory.value.get()
+    }
+
+    /// Memory of the first rank under a schedule, its buffers left out: no rank has more micro-batches in flight.
+    pub(super) fn first_memory(&self, index: &JobIndex, whole: &Whole, way: &Way, micros: u32) -> f64 {
+        let partly = matches!(index.cut.recompute, Recompute::Layers(_));
+        if !self.alike || partly || index.cut.activations {
+            return 0.0;
+        }
+        let ends = if way.schedule == Schedule::DualPipe || index.pp == 1 { 2.0 } else { 1.0 };
+        let dense = whole.weights.dense * way.first + ends * whole.vocabulary;
+        let states = self.states(index, dense, whole.weights.experts * way.first);
+        let in_flight = f64::from(way.schedule.peak_in_flight(0, index.pp, micros));
+        states + whole.kept * way.first * in_flight / f64::from(way.schedule.chunks())
     }
 
     /// Of so many parameters, those that a rank owns where they are sharded.
@@ -143,6 +171,7 @@ impl Search<'_> {
         // through each of its two.
         let fixed = if way.schedule == Schedule::DualPipe { 0.5 } else { 1.0 };
         let host = micros * fixed * self.coefficients.host_micro;
+        let further = micros * (fixed * self.sends(index, way) + self.again(index, way));
         let mean = micros * whole.total() / f64::from(index.pp);
         let head = if way.last > 0.0 { whole.head_total } else { 0.0 };
         let last = if matches!(way.schedule, Schedule::ZeroBubbleH1 | Schedule::DualPipe) {
@@ -152,9 +181,27 @@ impl Search<'_> {
             way.ramp * whole.chain + micros * (way.last * whole.layers_total + head)
         };
         let fullest = micros * way.fullest * whole.layers_total;
-        let working = mean.max(fullest).max(last) + host;
+        let working = mean.max(fullest).max(last) + host + further;
         let gradients = self.gradients(index, whole, way.least);
         self.value(working + gradients + after + self.coefficients.host_step, mean, index.layout().ranks())
+    }
+
+    /// What a rank visibly sends for one micro-batch, there and back.
+    fn sends(&self, index: &JobIndex, way: &Way) -> f64 {
+        if index.pp == 1 {
+            return 0.0;
+        }
+        let exposed = self.send * (1.0 - self.coefficients.hidden_pp);
+        2.0 * exposed * f64::from(way.schedule.chunks())
+    }
+
+    /// Work done again for one micro-batch on the rank with the fewest layers, where some of a stage's layers are.
+    fn again(&self, index: &JobIndex, way: &Way) -> f64 {
+        let Recompute::Layers(layers) = index.cut.recompute else { return 0.0 };
+        let chunks = way.schedule.chunks();
+        let of_each = layers.div_ceil(chunks).min(way.thinnest);
+        let stages = if way.schedule == Schedule::DualPipe { 1 } else { chunks };
+        f64::from(stages * of_each) * self.layer_again
     }
 
     /// The objective's value of `ranks` ranks that take `time`, of which each works `busy` on average.
