@@ -41,16 +41,8 @@ impl Pricer for Remembered<'_> {
 
     fn attention(&self, op: AttentionPrefill) -> Seconds {
         let window = op.window.unwrap_or(f64::INFINITY);
-        let sizes = [
-            op.batch,
-            op.new_tokens,
-            op.past_tokens,
-            op.heads,
-            op.kv_heads,
-            op.qk_dim,
-            op.v_dim,
-            window,
-        ];
+        let sizes =
+            [op.batch, op.new_tokens, op.past_tokens, op.heads, op.kv_heads, op.qk_dim, op.v_dim, window];
         once(&self.attentions, sizes.map(f64::to_bits), || self.inner.attention(op))
     }
 

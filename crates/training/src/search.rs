@@ -298,7 +298,8 @@ impl Search<'_> {
             Way::new(Schedule::OneFOneB, layers, self.alike, pp).into_iter().collect()
         } else {
             let plain = self.space.schedules.iter().copied();
-            let chunks = self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
+            let chunks =
+                self.space.vpp.iter().filter(|chunks| **chunks > 1 && pp * **chunks <= layers + EDGES);
             let interleaved = chunks.map(|chunks| Schedule::Interleaved { chunks: *chunks });
             // What no number of micro-batches makes run is left out when that number is known.
             let odd = |schedule: &Schedule| *schedule == Schedule::DualPipe && pp % 2 == 1;

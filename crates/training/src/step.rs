@@ -319,8 +319,7 @@ impl<'a> Plan<'a> {
         let stage_times: Vec<StageTimes> = stages.iter().map(stage_times).collect();
         let send =
             if job.layout.pp > 1 { self.send * self.context.coefficients.hidden_pp } else { Seconds::ZERO };
-        let ranks: Vec<RankStep> =
-            (0..job.layout.pp).map(|rank| self.rank(rank, &stages, chip)).collect();
+        let ranks: Vec<RankStep> = (0..job.layout.pp).map(|rank| self.rank(rank, &stages, chip)).collect();
         let tail = self.tail(&ranks);
         Outline { stage_times, send, ranks, tail }
     }

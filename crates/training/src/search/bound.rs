@@ -153,8 +153,7 @@ impl Search<'_> {
 
     /// Gradient exchange that stays visible on the rank with the fewest layers, `least` of all.
     pub(super) fn gradients(&self, index: &JobIndex, whole: &Whole, least: f64) -> f64 {
-        let weights =
-            Weights { dense: whole.weights.dense * least, experts: whole.weights.experts * least };
+        let weights = Weights { dense: whole.weights.dense * least, experts: whole.weights.experts * least };
         let op = match index.zero {
             Zero::None => Collective::AllReduce,
             Zero::Optimizer | Zero::Gradients => Collective::ReduceScatter,
