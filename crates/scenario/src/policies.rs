@@ -2,8 +2,8 @@
 
 use crate::error::ScenarioError;
 use crate::place::Place;
-use crate::raw::{RawPool, RawScaling};
-use serving::{Batching, Nanos, Order, Preemption, Role, RouterPolicy, Scaling, ScalingRule};
+use crate::raw::{RawGathering, RawPool, RawScaling};
+use serving::{Batching, Gathering, Nanos, Order, Preemption, Role, RouterPolicy, Scaling, ScalingRule};
 use units::Seconds;
 
 const TABLE: &str = "deployment.pool";
@@ -55,6 +55,11 @@ pub(crate) fn batching(
         ("slo-aware", Batching::SloAware { step }),
     ];
     choose(place, index, "batching", name, &choices)
+}
+
+pub(crate) fn gathering(raw: RawGathering) -> Gathering {
+    let RawGathering { tokens, requests, settle, timeout } = raw;
+    Gathering { tokens, requests, settle, timeout }
 }
 
 pub(crate) fn order(place: &Place, index: usize, pool: &RawPool) -> Result<Order, ScenarioError> {

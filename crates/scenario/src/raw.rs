@@ -97,6 +97,23 @@ pub struct RawDeployment {
     pub tier: Vec<RawTier>,
 }
 
+/// When prompts that wait beside decoding sequences start; see [`serving::Gathering`].
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawGathering {
+    /// Prompt tokens that are enough.
+    #[serde(default)]
+    pub tokens: u32,
+    /// Prompts that are enough.
+    #[serde(default)]
+    pub requests: u32,
+    /// Steps that enough of them wait for more.
+    #[serde(default)]
+    pub settle: u32,
+    /// Steps after which they start anyway.
+    pub timeout: u32,
+}
+
 /// Equal instances.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,6 +163,9 @@ pub struct RawPool {
     /// Longest step to plan for, with `batching = "slo-aware"`.
     #[serde(default)]
     pub step_limit: Option<Seconds>,
+    /// Whether waiting prompts start together.
+    #[serde(default)]
+    pub gathering: Option<RawGathering>,
     /// `fcfs`, `priority` or `fair-share`.
     #[serde(default)]
     pub order: Option<String>,

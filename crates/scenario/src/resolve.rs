@@ -310,6 +310,7 @@ impl Context<'_> {
             max_context: raw.max_context.unwrap_or(deployment.model.max_context),
             chunked: raw.chunked_prefill.unwrap_or(scheduler.chunked_prefill),
             batching: policies::batching(self.place, index, raw, usual)?,
+            gathering: raw.gathering.map(policies::gathering),
             order: policies::order(self.place, index, raw)?,
             preemption: policies::preemption(self.place, index, raw)?,
             prefix_cache: cached.then_some(self.hash_block),

@@ -1,5 +1,6 @@
 //! The settings of one engine instance: what its scheduler may put into a step and how it spends its KV memory.
 
+use crate::gathering::Gathering;
 use units::{Bytes, Seconds};
 
 /// What an engine batches together.
@@ -74,6 +75,8 @@ pub struct EngineLimits {
     pub chunked: bool,
     /// What is batched together.
     pub batching: Batching,
+    /// Whether waiting prompts start together; `None` starts each at the next step with room for it.
+    pub gathering: Option<Gathering>,
     /// Which waiting request goes first.
     pub order: Order,
     /// What happens when blocks run out.
@@ -102,6 +105,7 @@ impl Default for EngineLimits {
             max_context: 131_072,
             chunked: true,
             batching: Batching::Mixed,
+            gathering: None,
             order: Order::Fcfs,
             preemption: Preemption::Recompute,
             prefix_cache: None,

@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Ended, InstanceState, Run};
 use crate::engine::{Batching, EngineLimits};
+use crate::gathering::Held;
 use crate::kv::{Hold, RankKv};
 use crate::memory_pool::Tiers;
 use crate::queue::WaitQueue;
@@ -80,6 +81,8 @@ pub(crate) struct Instance {
     pub budget: Vec<u32>,
     pub loads: Vec<cost::step::RankLoad>,
     pub orders: u64,
+    /// What prompts that wait to start together have waited.
+    pub held: Held,
     /// Requests queued, admitted or moving here.
     pub requests: u32,
     /// Sum of their prompts and earlier output: the router's measure of load.
@@ -109,6 +112,7 @@ impl Instance {
             budget: Vec::new(),
             loads: Vec::new(),
             orders: 0,
+            held: Held::default(),
             requests: 0,
             tokens: 0,
             decode_seqs: 0,
@@ -144,6 +148,7 @@ impl Instance {
     pub fn become_member(&mut self, pool: u32, limits: Arc<EngineLimits>) {
         self.pool = pool;
         self.waiting = WaitQueue::new(limits.order);
+        self.held = Held::default();
         self.clock = TokenClock::new(limits.speculation);
         self.limits = limits;
         let count = self.limits.ranks as usize;

@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Endpoint, InstanceState, Run, TransferId};
 use crate::engine::{Batching, Preemption};
+use crate::gathering::Held;
 use crate::instance::{Chunk, Instance, Surroundings};
 use crate::kv::Hold;
 use crate::request::{Phase, Reason, RequestId};
@@ -158,10 +159,12 @@ impl Instance {
                 self.chunk(self.prefilling[at], around);
             }
         }
-        while let Some(id) = self.waiting.peek() {
+        let start = !self.gathers(around);
+        while let (true, Some(id)) = (start, self.waiting.peek()) {
             if !self.admit(id, budget, around, pricer) {
                 break;
             }
+            self.held = Held::default();
         }
         !self.chunks.is_empty()
     }
@@ -423,10 +426,11 @@ impl Instance {
         }
     }
 
-    /// Steps that the blocks of every rank last for, at least one.
+    /// Steps that the blocks of every rank last for and that no prompt is due in, at least one.
     fn steps_of_room(&self) -> u32 {
         let clock = self.clock.tokens();
         let tokens = self.ranks.iter().fold(LONGEST_RUN, |least, rank| rank.kv.room(clock, least));
-        self.clock.steps_within(tokens).clamp(1, LONGEST_RUN) as u32
+        let steps = self.clock.steps_within(tokens).clamp(1, LONGEST_RUN) as u32;
+        if self.held.left > 0 { steps.min(self.held.left) } else { steps }
     }
 }

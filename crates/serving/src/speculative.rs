@@ -22,6 +22,11 @@ impl TokenClock {
         Self { steps: 0, rate: (rate * ONE as f64).round() as u64 }
     }
 
+    /// Steps since the start.
+    pub fn steps(self) -> u64 {
+        self.steps
+    }
+
     /// Tokens gained since the start by a sequence that has been running since.
     pub fn tokens(self) -> u64 {
         self.tokens_after(0)

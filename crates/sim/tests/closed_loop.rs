@@ -1,6 +1,6 @@
 //! The closed-loop benchmark client against what must hold for any engine.
 
-use serving::{Batching, EngineLimits, Speculation};
+use serving::{Batching, EngineLimits, Gathering, Speculation};
 use sim::testing::Roofline;
 use sim::{ClosedLoop, FirstToken, PoolSetting, PortConfig, closed_loop, closed_loop_disaggregated};
 use std::time::Instant;
@@ -62,6 +62,21 @@ fn prefill_first_trades_tpot_for_ttft() {
     let prefill_first = EngineLimits { batching: Batching::PrefillFirst, ..limits() };
     let eager = closed_loop(&pricer, &prefill_first, &client).unwrap();
     assert!(eager.mean_ttft < mixed.mean_ttft && eager.mean_tpot > mixed.mean_tpot);
+}
+
+#[test]
+fn prompts_that_gather_start_later_and_disturb_less() {
+    let pricer = Roofline::default();
+    let client = ClosedLoop::inference_x(64, 4096, 1024, 0.8);
+    let at_once = closed_loop(&pricer, &limits(), &client).unwrap();
+    let gathering = Some(Gathering { tokens: 0, requests: 8, settle: 0, timeout: 200 });
+    let gathered = closed_loop(&pricer, &EngineLimits { gathering, ..limits() }, &client).unwrap();
+    assert!(gathered.mean_ttft > at_once.mean_ttft && gathered.failed == 0);
+    assert!(gathered.mean_tpot < at_once.mean_tpot);
+    let timeout = Some(Gathering { tokens: 0, requests: 64, settle: 0, timeout: 20 });
+    let timed = closed_loop(&pricer, &EngineLimits { gathering: timeout, ..limits() }, &client).unwrap();
+    let late = (timed.mean_ttft - at_once.mean_ttft) / timed.mean_tpot;
+    assert!((5.0..=22.0).contains(&late), "{late} steps");
 }
 
 #[test]

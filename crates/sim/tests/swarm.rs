@@ -5,7 +5,7 @@
 
 use rand::Rng;
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, InstanceId, LoadTime, Nanos, Order,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, Gathering, InstanceId, LoadTime, Nanos, Order,
     PoolConfig, Preemption, Recovery, Role, RouterPolicy, Scaling, ScalingRule, Speculation, Tenant,
     TierSpec,
 };
@@ -58,6 +58,12 @@ impl Draw {
             max_context: self.of(&[1500, 100_000]),
             chunked: self.chance(0.7),
             batching,
+            gathering: self.chance(0.2).then_some(Gathering {
+                tokens: self.of(&[0, 900]),
+                requests: self.of(&[0, 2, 5]),
+                settle: self.of(&[0, 7]),
+                timeout: self.of(&[1, 20]),
+            }),
             order: self.of(&[Order::Fcfs, Order::Priority, Order::FairShare]),
             preemption: self.of(&[Preemption::Recompute, Preemption::Swap]),
             prefix_cache: hash_block,

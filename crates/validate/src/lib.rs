@@ -7,6 +7,7 @@ mod operator_sets;
 mod operators;
 mod published;
 mod ranking;
+mod recipe;
 mod score;
 mod serving;
 mod simulate;

@@ -1,5 +1,6 @@
 //! Serving rows: what was run, what was measured, what is predicted.
 
+use crate::recipe::{self, Launch};
 use crate::simulate;
 use crate::summary::{Metric, Pair, Scored};
 use crate::table::{Row, Table, TableError};
@@ -216,12 +217,13 @@ fn predict_row(
     site: &Site,
     fidelity: Fidelity,
 ) -> Result<Prediction, EstimateError> {
-    let point = complete(row);
-    let estimate = estimate::estimate(resolver, &point, site)?;
+    let launch = complete(row);
+    let point = &launch.point;
+    let estimate = estimate::estimate(resolver, point, site)?;
     let mut ttft = estimate.ttft.map(|figure| figure.value);
     let mut tpot = estimate.tpot.map(|figure| figure.value);
     if fidelity == Fidelity::Simulate && matches!(point.mode, Mode::Agg | Mode::Disagg) {
-        let simulated = simulate::closed_loop(&estimate.pools, &point, &row.statistic)?;
+        let simulated = simulate::closed_loop(&estimate.pools, &launch, &row.statistic)?;
         (ttft, tpot) = (Some(simulated.ttft), Some(simulated.tpot));
     }
     let throughput = match (point.mode, row.measured.throughput, ttft, tpot) {
@@ -235,26 +237,15 @@ fn predict_row(
     })
 }
 
-/// The point with what the source leaves out filled in by what it implies.
-fn complete(row: &ServingRow) -> Point {
-    let mut point = row.point.clone();
+/// The launch of a row, with what its source leaves out filled in by what it implies.
+fn complete(row: &ServingRow) -> Launch {
+    let mut launch = recipe::launch(row);
+    let point = &mut launch.point;
     if point.mode == Mode::Disagg && point.concurrency.is_none() {
         // Users that keep the measured latencies going are not known: take one batch per decode rank.
         point.concurrency = Some(64);
     }
-    point.token_budget = point.token_budget.or_else(|| recipe_budget(row));
-    point
-}
-
-/// Tokens of a step where the source's deployments come from AIConfigurator's generator, which sets vLLM's and
-/// TensorRT-LLM's budget to hold every running sequence, one prompt and 1500 more.
-fn recipe_budget(row: &ServingRow) -> Option<u32> {
-    let generated = row.source.starts_with("AIConfigurator") && row.point.mode == Mode::Agg;
-    let engine = row.point.engine.as_deref();
-    if !generated || !matches!(engine, Some("vllm" | "trtllm")) {
-        return None;
-    }
-    Some(row.point.isl?.saturating_add(row.point.concurrency?).saturating_add(1500))
+    launch
 }
 
 impl Outcome {
@@ -262,6 +253,7 @@ impl Outcome {
     pub fn scored(&self) -> Scored {
         let row = &self.row;
         let point = &row.point;
+        let launched = recipe::launch(row).point;
         let engine = point.engine.clone().unwrap_or_else(|| "unknown".to_owned());
         let question = format!(
             "{}|{}|{engine}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
@@ -271,7 +263,7 @@ impl Outcome {
             point.mode,
             point.isl,
             point.osl,
-            point.chips,
+            launched.chips,
             point.concurrency
         );
         Scored {
@@ -290,7 +282,7 @@ impl Outcome {
             failure: self.prediction.as_ref().err().cloned(),
             alternative: Some((
                 question,
-                format!("{:?}|{:?}|{:?}", point.sizes, point.prefill, point.decode),
+                format!("{:?}|{:?}|{:?}", launched.sizes, launched.prefill, launched.decode),
             )),
             continues: false,
         }

@@ -1,7 +1,8 @@
 //! A closed loop, request by request, on the instances of an estimate.
 
 use cost::step::StepModel;
-use estimate::{EstimateError, Point, Pool, Roles};
+use crate::recipe::Launch;
+use estimate::{EstimateError, Pool, Roles};
 use serving::{Batching, EngineLimits, Speculation};
 use sim::{ClosedLoop, FirstToken, Ingress, PoolSetting, PortConfig};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ pub(crate) struct Simulated {
 }
 
 /// What the instance's scheduler may do, from the engine profile and the memory that is left.
-fn limits(model: &StepModel, point: &Point) -> EngineLimits {
+fn limits(model: &StepModel, launch: &Launch) -> EngineLimits {
+    let point = &launch.point;
     let deployment = model.deployment();
     let scheduler = &deployment.engine.scheduler;
     let length = f64::from(point.isl.unwrap_or(1)) + f64::from(point.osl.unwrap_or(1));
@@ -30,6 +32,7 @@ fn limits(model: &StepModel, point: &Point) -> EngineLimits {
         max_context: u32::MAX / 2,
         chunked: scheduler.chunked_prefill,
         batching: if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst },
+        gathering: launch.gathering,
         speculation: (speculation.tokens > 0)
             .then_some(Speculation { draft_tokens: speculation.tokens, acceptance: speculation.acceptance }),
         kv_bytes_per_token: per_token(model, length),
@@ -45,29 +48,30 @@ fn failed(error: impl std::fmt::Display) -> EstimateError {
     EstimateError::Coefficients(error.to_string())
 }
 
-/// Runs the closed loop of `point` on its pools.
+/// Runs the closed loop of a launch on its pools.
 pub(crate) fn closed_loop(
     pools: &[Pool],
-    point: &Point,
+    launch: &Launch,
     statistic: &str,
 ) -> Result<Simulated, EstimateError> {
+    let point = &launch.point;
     let users = point.concurrency.unwrap_or(1);
     let (isl, osl) = (point.isl.unwrap_or(1), point.osl.unwrap_or(1));
     let spread = point.length_spread.unwrap_or(1.0);
     let client = |users: u32, front: &Pool| ClosedLoop {
-        ingress: ingress(&front.model),
+        ingress: ingress(&front.model, launch),
         ..ClosedLoop::inference_x(users.max(1), isl, osl, spread)
     };
     let of = |role: Roles| pools.iter().find(|pool| pool.role == role);
     let result = match (of(Roles::Both), of(Roles::Prefill), of(Roles::Decode)) {
         (Some(pool), ..) => {
             let alone = client(users.div_ceil(pool.instances), pool);
-            sim::closed_loop(&*pool.model, &limits(&pool.model, point), &alone)
+            sim::closed_loop(&*pool.model, &limits(&pool.model, launch), &alone)
         }
         (None, Some(prefill), Some(decode)) => {
             let setting = |pool: &Pool| PoolSetting {
                 pricer: Arc::clone(&pool.model),
-                limits: limits(&pool.model, point),
+                limits: limits(&pool.model, launch),
                 instances: pool.instances,
                 port: port(&pool.model),
             };
@@ -86,12 +90,12 @@ pub(crate) fn closed_loop(
 }
 
 /// What a request passes in front of the engine's loop.
-fn ingress(model: &StepModel) -> Ingress {
+fn ingress(model: &StepModel, launch: &Launch) -> Ingress {
     let host = &model.deployment().engine.host;
     Ingress {
         request: host.request.value,
         prompt_token: host.prompt_token.value,
-        first_chunk: host.first_chunk.value,
+        first_chunk: launch.first_chunk.unwrap_or(host.first_chunk.value),
     }
 }
 

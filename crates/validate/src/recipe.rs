@@ -1,0 +1,192 @@
+//! How a source launched what it measured, as far as its tables leave that out and it is published elsewhere.
+//!
+//! A table of serving rows has a column for the layout but none for an engine's flags. Where a source publishes its launch
+//! scripts, what they set is known all the same, and a prediction of the row is one of that launch. `recipes.toml` keeps
+//! these facts, each with the script it is from; nothing in it is fitted.
+
+use crate::serving::ServingRow;
+use estimate::Point;
+use serde::Deserialize;
+use serving::Gathering;
+use std::sync::LazyLock;
+use units::Dtype;
+
+/// The recipes that are kept with the project.
+static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
+    let Recipes { recipe } = toml::from_str(include_str!("../recipes.toml")).expect("checked by a test");
+    recipe
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recipes {
+    recipe: Vec<Recipe>,
+}
+
+/// Rows of one kind and what their launches set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recipe {
+    /// Where it is published.
+    #[allow(dead_code)]
+    evidence: String,
+    rows: Rows,
+    set: Settings,
+}
+
+/// Which rows: all that agree with everything given. A list left out agrees with every row.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rows {
+    /// Beginning of the row's source.
+    source: String,
+    #[serde(default)]
+    mode: Vec<String>,
+    #[serde(default)]
+    engine: Vec<String>,
+    /// Beginnings of the engine's version.
+    #[serde(default)]
+    version: Vec<String>,
+    #[serde(default)]
+    model: Vec<String>,
+    #[serde(default)]
+    system: Vec<String>,
+    #[serde(default)]
+    weight: Vec<Dtype>,
+    #[serde(default)]
+    isl: Vec<u32>,
+    #[serde(default)]
+    osl: Vec<u32>,
+    #[serde(default)]
+    tp: Vec<u32>,
+    #[serde(default)]
+    dp: Vec<u32>,
+    /// Users, more than.
+    #[serde(default)]
+    users_above: u32,
+}
+
+/// What the launches set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Format of the cache.
+    kv: Option<Dtype>,
+    /// Tokens of a step.
+    token_budget: Option<Budget>,
+    /// Tokens that the first response of a stream carries.
+    first_chunk: Option<f64>,
+    /// When waiting prompts start.
+    gathering: Option<Gather>,
+    /// Chips that are used, where the table counts others.
+    chips: Option<f64>,
+    /// Tensor-parallel ranks.
+    tp: Option<u32>,
+    /// Attention data-parallel ranks.
+    dp: Option<u32>,
+    /// Whether experts are spread over all ranks.
+    #[serde(default)]
+    expert_parallel: bool,
+}
+
+/// `tokens + per_prompt_token * ISL + per_user * users`, rounded up to a multiple.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    #[serde(default)]
+    tokens: u32,
+    #[serde(default)]
+    per_prompt_token: u32,
+    #[serde(default)]
+    per_user: u32,
+}
+
+/// As [`Gathering`], with `every_rank` for as many prompts as there are attention data-parallel ranks.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gather {
+    #[serde(default)]
+    tokens: u32,
+    #[serde(default)]
+    every_rank: bool,
+    #[serde(default)]
+    settle: u32,
+    timeout: u32,
+}
+
+/// A row as it was launched.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Launch {
+    /// What was run.
+    pub point: Point,
+    /// When waiting prompts start.
+    pub gathering: Option<Gathering>,
+    /// Tokens that the first response of a stream carries.
+    pub first_chunk: Option<f64>,
+}
+
+/// The row as its source's scripts launch it; as the table has it where none are known.
+pub(crate) fn launch(row: &ServingRow) -> Launch {
+    let mut launch = Launch { point: row.point.clone(), gathering: None, first_chunk: None };
+    for recipe in RECIPES.iter().filter(|recipe| recipe.rows.agree(row)) {
+        recipe.set.apply(row, &mut launch);
+    }
+    launch
+}
+
+impl Rows {
+    fn agree(&self, row: &ServingRow) -> bool {
+        let point = &row.point;
+        let named = |list: &[String], name: Option<&str>| {
+            list.is_empty() || name.is_some_and(|name| list.iter().any(|one| one == name))
+        };
+        let sized =
+            |list: &[u32], size: Option<u32>| list.is_empty() || size.is_some_and(|size| list.contains(&size));
+        let version = point.engine_version.as_deref().unwrap_or_default();
+        let mode = format!("{:?}", point.mode).to_lowercase();
+        row.source.starts_with(&self.source)
+            && named(&self.mode, Some(&mode))
+            && named(&self.engine, point.engine.as_deref())
+            && (self.version.is_empty() || self.version.iter().any(|begin| version.starts_with(begin)))
+            && named(&self.model, Some(&point.model))
+            && named(&self.system, Some(&point.system))
+            && (self.weight.is_empty() || point.formats.weight.is_some_and(|w| self.weight.contains(&w)))
+            && sized(&self.isl, point.isl)
+            && sized(&self.osl, point.osl)
+            && sized(&self.tp, point.sizes.tp)
+            && sized(&self.dp, point.sizes.dp)
+            && point.concurrency.unwrap_or(0) >= self.users_above
+    }
+}
+
+impl Settings {
+    fn apply(&self, row: &ServingRow, launch: &mut Launch) {
+        let point = &mut launch.point;
+        point.formats.kv = point.formats.kv.or(self.kv);
+        if let Some(budget) = self.token_budget {
+            point.token_budget = budget.of(&row.point);
+        }
+        point.chips = self.chips.or(point.chips);
+        let sizes = &mut point.sizes;
+        sizes.tp = self.tp.or(sizes.tp);
+        sizes.dp = self.dp.or(sizes.dp);
+        let ranks = sizes.tp.unwrap_or(1) * sizes.dp.unwrap_or(1);
+        if self.expert_parallel {
+            (sizes.ep, sizes.moe_tp) = (Some(ranks), Some(1));
+        }
+        if let Some(gather) = self.gathering {
+            let requests = if gather.every_rank { sizes.dp.unwrap_or(1) } else { 1 };
+            let Gather { tokens, settle, timeout, .. } = gather;
+            launch.gathering = Some(Gathering { tokens, requests, settle, timeout });
+        }
+        launch.first_chunk = self.first_chunk.or(launch.first_chunk);
+    }
+}
+
+impl Budget {
+    fn of(self, point: &Point) -> Option<u32> {
+        let prompt = self.per_prompt_token.saturating_mul(point.isl?);
+        let users = self.per_user.saturating_mul(point.concurrency?);
+        Some(self.tokens.saturating_add(prompt).saturating_add(users))
+    }
+}
