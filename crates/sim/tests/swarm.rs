@@ -5,9 +5,9 @@
 
 use rand::Rng;
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, Gathering, InstanceId, LoadTime, Nanos, Order,
-    PoolConfig, Preemption, Recovery, Role, RouterPolicy, Scaling, ScalingRule, Speculation, Tenant,
-    TierSpec,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, Gathering, InstanceId, LoadTime,
+    Nanos, Order, PoolConfig, Preemption, Recovery, Role, RouterPolicy, Scaling, ScalingRule, Speculation,
+    Tenant, TierSpec,
 };
 use sim::faults::{Fault, FaultKind};
 use sim::testing::Roofline;

@@ -1,8 +1,8 @@
 //! Fitting an engine's overheads to serving rows.
 //!
 //! Few coefficients, each a time or a factor with a meaning; robust (soft-L1 on log errors); every group of rows
-//! (system, model, engine, mode) counts the same whatever its size, because what the engine will be asked about is
-//! another group. Searched one coefficient at a time with a shrinking stride: the objective has kinks, and an
+//! (system, model, engine, mode) counts the same once it has more than a few rows, because what the engine will be asked
+//! about is another group. Searched one coefficient at a time with a shrinking stride: the objective has kinks, and an
 //! evaluation is a simulation of every row.
 
 use crate::serving::{Fidelity, Outcome, ServingRow, predict};
@@ -136,6 +136,9 @@ const PRIOR_SIGMA: f64 = 0.7;
 /// Weight of the prior beside the mean loss of all groups.
 const PRIOR_WEIGHT: f64 = 2e-4;
 
+/// Rows at which a group says half of what it would say with many: what a few rows have in common may be chance.
+const FEW_ROWS: f64 = 8.0;
+
 /// What departing from the start costs.
 fn prior(engine: &Engine, start: &Engine) -> f64 {
     let departure = |knob: &Knob| {
@@ -165,9 +168,12 @@ fn loss(outcomes: &[Outcome]) -> f64 {
         add(1.0, figures.tpot.map(|t| t.get()), measured.tpot.map(|t| t.get()));
         add(TTFT_WEIGHT, figures.ttft.map(|t| t.get()), measured.ttft.map(|t| t.get()));
     }
-    let means: Vec<f64> =
-        groups.values().filter(|(_, weight)| *weight > 0.0).map(|(sum, weight)| sum / weight).collect();
-    means.iter().sum::<f64>() / means.len().max(1) as f64
+    let means = groups.values().filter(|(_, weight)| *weight > 0.0).map(|(sum, weight)| {
+        let says = weight / (weight + FEW_ROWS);
+        (says * sum / weight, says)
+    });
+    let (sum, says) = means.fold((0.0, 0.0), |(sum, all), (mean, says)| (sum + mean, all + says));
+    sum / says.max(f64::MIN_POSITIVE)
 }
 
 /// Fits the overheads of an engine to `rows`, which all ran under it, from those of `start`.

@@ -70,6 +70,8 @@ struct Rows {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
+    /// Version of the engine, where the table has none.
+    version: Option<String>,
     /// Format of the cache.
     kv: Option<Dtype>,
     /// Tokens of a step.
@@ -134,14 +136,23 @@ pub(crate) fn launch(row: &ServingRow) -> Launch {
     launch
 }
 
+/// The engine's version, of the table or as the source's scripts of the time have it.
+pub(crate) fn version(row: &ServingRow) -> Option<String> {
+    let published = || {
+        RECIPES.iter().filter(|recipe| recipe.rows.agree(row)).find_map(|recipe| recipe.set.version.clone())
+    };
+    row.point.engine_version.clone().or_else(published)
+}
+
 impl Rows {
     fn agree(&self, row: &ServingRow) -> bool {
         let point = &row.point;
         let named = |list: &[String], name: Option<&str>| {
             list.is_empty() || name.is_some_and(|name| list.iter().any(|one| one == name))
         };
-        let sized =
-            |list: &[u32], size: Option<u32>| list.is_empty() || size.is_some_and(|size| list.contains(&size));
+        let sized = |list: &[u32], size: Option<u32>| {
+            list.is_empty() || size.is_some_and(|size| list.contains(&size))
+        };
         let version = point.engine_version.as_deref().unwrap_or_default();
         let mode = format!("{:?}", point.mode).to_lowercase();
         row.source.starts_with(&self.source)

@@ -75,6 +75,8 @@ pub struct Outcome {
     pub row: ServingRow,
     /// What is predicted, or why nothing can be.
     pub prediction: Result<Prediction, String>,
+    /// Chips and instances that were predicted, each with its layout.
+    pub deployment: String,
 }
 
 /// What is predicted for a row.
@@ -146,7 +148,7 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
         expert_skew: None,
         micro_batches: None,
     };
-    Ok(ServingRow {
+    let mut row = ServingRow {
         id: name("id").unwrap_or_default(),
         line: row.line(),
         point,
@@ -158,7 +160,9 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
         source: name("source").unwrap_or_default(),
         statistic: name("statistic").unwrap_or_default(),
         quality: name("quality").unwrap_or_default(),
-    })
+    };
+    row.point.engine_version = recipe::version(&row);
+    Ok(row)
 }
 
 fn side(row: &Row<'_>, kind: &str) -> Result<Sizes, TableError> {
@@ -204,9 +208,13 @@ fn implied(point: &Point, ttft: Seconds, tpot: Seconds) -> Option<TokensPerSecon
 /// Predicts every row, on all cores.
 pub fn predict(resolver: &Resolver, rows: &[ServingRow], site: &Site, fidelity: Fidelity) -> Vec<Outcome> {
     rows.par_iter()
-        .map(|row| Outcome {
-            row: row.clone(),
-            prediction: predict_row(resolver, row, site, fidelity).map_err(|error| error.to_string()),
+        .map(|row| match predict_row(resolver, row, site, fidelity) {
+            Ok((prediction, deployment)) => {
+                Outcome { row: row.clone(), prediction: Ok(prediction), deployment }
+            }
+            Err(error) => {
+                Outcome { row: row.clone(), prediction: Err(error.to_string()), deployment: String::new() }
+            }
         })
         .collect()
 }
@@ -216,7 +224,7 @@ fn predict_row(
     row: &ServingRow,
     site: &Site,
     fidelity: Fidelity,
-) -> Result<Prediction, EstimateError> {
+) -> Result<(Prediction, String), EstimateError> {
     let launch = complete(row);
     let point = &launch.point;
     let estimate = estimate::estimate(resolver, point, site)?;
@@ -230,11 +238,16 @@ fn predict_row(
         (Mode::Agg | Mode::Disagg, None, Some(ttft), Some(tpot)) => implied(&row.point, ttft, tpot),
         _ => Some(estimate.throughput_per_chip().value),
     };
-    Ok(Prediction {
+    let prediction = Prediction {
         figures: Measured { ttft, tpot, throughput },
         sigma: estimate.throughput.sigma,
         ttft_sigma: estimate.ttft.map_or(0.0, |figure| figure.sigma),
-    })
+    };
+    let pools = estimate
+        .pools
+        .iter()
+        .map(|pool| format!("{:?} {} x {:?}", pool.role, pool.instances, pool.model.deployment().layout));
+    Ok((prediction, pools.collect::<Vec<_>>().join(", ")))
 }
 
 /// The launch of a row, with what its source leaves out filled in by what it implies.
@@ -280,10 +293,7 @@ impl Outcome {
             ],
             pairs: self.pairs(),
             failure: self.prediction.as_ref().err().cloned(),
-            alternative: Some((
-                question,
-                format!("{:?}|{:?}|{:?}", launched.sizes, launched.prefill, launched.decode),
-            )),
+            alternative: Some((question, self.deployment.clone())),
             continues: false,
         }
     }

@@ -1,7 +1,7 @@
 //! A closed loop, request by request, on the instances of an estimate.
 
-use cost::step::StepModel;
 use crate::recipe::Launch;
+use cost::step::StepModel;
 use estimate::{EstimateError, Pool, Roles};
 use serving::{Batching, EngineLimits, Speculation};
 use sim::{ClosedLoop, FirstToken, Ingress, PoolSetting, PortConfig};
