@@ -151,6 +151,7 @@ mod tests {
                 quality: String::new(),
             },
             prediction: Ok(Prediction { figures: figures(predicted), sigma: 0.1, ttft_sigma: 0.1 }),
+            deployment: format!("tp {tp}"),
         }
     }
 

@@ -28,7 +28,7 @@ struct Recipes {
 #[serde(deny_unknown_fields)]
 struct Recipe {
     /// Where it is published.
-    #[allow(dead_code)]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for who reads the file"))]
     evidence: String,
     rows: Rows,
     set: Settings,
@@ -199,5 +199,65 @@ impl Budget {
         let prompt = self.per_prompt_token.saturating_mul(point.isl?);
         let users = self.per_user.saturating_mul(point.concurrency?);
         Some(self.tokens.saturating_add(prompt).saturating_add(users))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serving::read_serving;
+    use crate::table::Table;
+
+    const HEADER: &str =
+        "id,source,system,chips,model,engine,engine_version,mode,isl,osl,concurrency,tp,dp,ep";
+
+    /// A row as it was launched: chips, sizes, version, cache, budget, gathering, first chunk.
+    fn check(row: &str) -> String {
+        let table = Table::read(format!("{HEADER}\n{row}\n").as_bytes(), "t.csv").unwrap();
+        let row = read_serving(&table).unwrap().remove(0);
+        let Launch { point, gathering, first_chunk } = launch(&row);
+        let sizes = point.sizes;
+        format!(
+            "{} chips tp {} dp {} ep {} {} | kv {:?} budget {:?} {:?} chunk {:?}",
+            point.chips.unwrap_or(0.0),
+            sizes.tp.unwrap_or(0),
+            sizes.dp.unwrap_or(0),
+            sizes.ep.unwrap_or(0),
+            point.engine_version.as_deref().unwrap_or("any"),
+            point.formats.kv,
+            point.token_budget,
+            gathering.map(|g| (g.tokens, g.requests, g.settle, g.timeout)),
+            first_chunk,
+        )
+    }
+
+    #[test]
+    fn rows_are_launched_as_published() {
+        let launches = [
+            "a,a paper,h100-8,4,MiniMaxAI/MiniMax-M2.5,vllm,,agg,1024,1024,4,1,4,4",
+            "a,\"InferenceX, 2026-03-27\",h100-8,4,MiniMaxAI/MiniMax-M2.5,vllm,0.18.0,agg,1024,1024,4,1,4,4",
+            "a,\"InferenceX, 2026-04-17\",b300-8,4,MiniMaxAI/MiniMax-M2.5,vllm,0.19.0,agg,8192,1024,512,2,2,4",
+            "a,\"InferenceX, 2025-10-29\",h100-8,2,meta-llama/Llama-3.1-70B,vllm,,agg,1024,1024,4,2,1,1",
+            "a,\"InferenceX, 2025-10-29\",b200-8,2,meta-llama/Llama-3.1-70B,trtllm,,agg,1024,1024,4,2,1,1",
+            "a,\"InferenceX, 2025-11-02\",h200-8,8,deepseek-ai/DeepSeek-V3,trtllm,,agg,8192,1024,64,8,1,1",
+            "a,\"InferenceX, 2026-01-07\",b200-8,2,openai/gpt-oss-120b,trtllm,1.2.0,agg,1024,1024,64,1,2,2",
+            "a,AIConfigurator gap analysis,h100-8,2,Qwen/Qwen3-32B,vllm,0.12.0,agg,1024,128,8,2,1,1",
+        ];
+        insta::assert_snapshot!(launches.map(check).join("\n"), @r"
+        4 chips tp 1 dp 4 ep 4 any | kv None budget None None chunk None
+        4 chips tp 4 dp 1 ep 4 0.18.0 | kv None budget None None chunk None
+        2 chips tp 1 dp 2 ep 2 0.19.0 | kv Some(Fp8) budget Some(16384) None chunk None
+        2 chips tp 2 dp 1 ep 1 0.11 | kv None budget None None chunk None
+        2 chips tp 2 dp 1 ep 1 any | kv Some(Fp8) budget Some(16384) Some((14745, 1, 0, 20)) chunk None
+        8 chips tp 1 dp 8 ep 8 any | kv Some(Fp8) budget Some(8320) Some((0, 8, 0, 60)) chunk None
+        2 chips tp 1 dp 2 ep 2 1.2.0 | kv Some(Fp8) budget Some(20000) Some((0, 2, 10, 50)) chunk None
+        2 chips tp 2 dp 1 ep 1 0.12.0 | kv None budget Some(2532) None chunk None
+        ");
+    }
+
+    #[test]
+    fn every_recipe_says_where_it_is_published() {
+        assert!(RECIPES.len() > 10);
+        assert!(RECIPES.iter().all(|recipe| recipe.evidence.contains('/') && recipe.evidence.contains(':')));
     }
 }

@@ -139,12 +139,12 @@ const KNOWN: &str =
 - Norms, rotary embedding, sampling and activation functions are in no table: they are priced by the bytes they move.
 - Serving rows do not say which speculative decoding, if any, was on; a row that used it looks slow here.
 - Eight rows of gpt-oss-120b on H100 under vLLM 0.11 at 512 users show a third of the time per token that the same
-  deployments take at 64 users: no price of a step gives both. Without them the mean TPOT error of the table is 12.0 %.
-- Whether an engine gathers tokens before it sends the first is not recorded. TensorRT-LLM sends the first of a 1024/1024 run
-  of Llama-3.1-70B on B200 about twenty tokens late on one to four chips, and at once on eight or with longer outputs; SGLang
-  varies as much. One number per engine stands for all.
-- The order of layouts is little better than chance: most pairs are attention cut two ways beside data parallelism (TP2 DP2
-  under vLLM is slower than both TP4 and DP4, which nothing here explains), TensorRT-LLM's attention data parallelism, and
-  pairs that the source records as different layouts although their times agree to a percent.
+  deployments take at 64 users: no price of a step gives both. They alone make up a sixth of the mean TPOT error.
+- Tables of serving rows have no column for an engine's flags. Where the source publishes its launch scripts, the rows are
+  predicted as those scripts launch them (`crates/validate/recipes.toml`): format of the cache, tokens of a step, prompts that
+  wait to start together, tokens of the first response, and the layout where the table has another than the script can launch.
+  Other rows are predicted under the engine's defaults.
+- Some of the rows that ask for the better of two layouts differ in their date too, and with it in releases and flags: eight
+  chips of B200 are slower for Qwen3.5 than four, four days later. No order of layouts explains those.
 - Figures of single-digit requests in flight depend most on the host processor, which no table names.
 ";
