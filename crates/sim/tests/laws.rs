@@ -1,8 +1,8 @@
 //! Leaping against stepping, replay against run, theory against simulation.
 
 use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Preemption,
-    Recovery, Role, RouterPolicy, Speculation,
+    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, Gathering, LoadTime, PoolConfig,
+    Preemption, Recovery, Role, RouterPolicy, Speculation,
 };
 use sim::sketch::Sketch;
 use sim::testing::{Constant, Roofline};
@@ -130,6 +130,9 @@ fn leaping_is_stepping_within_a_thousandth() {
     let careful =
         EngineLimits { batching: Batching::SloAware { step: Seconds::from_ms(30.0) }, ..limits.clone() };
     check_leap("step limit", &aggregated(&careful), || poisson(8.0, 1500, long, short));
+    let patient = Gathering { tokens: 3000, requests: 2, settle: 5, timeout: 30 };
+    let gathering = EngineLimits { gathering: Some(patient), ..limits.clone() };
+    check_leap("gathering", &aggregated(&gathering), || poisson(8.0, 1500, long, short));
     let cached = EngineLimits { prefix_cache: Some(64), ..limits };
     let shared = SharedPrefix { groups: 20, share: 0.6, hash_block: 64 };
     check_leap("cached", &aggregated(&cached), || poisson(12.0, 1500, long, short).with_prefix(shared));
