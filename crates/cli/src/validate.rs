@@ -122,7 +122,7 @@ fn worst(
             let site = args.site.site(catalog)?;
             show(&|row| {
                 let Some(found) = all.iter().find(|found| found.id == row.id) else { return String::new() };
-                estimate(&resolver, &found.point, &site)
+                estimate(&resolver, &found.launched(), &site)
                     .map_or_else(|error| error.to_string(), |found| report::estimate_line(&found))
             })
         }
@@ -166,8 +166,10 @@ fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) ->
             let site = args.site.site(catalog)?;
             let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity);
             let text = compared(&score_serving(catalog, &outcomes));
-            let Ok(estimate) = estimate(&resolver, &row.point, &site) else { return Ok(text) };
-            Ok(format!("{text}\n{}", report::estimate_text(&estimate)))
+            let launched: String =
+                row.launch_evidence().iter().map(|from| format!("launched as in {from}\n")).collect();
+            let Ok(estimate) = estimate(&resolver, &row.launched(), &site) else { return Ok(text) };
+            Ok(format!("{text}\n{launched}{}", report::estimate_text(&estimate)))
         }
     }
 }

@@ -28,7 +28,6 @@ struct Recipes {
 #[serde(deny_unknown_fields)]
 struct Recipe {
     /// Where it is published.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for who reads the file"))]
     evidence: String,
     rows: Rows,
     set: Settings,
@@ -134,6 +133,11 @@ pub(crate) fn launch(row: &ServingRow) -> Launch {
         recipe.set.apply(row, &mut launch);
     }
     launch
+}
+
+/// Where the launches of rows like this one are published; empty where none are known.
+pub(crate) fn evidence(row: &ServingRow) -> Vec<&'static str> {
+    RECIPES.iter().filter(|recipe| recipe.rows.agree(row)).map(|recipe| recipe.evidence.as_str()).collect()
 }
 
 /// The engine's version, of the table or as the source's scripts of the time have it.

@@ -184,6 +184,16 @@ impl ServingRow {
         self.measured.throughput.or_else(|| implied(&self.point, self.measured.ttft?, self.measured.tpot?))
     }
 
+    /// What was run, as its source's published scripts launch it; see `recipes.toml`.
+    pub fn launched(&self) -> Point {
+        complete(self).point
+    }
+
+    /// Where that launch is published; empty where the row is predicted as the table has it.
+    pub fn launch_evidence(&self) -> Vec<&'static str> {
+        recipe::evidence(self)
+    }
+
     /// Load region of the row: users per chip.
     pub fn load_region(&self) -> &'static str {
         match (self.point.concurrency, self.point.chips) {
@@ -266,7 +276,7 @@ impl Outcome {
     pub fn scored(&self) -> Scored {
         let row = &self.row;
         let point = &row.point;
-        let launched = recipe::launch(row).point;
+        let launched = row.launched();
         let engine = point.engine.clone().unwrap_or_else(|| "unknown".to_owned());
         let question = format!(
             "{}|{}|{engine}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
