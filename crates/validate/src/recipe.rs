@@ -60,9 +60,9 @@ struct Rows {
     tp: Vec<u32>,
     #[serde(default)]
     dp: Vec<u32>,
-    /// Users, more than.
+    /// More users than these.
     #[serde(default)]
-    users_above: u32,
+    users_above: Option<u32>,
 }
 
 /// What the launches set.
@@ -90,7 +90,7 @@ struct Settings {
     expert_parallel: bool,
 }
 
-/// `tokens + per_prompt_token * ISL + per_user * users`, rounded up to a multiple.
+/// `tokens + per_prompt_token * ISL + per_output_token * OSL + per_user * users`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Budget {
@@ -98,6 +98,8 @@ struct Budget {
     tokens: u32,
     #[serde(default)]
     per_prompt_token: u32,
+    #[serde(default)]
+    per_output_token: u32,
     #[serde(default)]
     per_user: u32,
 }
@@ -170,7 +172,7 @@ impl Rows {
             && sized(&self.osl, point.osl)
             && sized(&self.tp, point.sizes.tp)
             && sized(&self.dp, point.sizes.dp)
-            && point.concurrency.unwrap_or(0) >= self.users_above
+            && self.users_above.is_none_or(|least| point.concurrency.is_some_and(|users| users > least))
     }
 }
 
@@ -201,8 +203,9 @@ impl Settings {
 impl Budget {
     fn of(self, point: &Point) -> Option<u32> {
         let prompt = self.per_prompt_token.saturating_mul(point.isl?);
+        let output = self.per_output_token.saturating_mul(point.osl?);
         let users = self.per_user.saturating_mul(point.concurrency?);
-        Some(self.tokens.saturating_add(prompt).saturating_add(users))
+        Some(self.tokens.saturating_add(prompt).saturating_add(output).saturating_add(users))
     }
 }
 

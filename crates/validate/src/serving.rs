@@ -276,19 +276,7 @@ impl Outcome {
     pub fn scored(&self) -> Scored {
         let row = &self.row;
         let point = &row.point;
-        let launched = row.launched();
         let engine = point.engine.clone().unwrap_or_else(|| "unknown".to_owned());
-        let question = format!(
-            "{}|{}|{engine}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
-            point.system,
-            point.model,
-            point.formats,
-            point.mode,
-            point.isl,
-            point.osl,
-            launched.chips,
-            point.concurrency
-        );
         Scored {
             id: row.id.clone(),
             keys: vec![
@@ -303,9 +291,20 @@ impl Outcome {
             ],
             pairs: self.pairs(),
             failure: self.prediction.as_ref().err().cloned(),
-            alternative: Some((question, self.deployment.clone())),
+            alternative: self.question(&engine).map(|question| (question, self.deployment.clone())),
             continues: false,
         }
+    }
+
+    /// What rows with other deployments have to have in common with this one to answer the same question; `None` where the
+    /// load is not recorded.
+    fn question(&self, engine: &str) -> Option<String> {
+        let point = self.row.launched();
+        let load = self.row.point.concurrency.or(point.batch_per_rank)?;
+        let Point { system, model, formats, mode, isl, osl, chips, kv_len, .. } = &point;
+        Some(format!(
+            "{system}|{model}|{engine}|{formats:?}|{mode:?}|{isl:?}|{osl:?}|{kv_len:?}|{chips:?}|{load}"
+        ))
     }
 
     fn pairs(&self) -> Vec<Pair> {
