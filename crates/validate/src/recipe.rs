@@ -60,6 +60,12 @@ struct Rows {
     tp: Vec<u32>,
     #[serde(default)]
     dp: Vec<u32>,
+    /// Attention data-parallel ranks of a prefill instance.
+    #[serde(default)]
+    prefill_dp: Vec<u32>,
+    /// Attention data-parallel ranks of a decode instance.
+    #[serde(default)]
+    decode_dp: Vec<u32>,
     /// More users than these.
     #[serde(default)]
     users_above: Option<u32>,
@@ -88,6 +94,18 @@ struct Settings {
     /// Whether experts are spread over all ranks.
     #[serde(default)]
     expert_parallel: bool,
+    /// Ranks of a prefill instance.
+    prefill: Option<Ranks>,
+    /// Ranks of a decode instance.
+    decode: Option<Ranks>,
+}
+
+/// Ranks of an instance.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ranks {
+    tp: u32,
+    dp: u32,
 }
 
 /// `tokens + per_prompt_token * ISL + per_output_token * OSL + per_user * users`.
@@ -172,6 +190,8 @@ impl Rows {
             && sized(&self.osl, point.osl)
             && sized(&self.tp, point.sizes.tp)
             && sized(&self.dp, point.sizes.dp)
+            && sized(&self.prefill_dp, point.prefill.dp)
+            && sized(&self.decode_dp, point.decode.dp)
             && self.users_above.is_none_or(|least| point.concurrency.is_some_and(|users| users > least))
     }
 }
@@ -191,6 +211,12 @@ impl Settings {
         if self.expert_parallel {
             (sizes.ep, sizes.moe_tp) = (Some(ranks), Some(1));
         }
+        for (given, side) in [(self.prefill, &mut point.prefill), (self.decode, &mut point.decode)] {
+            if let Some(Ranks { tp, dp }) = given {
+                (side.tp, side.dp) = (Some(tp), Some(dp));
+            }
+        }
+        let sizes = &point.sizes;
         if let Some(gather) = self.gathering {
             let requests = if gather.every_rank { sizes.dp.unwrap_or(1) } else { 1 };
             let Gather { tokens, settle, timeout, .. } = gather;
