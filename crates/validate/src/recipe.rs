@@ -60,9 +60,9 @@ struct Rows {
     tp: Vec<u32>,
     #[serde(default)]
     dp: Vec<u32>,
-    /// Attention data-parallel ranks of a prefill instance.
+    /// Tensor-parallel ranks of a decode instance.
     #[serde(default)]
-    prefill_dp: Vec<u32>,
+    decode_tp: Vec<u32>,
     /// Attention data-parallel ranks of a decode instance.
     #[serde(default)]
     decode_dp: Vec<u32>,
@@ -190,7 +190,7 @@ impl Rows {
             && sized(&self.osl, point.osl)
             && sized(&self.tp, point.sizes.tp)
             && sized(&self.dp, point.sizes.dp)
-            && sized(&self.prefill_dp, point.prefill.dp)
+            && sized(&self.decode_tp, point.decode.tp)
             && sized(&self.decode_dp, point.decode.dp)
             && self.users_above.is_none_or(|least| point.concurrency.is_some_and(|users| users > least))
     }
