@@ -6,19 +6,26 @@ use crate::job::{Job, Recompute, Zero};
 use crate::layer::{Context, PassTimes};
 use crate::memory::{LayerMemory, Weights, vocabulary_weights};
 use crate::pricer::Collective;
-use crate::schedule::Schedule;
-use crate::step::{exchange, update};
+use crate::prices::{self, Between, Parts};
+use crate::schedule::{Schedule, StageTimes};
+use crate::step::{Machine, exchange, update};
 use crate::way::Way;
+use std::rc::Rc;
+use units::Seconds;
+
+/// What sums of the same times in another order may differ by.
+const ROUNDING: f64 = 1e-9;
 
 /// A micro-batch through the whole model under one cut, and its weights.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Whole {
-    /// Times of all layers, embedding and head.
-    layers_total: f64,
-    /// Forward and input gradient of all layers.
-    chain: f64,
-    edges_total: f64,
-    head_total: f64,
+    /// Layers and ends.
+    pub parts: Parts<PassTimes>,
+    /// The same by pass.
+    totals: Parts<StageTimes>,
+    /// Each kind of layer in memory.
+    pub kinds: Vec<LayerMemory>,
+    /// Time of everything.
+    total: f64,
     weights: Weights,
     vocabulary: f64,
     /// Bytes that all layers keep of a micro-batch.
@@ -26,61 +33,43 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    fn total(&self) -> f64 {
-        self.layers_total + self.edges_total + self.head_total
-    }
-
-    /// By how much one of `layers` layers takes longer than in `other`.
-    pub(super) fn more_per_layer(&self, other: &Self, layers: u32) -> f64 {
-        ((self.layers_total - other.layers_total) / f64::from(layers)).max(0.0)
-    }
-}
-
-impl Search<'_> {
-    /// Prices of the whole model under a cut, worked out once.
-    pub(super) fn whole(&mut self, index: &JobIndex) -> Whole {
-        // Where some layers are computed again, no less is done than where none is.
-        let recompute = match index.cut.recompute {
-            Recompute::Layers(_) => Recompute::None,
-            recompute => recompute,
-        };
-        let dual = self.exchanges && index.schedule == Schedule::DualPipe;
-        let cut = Cut { recompute, dual, ..index.cut };
-        if let Some(known) = self.wholes.get(&cut) {
-            return *known;
-        }
-        self.job(&JobIndex { pp: 1, cut, ..*index });
-        let whole = self.priced_whole(&self.job);
-        self.wholes.insert(cut, whole);
-        whole
-    }
-
-    fn priced_whole(&self, job: &Job) -> Whole {
-        let context = Context::new(job, self.machine.profile, &self.machine.chip.family, self.machine.pricer);
-        let mut layers = PassTimes::default();
-        let mut weights = Weights::default();
-        let mut kept = 0.0;
-        for group in &job.model.layers {
+    fn new(job: &Job, machine: &Machine<'_>) -> Self {
+        let context = Context::new(job, machine.profile, &machine.chip.family, machine.pricer);
+        let parts = Parts::new(&context);
+        let totals = parts.totals();
+        let kinds = prices::memories(job, machine.profile);
+        let mut total = totals.embedding.total() + totals.head.total();
+        let (mut weights, mut kept) = (Weights::default(), 0.0);
+        for ((group, memory), [layer, _]) in job.model.layers.iter().zip(&kinds).zip(&totals.kinds) {
             let count = f64::from(group.count);
-            layers.add(&context.layer(group, job.recompute), count);
-            let memory = LayerMemory::new(job, self.machine.profile, group);
+            total += layer.total() * count;
             kept += count * memory.kept(job.recompute);
             let own = memory.weights();
             weights.dense += count * own.dense;
             weights.experts += count * own.experts;
         }
-        let mut head = context.head();
-        head.add(&context.mtp(), 1.0);
-        let total = |passes: &PassTimes| passes.total().total().get();
-        Whole {
-            layers_total: total(&layers),
-            chain: (layers.forward.total() + layers.backward_input.total()).get(),
-            edges_total: total(&context.embedding()),
-            head_total: total(&head),
-            weights,
-            vocabulary: vocabulary_weights(job),
-            kept,
+        let vocabulary = vocabulary_weights(job);
+        Self { parts, totals, kinds, total: total.get(), weights, vocabulary, kept }
+    }
+}
+
+impl Search<'_> {
+    /// Prices of the whole model under a cut, worked out once.
+    pub(super) fn whole(&mut self, index: &JobIndex) -> Rc<Whole> {
+        // How many layers of a stage are computed again does not matter to a layer.
+        let recompute = match index.cut.recompute {
+            Recompute::Layers(_) => Recompute::Layers(0),
+            recompute => recompute,
+        };
+        let dual = self.exchanges && index.schedule == Schedule::DualPipe;
+        let cut = Cut { recompute, dual, ..index.cut };
+        if let Some(known) = self.wholes.get(&cut) {
+            return Rc::clone(known);
         }
+        self.job(&JobIndex { pp: 1, cut, ..*index });
+        let whole = Rc::new(Whole::new(&self.job, self.machine));
+        self.wholes.insert(cut, Rc::clone(&whole));
+        whole
     }
 
     /// Memory of the mean stage's states: the fullest has no less.
@@ -102,7 +91,7 @@ impl Search<'_> {
     }
 
     /// Memory of the first rank under a schedule, its buffers left out: no rank has more micro-batches in flight.
-    pub(super) fn first_memory(&self, index: &JobIndex, whole: &Whole, way: &Way, micros: u32) -> f64 {
+    pub(super) fn first_memory(&self, index: &JobIndex, whole: &Whole, way: &Way) -> f64 {
         let partly = matches!(index.cut.recompute, Recompute::Layers(_));
         if !self.alike || partly || index.cut.activations {
             return 0.0;
@@ -110,6 +99,7 @@ impl Search<'_> {
         let ends = if way.schedule == Schedule::DualPipe || index.pp == 1 { 2.0 } else { 1.0 };
         let dense = whole.weights.dense * way.first + ends * whole.vocabulary;
         let states = self.states(index, dense, whole.weights.experts * way.first);
+        let micros = self.micros(index);
         let in_flight = f64::from(way.schedule.peak_in_flight(0, index.pp, micros));
         states + whole.kept * way.first * in_flight / f64::from(way.schedule.chunks())
     }
@@ -124,7 +114,7 @@ impl Search<'_> {
     pub(super) fn cut_bound(&self, cut: &Cut, whole: &Whole) -> f64 {
         let share = f64::from(self.template.batch.global) * f64::from(cut.tp * cut.cp)
             / (f64::from(self.space.ranks) * f64::from(cut.micro));
-        let work = whole.total() * share;
+        let work = whole.total * share;
         self.value(work + self.coefficients.host_step, work, self.space.ranks)
     }
 
@@ -163,44 +153,31 @@ impl Search<'_> {
         time * (1.0 - self.coefficients.hidden_dp)
     }
 
-    /// A worth no execution of the candidate can beat: the mean rank's work, the fullest rank's, or the last rank's after
-    /// the first micro-batch has come down and before the last has gone back up; then what `after` at the least follows.
-    pub(super) fn bound(&self, index: &JobIndex, whole: &Whole, way: &Way, micros: f64, after: f64) -> f64 {
-        // Each of a rank's virtual stages has its part of the fixed time; a DualPipe rank takes half of the micro-batches
-        // through each of its two.
-        let fixed = if way.schedule == Schedule::DualPipe { 0.5 } else { 1.0 };
-        let host = micros * fixed * self.coefficients.host_micro;
-        let further = micros * (fixed * self.sends(index, way) + self.again(index, way));
-        let mean = micros * whole.total() / f64::from(index.pp);
-        let head = if way.last > 0.0 { whole.head_total } else { 0.0 };
-        let last = if matches!(way.schedule, Schedule::ZeroBubbleH1 | Schedule::DualPipe) {
-            // Weight gradients may wait until the last micro-batch has gone up.
-            way.ramp * whole.chain + micros * way.last * whole.chain
-        } else {
-            way.ramp * whole.chain + micros * (way.last * whole.layers_total + head)
-        };
-        let fullest = micros * way.fullest * whole.layers_total;
-        let working = mean.max(fullest).max(last) + host + further;
-        let gradients = self.gradients(index, whole, way.least);
-        self.value(working + gradients + after + self.coefficients.host_step, mean, index.layout().ranks())
+    /// A time at which not every rank of a pipeline can be done, `send` away from each other.
+    pub(super) fn pipeline(
+        &mut self,
+        index: &JobIndex,
+        whole: &Whole,
+        way: &Way,
+        between: &Between,
+        send: Seconds,
+    ) -> f64 {
+        self.stages.clear();
+        let stages = way.partition.stages.iter().map(|stage| whole.totals.stage(stage, between));
+        self.stages.extend(stages);
+        let hidden = if index.pp > 1 { send.get() * self.coefficients.hidden_pp } else { 0.0 };
+        way.least(&self.stages, self.micros(index), hidden) * (1.0 - ROUNDING)
     }
 
-    /// What a rank visibly sends for one micro-batch, there and back.
-    fn sends(&self, index: &JobIndex, way: &Way) -> f64 {
-        if index.pp == 1 {
-            return 0.0;
-        }
-        let exposed = self.send * (1.0 - self.coefficients.hidden_pp);
-        2.0 * exposed * f64::from(way.schedule.chunks())
+    /// Micro-batches of a step.
+    fn micros(&self, index: &JobIndex) -> u32 {
+        self.template.batch.global / (index.dp * index.cut.micro)
     }
 
-    /// Work done again for one micro-batch on the rank with the fewest layers, where some of a stage's layers are.
-    fn again(&self, index: &JobIndex, way: &Way) -> f64 {
-        let Recompute::Layers(layers) = index.cut.recompute else { return 0.0 };
-        let chunks = way.schedule.chunks();
-        let of_each = layers.div_ceil(chunks).min(way.thinnest);
-        let stages = if way.schedule == Schedule::DualPipe { 1 } else { chunks };
-        f64::from(stages * of_each) * self.layer_again
+    /// What a candidate is worth at best whose gradients are exchanged and used at `time`.
+    pub(super) fn worth(&self, index: &JobIndex, whole: &Whole, time: f64) -> f64 {
+        let mean = f64::from(self.micros(index)) * whole.total / f64::from(index.pp);
+        self.value(time + self.coefficients.host_step, mean, index.layout().ranks())
     }
 
     /// The objective's value of `ranks` ranks that take `time`, of which each works `busy` on average.
