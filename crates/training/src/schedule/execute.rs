@@ -92,35 +92,36 @@ pub fn execute(
     stages: &[StageTimes],
     send: Seconds,
 ) -> Execution {
-    let programs: Vec<Vec<Task>> = (0..ranks).map(|rank| schedule.program(rank, ranks, micros)).collect();
-    let intervals = run(schedule, ranks, micros, &programs, stages, send.get());
-    let finish: Vec<Seconds> =
-        intervals.iter().map(|rank| rank.last().map_or(Seconds::ZERO, |interval| interval.end)).collect();
+    let programs = schedule.programs(ranks, micros);
+    let mut intervals: Vec<Vec<Interval>> =
+        programs.iter().map(|program| Vec::with_capacity(program.len())).collect();
+    let keep = |rank: usize, interval| intervals[rank].push(interval);
+    let finish = run(schedule, micros, &programs, stages, send.get(), keep);
     let makespan = finish.iter().copied().fold(Seconds::ZERO, Seconds::max);
     Execution { ranks: intervals, makespan, finish }
 }
 
+/// Runs the programs of all ranks, telling `keep` of every task; when each rank is done.
 fn run(
     schedule: Schedule,
-    ranks: u32,
     micros: u32,
     programs: &[Vec<Task>],
     stages: &[StageTimes],
     send: f64,
-) -> Vec<Vec<Interval>> {
+    mut keep: impl FnMut(usize, Interval),
+) -> Vec<Seconds> {
     // DualPipe's two directions use the same stages with different micro-batches, so one row per stage serves both.
-    let count = schedule.virtual_stages(ranks);
-    let mut board = Board::new(count as usize, micros as usize);
-    let mut clock = vec![0.0f64; ranks as usize];
-    let mut done = vec![0usize; ranks as usize];
-    let mut out: Vec<Vec<Interval>> =
-        programs.iter().map(|program| Vec::with_capacity(program.len())).collect();
+    let ranks = programs.len();
+    let count = schedule.virtual_stages(ranks as u32) as usize;
+    let mut board = Board::new(count, micros as usize);
+    let mut clock = vec![0.0f64; ranks];
+    let mut done = vec![0usize; ranks];
     loop {
         let mut progress = false;
-        for rank in 0..ranks as usize {
+        for rank in 0..ranks {
             while let Some(&task) = programs[rank].get(done[rank]) {
-                let stage = schedule.stage_of(rank as u32, task.chunk, ranks) as usize;
-                let ready = ready_time(&board, task, stage, count as usize, send);
+                let stage = schedule.stage_of(rank as u32, task.chunk, ranks as u32) as usize;
+                let ready = ready_time(&board, task, stage, count, send);
                 if ready.is_infinite() {
                     break;
                 }
@@ -132,7 +133,7 @@ fn run(
                     Pass::Backward | Pass::BackwardInput => board.backward[slot] = end,
                     Pass::BackwardWeight => {}
                 }
-                out[rank].push(Interval { task, start: Seconds::new(start), end: Seconds::new(end) });
+                keep(rank, Interval { task, start: Seconds::new(start), end: Seconds::new(end) });
                 clock[rank] = end;
                 done[rank] += 1;
                 progress = true;
@@ -146,7 +147,7 @@ fn run(
         done.iter().zip(programs).all(|(done, program)| *done == program.len()),
         "a schedule deadlocked"
     );
-    out
+    clock.into_iter().map(Seconds::new).collect()
 }
 
 /// When the inputs of a task are there; infinite while they are not.
@@ -183,17 +184,18 @@ pub fn makespan(
     let period = schedule.period(ranks);
     let mut some = 6 * ranks.div_ceil(period) * period + micros % period;
     while schedule != Schedule::GPipe && some + 8 * period < micros {
-        let run = execute(schedule, ranks, some, stages, send);
-        if let Some(shift) = steady_shift(schedule, ranks, some, &run) {
+        let part = execute(schedule, ranks, some, stages, send);
+        if let Some(shift) = steady_shift(schedule, ranks, some, &part) {
             let added = shift * f64::from((micros - some) / period);
-            let finish = run.finish.iter().map(|finish| *finish + added).collect();
-            return (run.makespan + added, finish);
+            let finish = part.finish.iter().map(|finish| *finish + added).collect();
+            return (part.makespan + added, finish);
         }
         some *= 3;
         some = some / period * period + micros % period;
     }
-    let run = execute(schedule, ranks, micros, stages, send);
-    (run.makespan, run.finish)
+    let programs = schedule.programs(ranks, micros);
+    let finish = run(schedule, micros, &programs, stages, send.get(), |_, _| ());
+    (finish.iter().copied().fold(Seconds::ZERO, Seconds::max), finish)
 }
 
 /// The time one period of micro-batches adds, if every rank repeats itself in the middle of the run.

@@ -133,9 +133,20 @@ impl Schedule {
             Self::GPipe => programs::gpipe(micros),
             Self::OneFOneB => programs::one_f_one_b(rank, ranks, micros),
             Self::Interleaved { chunks } if chunks <= 1 => programs::one_f_one_b(rank, ranks, micros),
-            Self::Interleaved { chunks } => programs::interleaved(rank, ranks, micros, chunks),
+            Self::Interleaved { chunks } => programs::Interleaving::new(ranks, micros, chunks).program(rank),
             Self::ZeroBubbleH1 => programs::zero_bubble_h1(rank, ranks, micros),
             Self::DualPipe => dualpipe::program(rank, ranks, micros),
+        }
+    }
+
+    /// The programs of all `ranks` pipeline ranks.
+    fn programs(self, ranks: u32, micros: u32) -> Vec<Vec<Task>> {
+        match self {
+            Self::Interleaved { chunks } if chunks > 1 => {
+                let order = programs::Interleaving::new(ranks, micros, chunks);
+                (0..ranks).map(|rank| order.program(rank)).collect()
+            }
+            _ => (0..ranks).map(|rank| self.program(rank, ranks, micros)).collect(),
         }
     }
 

@@ -39,38 +39,50 @@ impl Groups {
         if self.micros < self.ranks { self.micros } else { self.ranks + self.micros % self.ranks }
     }
 
-    /// Chunk and micro-batch of the `index`-th forward (or backward, which takes the chunks from the last).
-    fn slot(&self, index: u32, backward: bool) -> (u32, u32) {
+    /// Chunk and micro-batch of every forward in order.
+    fn order(&self) -> Vec<(u32, u32)> {
+        let mut order = Vec::with_capacity((self.micros * self.chunks) as usize);
         let last_start = self.micros - self.largest();
-        let group_start = (index / (self.ranks * self.chunks) * self.ranks).min(last_start);
-        let members = if group_start == last_start { self.largest() } else { self.ranks };
-        let within = index - group_start * self.chunks;
-        let chunk = within / members;
-        (if backward { self.chunks - 1 - chunk } else { chunk }, group_start + within % members)
+        let mut start = 0;
+        while start < self.micros {
+            let end = if start == last_start { self.micros } else { start + self.ranks };
+            for chunk in 0..self.chunks {
+                order.extend((start..end).map(|micro| (chunk, micro)));
+            }
+            start = end;
+        }
+        order
     }
 }
 
-/// Megatron's interleaved 1F1B: warm up until the last chunk of this rank can go backward, then alternate.
-pub(super) fn interleaved(rank: u32, ranks: u32, micros: u32, chunks: u32) -> Vec<Task> {
-    let total = micros * chunks;
-    let groups = Groups { ranks, micros, chunks };
-    let warmup = interleaved_warmup(rank, ranks, micros, chunks);
-    let forward = |index| {
-        let (chunk, micro) = groups.slot(index, false);
-        task(Pass::Forward, chunk, micro)
-    };
-    let backward = |index| {
-        let (chunk, micro) = groups.slot(index, true);
-        task(Pass::Backward, chunk, micro)
-    };
-    let mut program = Vec::with_capacity(2 * total as usize);
-    program.extend((0..warmup).map(forward));
-    for index in 0..total - warmup {
-        program.push(forward(index + warmup));
-        program.push(backward(index));
+/// Megatron's interleaved 1F1B: warm up until the last chunk of this rank can go backward, then alternate. All ranks take
+/// chunks and micro-batches in one order.
+pub(super) struct Interleaving {
+    groups: Groups,
+    order: Vec<(u32, u32)>,
+}
+
+impl Interleaving {
+    pub(super) fn new(ranks: u32, micros: u32, chunks: u32) -> Self {
+        let groups = Groups { ranks, micros, chunks };
+        Self { order: groups.order(), groups }
     }
-    program.extend((total - warmup..total).map(backward));
-    program
+
+    /// What rank `rank` does; backward takes the chunks from the last.
+    pub(super) fn program(&self, rank: u32) -> Vec<Task> {
+        let Groups { ranks, micros, chunks } = self.groups;
+        let (early, steady) = self.order.split_at(interleaved_warmup(rank, ranks, micros, chunks) as usize);
+        let forward = |&(chunk, micro): &(u32, u32)| task(Pass::Forward, chunk, micro);
+        let backward = |&(chunk, micro): &(u32, u32)| task(Pass::Backward, chunks - 1 - chunk, micro);
+        let mut program = Vec::with_capacity(2 * self.order.len());
+        program.extend(early.iter().map(forward));
+        for (ahead, behind) in steady.iter().zip(&self.order) {
+            program.push(forward(ahead));
+            program.push(backward(behind));
+        }
+        program.extend(self.order[steady.len()..].iter().map(backward));
+        program
+    }
 }
 
 /// Forwards an interleaved rank runs before its first backward. With fewer micro-batches than ranks there is no steady
