@@ -66,7 +66,8 @@ impl Search<'_> {
         if let Some(known) = self.wholes.get(&cut) {
             return Rc::clone(known);
         }
-        self.job(&JobIndex { pp: 1, cut, ..*index });
+        let zero = if cut.sharded_over > 0 { Zero::Weights } else { Zero::None };
+        self.job(&JobIndex { pp: 1, cut, zero, ..*index });
         let whole = Rc::new(Whole::new(&self.job, self.machine));
         self.wholes.insert(cut, Rc::clone(&whole));
         whole
@@ -154,16 +155,11 @@ impl Search<'_> {
     }
 
     /// A time at which not every rank of a pipeline can be done, `send` away from each other.
-    pub(super) fn pipeline(
-        &mut self,
-        index: &JobIndex,
-        whole: &Whole,
-        way: &Way,
-        between: &Between,
-        send: Seconds,
-    ) -> f64 {
+    pub(super) fn pipeline(&mut self, index: &JobIndex, whole: &Whole, way: &Way, send: Seconds) -> f64 {
+        let chunks = way.schedule.chunks();
+        let between = Between::new(index.cut.recompute, chunks, index.pp, send, &self.coefficients);
         self.stages.clear();
-        let stages = way.partition.stages.iter().map(|stage| whole.totals.stage(stage, between));
+        let stages = way.partition.stages.iter().map(|stage| whole.totals.stage(stage, &between));
         self.stages.extend(stages);
         let hidden = if index.pp > 1 { send.get() * self.coefficients.hidden_pp } else { 0.0 };
         way.least(&self.stages, self.micros(index), hidden) * (1.0 - ROUNDING)

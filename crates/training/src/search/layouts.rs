@@ -4,12 +4,25 @@ use super::bound::Whole;
 use super::families::Family;
 use super::{Candidate, Cut, Found, JobIndex, Search, worst_of};
 use crate::job::{Recompute, Zero};
-use crate::prices::Between;
 use crate::schedule::Schedule;
 use crate::stages::EDGES;
 use crate::step::send_time;
 use crate::way::Way;
 use std::rc::Rc;
+
+/// A way to keep the states, with the least time that follows the last gradient.
+struct State {
+    zero: Zero,
+    optimizer: bool,
+    after: f64,
+}
+
+/// A way with the least time of its pipeline under what the model costs it.
+struct Floor<'w> {
+    way: &'w Way,
+    time: f64,
+    whole: Rc<Whole>,
+}
 
 impl Search<'_> {
     /// Recomputation of a family's layouts over `pp` stages: of everything alike, and in the first family of a quarter, half
@@ -84,7 +97,8 @@ impl Search<'_> {
         self.counts.too_slow += left;
     }
 
-    /// Layouts of one cut and one pair of sizes: those with sharded weights cost a micro-batch something else.
+    /// Layouts of one cut and one pair of sizes: those that shard weights do the same work and gather weights besides, so
+    /// that they are not even priced where that work alone takes too long.
     fn options(
         &mut self,
         cut: Cut,
@@ -93,89 +107,109 @@ impl Search<'_> {
         worst: f64,
         out: &mut Vec<Candidate>,
     ) {
-        for sharded_over in [0, dp] {
-            let index = JobIndex {
-                cut: Cut { sharded_over, ..cut },
-                pp,
-                dp,
-                schedule: Schedule::OneFOneB,
-                zero: if sharded_over > 0 { Zero::Weights } else { Zero::None },
-                optimizer: false,
-            };
-            let states = self.states_that_fit(&index, ways.len() as u64);
-            if !states.is_empty() {
-                self.schedules(index, &states, ways, worst, out);
-            }
+        let (schedule, zero, optimizer) = (Schedule::OneFOneB, Zero::None, false);
+        let index = JobIndex { cut, pp, dp, schedule, zero, optimizer };
+        let whole = self.whole(&index);
+        let states = self.states_that_fit(&index, &whole, ways.len() as u64);
+        let (sharding, states): (Vec<State>, Vec<State>) =
+            states.into_iter().partition(|state| state.zero == Zero::Weights);
+        let floors = self.floors(&index, ways);
+        self.combine(&index, &floors, &states, worst, out);
+        let hopeful = self.hopeful(&index, &floors, &sharding, worst);
+        if !hopeful.is_empty() {
+            let ways: Vec<&Way> = hopeful.iter().map(|floor| floor.way).collect();
+            let index = JobIndex { cut: Cut { sharded_over: dp, ..cut }, ..index };
+            let floors = self.floors(&index, &ways);
+            self.combine(&index, &floors, &sharding, worst, out);
         }
     }
 
-    /// Ways to keep the states that may fit, with the least time that follows the last gradient; the others are counted.
-    fn states_that_fit(&mut self, index: &JobIndex, ways: u64) -> Vec<(JobIndex, f64)> {
+    /// Ways to keep the states that may fit; the others are counted.
+    fn states_that_fit(&mut self, index: &JobIndex, whole: &Whole, ways: u64) -> Vec<State> {
         let space = self.space;
-        let whole = self.whole(index);
-        let sharded = |zero: Zero| zero == Zero::Weights;
-        let zeros = space.zero.iter().filter(|zero| sharded(**zero) == sharded(index.zero));
         let mut states = Vec::new();
-        for &zero in zeros {
+        for &zero in &space.zero {
             for offload in space.offload.iter().filter(|offload| offload.activations == index.cut.activations)
             {
                 let index = JobIndex { zero, optimizer: offload.optimizer, ..*index };
                 self.counts.covered += ways;
-                if self.least_memory(&index, &whole) > self.capacity() {
+                if self.least_memory(&index, whole) > self.capacity() {
                     self.counts.too_big += ways;
                 } else {
-                    states.push((index, self.tail(&index, &whole)));
+                    states.push(State {
+                        zero,
+                        optimizer: offload.optimizer,
+                        after: self.tail(&index, whole),
+                    });
                 }
             }
         }
         states
     }
 
-    /// Every schedule with each of `states`.
-    fn schedules(
+    /// The least time of each way's pipeline.
+    fn floors<'w>(&mut self, index: &JobIndex, ways: &[&'w Way]) -> Vec<Floor<'w>> {
+        let plain = self.whole(index);
+        let dual = self.whole(&JobIndex { schedule: Schedule::DualPipe, ..*index });
+        self.job(index);
+        let send = send_time(&self.job, &self.coefficients, self.machine.pricer);
+        let floor = |way: &&'w Way| {
+            let whole = if way.schedule == Schedule::DualPipe { &dual } else { &plain };
+            Floor { way, time: self.pipeline(index, whole, way, send), whole: Rc::clone(whole) }
+        };
+        ways.iter().map(floor).collect()
+    }
+
+    /// Those of `floors` that with one of `states` may be better than `worst`; layouts of the others are counted.
+    fn hopeful<'f, 'w>(
         &mut self,
-        index: JobIndex,
-        states: &[(JobIndex, f64)],
-        ways: &[&Way],
+        index: &JobIndex,
+        floors: &'f [Floor<'w>],
+        states: &[State],
+        worst: f64,
+    ) -> Vec<&'f Floor<'w>> {
+        let shortest = states.iter().map(|state| state.after).fold(f64::INFINITY, f64::min);
+        let hopeful: Vec<&Floor<'_>> = floors
+            .iter()
+            .filter(|floor| self.worth(index, &floor.whole, floor.time + shortest) < worst)
+            .collect();
+        self.counts.too_slow += ((floors.len() - hopeful.len()) * states.len()) as u64;
+        hopeful
+    }
+
+    /// Every way with each of `states`.
+    fn combine(
+        &mut self,
+        index: &JobIndex,
+        floors: &[Floor<'_>],
+        states: &[State],
         worst: f64,
         out: &mut Vec<Candidate>,
     ) {
-        let plain = self.whole(&index);
-        let dual = self.whole(&JobIndex { schedule: Schedule::DualPipe, ..index });
-        self.job(&index);
-        let send = send_time(&self.job, &self.coefficients, self.machine.pricer);
-        let shortest = states.iter().map(|(_, after)| *after).fold(f64::INFINITY, f64::min);
-        for way in ways {
-            let whole = if way.schedule == Schedule::DualPipe { &dual } else { &plain };
-            let index = JobIndex { schedule: way.schedule, ..index };
-            let (recompute, chunks) = (index.cut.recompute, way.schedule.chunks());
-            let between = Between::new(recompute, chunks, index.pp, send, &self.coefficients);
-            let pipeline = self.pipeline(&index, whole, way, &between, send);
-            if self.worth(&index, whole, pipeline + shortest) >= worst {
-                self.counts.too_slow += states.len() as u64;
-                continue;
-            }
-            for (state, after) in states {
-                let index = JobIndex { schedule: way.schedule, ..*state };
-                self.consider(index, whole, way, pipeline + after, worst, out);
+        for floor in self.hopeful(index, floors, states, worst) {
+            let schedule = floor.way.schedule;
+            for &State { zero, optimizer, after } in states {
+                let index = JobIndex { schedule, zero, optimizer, ..*index };
+                self.consider(index, floor, floor.time + after, worst, out);
             }
         }
     }
 
+    /// Takes a layout among the candidates unless it is too big, or too slow with its gradients exchanged before `time`.
     fn consider(
         &mut self,
         index: JobIndex,
-        whole: &Whole,
-        way: &Way,
+        floor: &Floor<'_>,
         time: f64,
         worst: f64,
         out: &mut Vec<Candidate>,
     ) {
-        if self.first_memory(&index, whole, way) > self.capacity() {
+        if self.first_memory(&index, &floor.whole, floor.way) > self.capacity() {
             self.counts.too_big += 1;
             return;
         }
-        let bound = self.worth(&index, whole, time + self.gradients(&index, whole, way.least));
+        let gradients = self.gradients(&index, &floor.whole, floor.way.least);
+        let bound = self.worth(&index, &floor.whole, time + gradients);
         if bound >= worst {
             self.counts.too_slow += 1;
         } else {
