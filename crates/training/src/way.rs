@@ -41,7 +41,7 @@ impl Way {
         Some(Self { schedule, partition, reaches, least, first })
     }
 
-    /// A time at which not every rank can be done, whose distinct stages take `stages`, each `send` after its neighbour.
+    /// A time before which not every rank can be done; distinct stages take `stages` and begin `send` after their neighbour.
     ///
     /// A rank begins when the first micro-batch has come down to it. When it has taken the last one back, with all of its
     /// other work done but for some weight gradients, that one still has to go back up to the first rank.

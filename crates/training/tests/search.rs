@@ -1,6 +1,7 @@
 //! The search against trying every layout.
 
 use hardware::Catalog;
+use supernode_training::schedule::Schedule;
 use supernode_training::search::{Objective, Space, search};
 use supernode_training::site::{Site, profile};
 use supernode_training::spec::JobSpec;
@@ -71,8 +72,12 @@ fn sizes(space: &Space) -> impl Iterator<Item = (u32, u32, u32)> {
 
 fn options(job: &Job, space: &Space, jobs: &mut Vec<Job>) {
     let micros = job.micros();
-    let plain = supernode_training::schedule::Schedule::OneFOneB;
-    let schedules = if job.layout.pp == 1 { vec![plain] } else { space.schedules.clone() };
+    let interleaved = space.vpp.iter().filter(|chunks| **chunks > 1);
+    let interleaved = interleaved.map(|chunks| Schedule::Interleaved { chunks: *chunks });
+    let schedules = match job.layout.pp {
+        1 => vec![Schedule::OneFOneB],
+        _ => space.schedules.iter().copied().chain(interleaved).collect(),
+    };
     let parallel = if job.layout.tp == 1 { vec![false] } else { space.sequence_parallel.clone() };
     for schedule in schedules.into_iter().filter(|schedule| schedule.check(job.layout.pp, micros).is_ok()) {
         for (recompute, zero) in
@@ -93,7 +98,7 @@ fn options(job: &Job, space: &Space, jobs: &mut Vec<Job>) {
 #[track_caller]
 fn check(case: &Case, ranks: u32) {
     let mut space = Space::all(&case.job, &case.site.system, ranks, false);
-    space.vpp = vec![1];
+    space.vpp = vec![1, 2, 3];
     space.cp = vec![1];
     space.micro.retain(|micro| *micro <= 4);
     let keep = 12;

@@ -154,7 +154,7 @@ impl Search<'_> {
         time * (1.0 - self.coefficients.hidden_dp)
     }
 
-    /// A time at which not every rank of a pipeline can be done, `send` away from each other.
+    /// A time before which not every rank of a pipeline can be done, neighbours `send` away from each other.
     pub(super) fn pipeline(&mut self, index: &JobIndex, whole: &Whole, way: &Way, send: Seconds) -> f64 {
         let chunks = way.schedule.chunks();
         let between = Between::new(index.cut.recompute, chunks, index.pp, send, &self.coefficients);
