@@ -202,6 +202,17 @@ fn the_catalog_is_in_order_and_shows_sources() {
     assert!(rules.contains("2023") && rules.contains("not advice"), "{rules}");
 }
 
+/// The README's table is what `compare` prints.
+#[test]
+fn the_readme_shows_what_compare_prints() {
+    let readme = include_str!("../../../README.md");
+    let shown =
+        readme.split("```text\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("a table");
+    let output = supernode(&["compare"]).stdout;
+    let printed = String::from_utf8(output).expect("text");
+    assert_eq!(shown.trim_end(), printed.trim_end(), "copy the output of `supernode compare` into README.md");
+}
+
 /// Every command of the README's shell blocks runs; those that compile the project are what runs this test.
 #[test]
 fn the_readme_runs() {
