@@ -146,5 +146,9 @@ const KNOWN: &str =
   Other rows are predicted under the engine's defaults.
 - Some of the rows that ask for the better of two layouts differ in their date too, and with it in releases and flags: eight
   chips of B200 are slower for Qwen3.5 than four, four days later. No order of layouts explains those.
+- The shortest attention of an Ascend die takes 31 us where that of an H100 takes 6 us; its shortest matrix product takes 5 us like
+  theirs. No datasheet tells, so that a die which nobody has measured is priced too fast where attention is short.
+- Rows that AIConfigurator's authors mark inconsistent (Qwen3-32B on GB200 under TensorRT-LLM) take five times as long per token
+  with two users as with one; nothing here gives that.
 - Figures of single-digit requests in flight depend most on the host processor, which no table names.
 ";
