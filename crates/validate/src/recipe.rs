@@ -207,7 +207,7 @@ impl Settings {
         let sizes = &mut point.sizes;
         sizes.tp = self.tp.or(sizes.tp);
         sizes.dp = self.dp.or(sizes.dp);
-        let ranks = sizes.tp.unwrap_or(1) * sizes.dp.unwrap_or(1);
+        let ranks = sizes.tp.unwrap_or(1).saturating_mul(sizes.dp.unwrap_or(1));
         if self.expert_parallel {
             (sizes.ep, sizes.moe_tp) = (Some(ranks), Some(1));
         }
