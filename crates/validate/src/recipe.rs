@@ -146,10 +146,15 @@ pub(crate) struct Launch {
     pub first_chunk: Option<f64>,
 }
 
+/// The recipes that say something of `row`, in the order they are kept.
+fn recipes_of(row: &ServingRow) -> impl Iterator<Item = &'static Recipe> {
+    RECIPES.iter().filter(|recipe| recipe.rows.agree(row))
+}
+
 /// The row as its source's scripts launch it; as the table has it where none are known.
 pub(crate) fn launch(row: &ServingRow) -> Launch {
     let mut launch = Launch { point: row.point.clone(), gathering: None, first_chunk: None };
-    for recipe in RECIPES.iter().filter(|recipe| recipe.rows.agree(row)) {
+    for recipe in recipes_of(row) {
         recipe.set.apply(row, &mut launch);
     }
     launch
@@ -157,14 +162,12 @@ pub(crate) fn launch(row: &ServingRow) -> Launch {
 
 /// Where the launches of rows like this one are published; empty where none are known.
 pub(crate) fn evidence(row: &ServingRow) -> Vec<&'static str> {
-    RECIPES.iter().filter(|recipe| recipe.rows.agree(row)).map(|recipe| recipe.evidence.as_str()).collect()
+    recipes_of(row).map(|recipe| recipe.evidence.as_str()).collect()
 }
 
 /// The engine's version, of the table or as the source's scripts of the time have it.
 pub(crate) fn version(row: &ServingRow) -> Option<String> {
-    let published = || {
-        RECIPES.iter().filter(|recipe| recipe.rows.agree(row)).find_map(|recipe| recipe.set.version.clone())
-    };
+    let published = || recipes_of(row).find_map(|recipe| recipe.set.version.clone());
     row.point.engine_version.clone().or_else(published)
 }
 

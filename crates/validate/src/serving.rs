@@ -75,7 +75,7 @@ pub struct Outcome {
     pub row: ServingRow,
     /// What is predicted, or why nothing can be.
     pub prediction: Result<Prediction, String>,
-    /// Chips and instances that were predicted, each with its layout.
+    /// Instances that were predicted, each with its layout; empty where nothing was.
     pub deployment: String,
 }
 

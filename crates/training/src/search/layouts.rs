@@ -2,8 +2,8 @@
 
 use super::bound::Whole;
 use super::families::Family;
-use super::{Candidate, Cut, Found, JobIndex, Search, worst_of};
-use crate::job::{Recompute, Zero};
+use super::{Candidate, Cut, Found, JobIndex, Search, Space, worst_of};
+use crate::job::{Offload, Recompute, Zero};
 use crate::schedule::Schedule;
 use crate::stages::EDGES;
 use crate::step::send_time;
@@ -73,9 +73,8 @@ impl Search<'_> {
             let ways: Vec<&Way> = ways.iter().filter(|way| way.schedule.check(pp, micros).is_ok()).collect();
             let recomputes = self.recomputes(family.cut.recompute, pp);
             if family.bound >= worst {
-                let optimizers =
-                    self.space.offload.iter().filter(|offload| offload.activations == family.cut.activations);
-                let all = ways.len() * recomputes.len() * self.space.zero.len() * optimizers.count();
+                let optimizers = optimizers(self.space, &family.cut).count();
+                let all = ways.len() * recomputes.len() * self.space.zero.len() * optimizers;
                 self.counts.covered += all as u64;
                 self.counts.too_slow += all as u64;
                 continue;
@@ -129,18 +128,13 @@ impl Search<'_> {
         let space = self.space;
         let mut states = Vec::new();
         for &zero in &space.zero {
-            for offload in space.offload.iter().filter(|offload| offload.activations == index.cut.activations)
-            {
-                let index = JobIndex { zero, optimizer: offload.optimizer, ..*index };
+            for optimizer in optimizers(space, &index.cut) {
+                let index = JobIndex { zero, optimizer, ..*index };
                 self.counts.covered += ways;
                 if self.least_memory(&index, whole) > self.capacity() {
                     self.counts.too_big += ways;
                 } else {
-                    states.push(State {
-                        zero,
-                        optimizer: offload.optimizer,
-                        after: self.tail(&index, whole),
-                    });
+                    states.push(State { zero, optimizer, after: self.tail(&index, whole) });
                 }
             }
         }
@@ -220,4 +214,10 @@ impl Search<'_> {
     fn capacity(&self) -> f64 {
         self.machine.chip.rank.memory.value.get()
     }
+}
+
+/// Whether the optimizer's state is kept on the host, for each choice that goes with the cut's activations.
+fn optimizers(space: &Space, cut: &Cut) -> impl Iterator<Item = bool> {
+    let fits = |offload: &&Offload| offload.activations == cut.activations;
+    space.offload.iter().filter(fits).map(|offload| offload.optimizer)
 }
