@@ -2,7 +2,7 @@
 
 use crate::common::{CatalogArgs, Failure, print};
 use clap::Subcommand;
-use hardware::{Catalog, export_rules, overrides, show};
+use hardware::{Catalog, Date, export_rules, overrides, show};
 use std::fmt::Write;
 
 /// What the catalog says, with the source and grade of every figure.
@@ -20,6 +20,9 @@ enum Action {
     List {
         /// chips, systems, engines, kernels or links.
         kind: Option<String>,
+        /// Only chips, and systems of chips, that are sold by then: 2026-06-30, 2026-06, 2026-Q2 or 2026.
+        #[arg(long, value_name = "DATE")]
+        available_by: Option<Date>,
     },
     /// Everything said of one chip, system or engine.
     Show {
@@ -36,7 +39,7 @@ enum Action {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
     match &args.action {
-        Action::List { kind } => list(&catalog, kind.as_deref()),
+        Action::List { kind, available_by } => list(&catalog, kind.as_deref(), available_by.as_ref()),
         Action::Show { name } => print(&sheets(&catalog, name)?),
         Action::Check => check(&catalog),
         Action::Keys => {
@@ -48,7 +51,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 const KINDS: [&str; 5] = ["chips", "systems", "engines", "kernels", "links"];
 
-fn list(catalog: &Catalog, kind: Option<&str>) -> Result<(), Failure> {
+fn list(catalog: &Catalog, kind: Option<&str>, by: Option<&Date>) -> Result<(), Failure> {
     let kinds: Vec<&str> = match kind {
         None => KINDS[..3].to_vec(),
         Some(kind) => match KINDS.iter().find(|known| **known == kind || known.trim_end_matches('s') == kind)
@@ -63,11 +66,19 @@ fn list(catalog: &Catalog, kind: Option<&str>) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for kind in kinds {
         for entry in show::list(catalog, kind)? {
+            let dated = matches!(kind, "chips" | "systems");
+            if by.is_some_and(|by| dated && entry.release.as_ref().is_none_or(|release| release > by)) {
+                continue;
+            }
+            let release = match &entry.release {
+                Some(release) => release.to_string(),
+                None => (if dated { "unknown" } else { "" }).to_owned(),
+            };
             let grade = entry.grade.map_or_else(String::new, |grade| grade.to_string());
-            rows.push(vec![entry.kind, entry.id, grade, entry.summary]);
+            rows.push(vec![entry.kind, entry.id, release, grade, entry.summary]);
         }
     }
-    print(&report::list(&["kind", "key", "evidence", "what it is"], rows))
+    print(&report::list(&["kind", "key", "released", "evidence", "what it is"], rows))
 }
 
 fn sheets(catalog: &Catalog, name: &str) -> Result<String, Failure> {
@@ -88,20 +99,41 @@ fn check(catalog: &Catalog) -> Result<(), Failure> {
     Err(Failure::No(format!("{} problems", problems.len())))
 }
 
-/// A chip's figures against published export-control thresholds: a table of facts, not advice.
+/// A chip, and a trade in it, against published export controls: a table of facts, not advice.
 #[derive(clap::Args)]
 pub struct ExportRulesArgs {
     /// Catalog key or alias of the chip.
     chip: String,
+    /// Only what is in force on that day, for example 2025-12-01.
+    #[arg(long, value_name = "DATE")]
+    on: Option<Date>,
+    /// Country the chip is sold from, as a code of two letters such as us.
+    #[arg(long, value_name = "COUNTRY", value_parser = country)]
+    seller: Option<String>,
+    /// Who buys it, by name, for example Huawei.
+    #[arg(long, value_name = "NAME")]
+    buyer: Option<String>,
+    /// Country it is to be used in, as a code of two letters such as cn.
+    #[arg(long, value_name = "COUNTRY", value_parser = country)]
+    country: Option<String>,
     #[command(flatten)]
     catalog: CatalogArgs,
+}
+
+fn country(text: &str) -> Result<String, String> {
+    let code = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if code {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("use a country code of two letters, such as cn or us".to_owned())
+    }
 }
 
 /// Runs `export-rules`.
 pub fn run_export_rules(args: &ExportRulesArgs) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
     let chip = catalog.chip(&args.chip)?;
-    let assessment = export_rules::assess(&chip, &catalog.export_rules()?);
+    let assessment = export_rules::assess(&chip, &catalog.export_rules()?, &args.trade());
     let figures = assessment.figures.iter().map(|(metric, fact)| match fact {
         Some(fact) => {
             let note = fact.note.clone().unwrap_or_default();
@@ -111,9 +143,27 @@ pub fn run_export_rules(args: &ExportRulesArgs) -> Result<(), Failure> {
     });
     let rules = assessment.rows.iter().map(|row| {
         let applies = row.applies.to_string();
-        vec![row.date.clone(), applies, row.rule.clone(), row.conditions.clone(), row.effect.clone()]
+        vec![in_force(row), applies, row.rule.clone(), row.conditions.clone(), row.effect.clone()]
     });
     let figures = report::list(&["figure", "value", "evidence", "from"], figures);
-    let rules = report::list(&["date", "meets", "rule", "thresholds", "effect"], rules);
+    let rules = report::list(&["in force", "meets", "rule", "concerns", "effect"], rules);
     print(&format!("{}\n\n{figures}\n{rules}\nA table of facts, not advice.\n", chip.name))
+}
+
+impl ExportRulesArgs {
+    fn trade(&self) -> export_rules::Trade {
+        export_rules::Trade {
+            on: self.on.clone(),
+            seller: self.seller.clone(),
+            buyer: self.buyer.clone(),
+            country: self.country.clone(),
+        }
+    }
+}
+
+fn in_force(row: &export_rules::Row) -> String {
+    match &row.until {
+        Some(until) => format!("{} to {until}", row.date),
+        None => format!("from {}", row.date),
+    }
 }

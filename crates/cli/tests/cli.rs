@@ -200,6 +200,14 @@ fn the_catalog_is_in_order_and_shows_sources() {
     assert!(sheet.contains("official") && sheet.contains("arXiv"), "{sheet}");
     let rules = String::from_utf8(supernode(&["export-rules", "h20"]).stdout).expect("text");
     assert!(rules.contains("2023") && rules.contains("not advice"), "{rules}");
+    let on = ["export-rules", "a100-80", "--on", "2022-12-01", "--seller", "us", "--country", "cn"];
+    let rules = String::from_utf8(supernode(&on).stdout).expect("text");
+    assert!(rules.contains("2022-10-07 to 2023-11-16") && !rules.contains("3A090.a"), "{rules}");
+    refused(&["export-rules", "h20", "--on", "soon"], &["--on", "soon", "2026-06-30"]);
+    refused(&["export-rules", "h20", "--country", "China"], &["--country", "two letters"]);
+    let by = String::from_utf8(supernode(&["catalog", "list", "chips", "--available-by", "2020"]).stdout);
+    let by = by.expect("text");
+    assert!(by.contains("v100-32") && !by.contains("h100"), "{by}");
 }
 
 /// The README's table is what `compare` prints.

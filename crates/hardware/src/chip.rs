@@ -1,5 +1,6 @@
 //! A chip: a package of one or more ranks, each with its own compute, memory and ports.
 
+use crate::date::Date;
 use crate::evidence::{Fact, Grade, Source};
 use std::collections::BTreeMap;
 use units::{Bytes, BytesPerSecond, Dollars, Dtype, FlopPerSecond, Seconds, SquareMillimetres, Watts};
@@ -30,6 +31,8 @@ pub struct Chip {
     pub scale_up: Option<Port>,
     /// The network port of one rank.
     pub scale_out: Option<Port>,
+    /// When it was, or is said to be, first sold.
+    pub release: Option<Fact<Date>>,
     /// Thermal design power of the package.
     pub tdp: Option<Fact<Watts>>,
     /// Power of the package when nothing runs.

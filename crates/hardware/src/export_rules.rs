@@ -1,6 +1,8 @@
-//! A chip's figures against published export-control thresholds: a table of facts, not advice.
+//! A chip and a trade in it against published export controls: thresholds on figures, and measures that name chips, makers
+//! or parties. A table of facts, not advice.
 
 use crate::chip::Chip;
+use crate::date::Date;
 use crate::evidence::{Fact, Grade, Source};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,13 +98,26 @@ impl fmt::Display for Condition {
     }
 }
 
-/// A dated rule: it applies if all conditions of one alternative hold.
+/// A dated rule: it applies to a chip it names by key or maker, or if all conditions of one alternative hold; and to a
+/// trade whose seller, buyer and country it names. A list without entries means any.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Key.
     pub id: String,
     /// When it took effect.
-    pub date: String,
+    pub date: Date,
+    /// The last day it was in force, if it has ended.
+    pub until: Option<Date>,
+    /// Catalog keys of the chips it names.
+    pub chips: Vec<String>,
+    /// Makers whose chips it concerns.
+    pub makers: Vec<String>,
+    /// Countries a chip is sold from, ISO 3166 codes.
+    pub sellers: Vec<String>,
+    /// Parties it names as buyers.
+    pub buyers: Vec<String>,
+    /// Countries a chip is used in, ISO 3166 codes.
+    pub countries: Vec<String>,
     /// The instrument.
     pub name: String,
     /// What it means for a chip it applies to.
@@ -147,11 +162,26 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// The trade that is asked about; what is not given is not looked at.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trade {
+    /// The day: only rules in force on it are listed.
+    pub on: Option<Date>,
+    /// Where the chip is sold from, an ISO 3166 code.
+    pub seller: Option<String>,
+    /// Who buys it.
+    pub buyer: Option<String>,
+    /// Where it is to be used, an ISO 3166 code.
+    pub country: Option<String>,
+}
+
 /// One rule against one chip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// When the rule took effect.
-    pub date: String,
+    pub date: Date,
+    /// The last day it was in force, if it has ended.
+    pub until: Option<Date>,
     /// The instrument.
     pub rule: String,
     /// The conditions in words.
@@ -173,8 +203,8 @@ pub struct Assessment {
     pub rows: Vec<Row>,
 }
 
-/// Compares `chip` with each of `rules`.
-pub fn assess(chip: &Chip, rules: &ExportRules) -> Assessment {
+/// Compares `chip`, traded as `trade` says, with each of `rules` that concerns such a trade.
+pub fn assess(chip: &Chip, rules: &ExportRules, trade: &Trade) -> Assessment {
     let figures: Vec<_> = Metric::OF_A_CHIP.iter().map(|metric| (*metric, figure(chip, *metric))).collect();
     let known: BTreeMap<Metric, f64> = figures
         .iter()
@@ -182,12 +212,13 @@ pub fn assess(chip: &Chip, rules: &ExportRules) -> Assessment {
         .collect();
     let mut verdicts: BTreeMap<&str, Verdict> = BTreeMap::new();
     let mut rows = Vec::with_capacity(rules.rules.len());
-    for rule in &rules.rules {
+    for rule in rules.rules.iter().filter(|rule| rule.concerns(trade)) {
         let earlier = rule.unless.as_deref().and_then(|id| verdicts.get(id).copied());
-        let applies = and(not(earlier.unwrap_or(Verdict::No)), rule.holds(&known));
+        let applies = and(not(earlier.unwrap_or(Verdict::No)), rule.holds(chip, &known, trade));
         verdicts.insert(&rule.id, applies);
         rows.push(Row {
             date: rule.date.clone(),
+            until: rule.until.clone(),
             rule: rule.name.clone(),
             conditions: rule.conditions(),
             applies,
@@ -199,7 +230,32 @@ pub fn assess(chip: &Chip, rules: &ExportRules) -> Assessment {
 }
 
 impl Rule {
-    fn holds(&self, known: &BTreeMap<Metric, f64>) -> Verdict {
+    /// Whether the rule is in force on the day and names the trade's ends, as far as they are given.
+    fn concerns(&self, trade: &Trade) -> bool {
+        let names = |list: &[String], wanted: &Option<String>| match wanted {
+            Some(wanted) => list.is_empty() || list.iter().any(|entry| entry.eq_ignore_ascii_case(wanted)),
+            None => true,
+        };
+        let in_force = trade.on.as_ref().is_none_or(|day| {
+            self.date.first() <= day.last()
+                && self.until.as_ref().is_none_or(|until| day.first() <= until.last())
+        });
+        in_force
+            && names(&self.sellers, &trade.seller)
+            && names(&self.buyers, &trade.buyer)
+            && names(&self.countries, &trade.country)
+    }
+
+    fn holds(&self, chip: &Chip, known: &BTreeMap<Metric, f64>, trade: &Trade) -> Verdict {
+        let party =
+            if self.buyers.is_empty() || trade.buyer.is_some() { Verdict::Yes } else { Verdict::Unknown };
+        let made_by = self.makers.is_empty() || self.makers.contains(&chip.vendor);
+        let named = self.chips.is_empty() && self.any.is_empty() || self.chips.contains(&chip.id);
+        let which = if named { Verdict::Yes } else { self.thresholds(known) };
+        and(party, and(if made_by { Verdict::Yes } else { Verdict::No }, which))
+    }
+
+    fn thresholds(&self, known: &BTreeMap<Metric, f64>) -> Verdict {
         let alternative = |conditions: &Vec<Condition>| {
             conditions.iter().fold(Verdict::Yes, |all, condition| and(all, condition.holds(known)))
         };
@@ -207,12 +263,14 @@ impl Rule {
     }
 
     fn conditions(&self) -> String {
-        let alternatives: Vec<String> = self
-            .any
-            .iter()
-            .map(|all| all.iter().map(Condition::to_string).collect::<Vec<_>>().join(" and "))
-            .collect();
-        alternatives.join("; or ")
+        let thresholds =
+            self.any.iter().map(|all| all.iter().map(Condition::to_string).collect::<Vec<_>>().join(" and "));
+        let chips = (!self.chips.is_empty()).then(|| self.chips.join(", "));
+        let which = chips.into_iter().chain(thresholds).collect::<Vec<_>>().join("; or ");
+        let parties = [("made by", &self.makers), ("bought by", &self.buyers)];
+        let parties = parties.iter().filter(|(_, list)| !list.is_empty());
+        let parts = parties.map(|(what, list)| format!("{what} {}", list.join(", ")));
+        parts.chain((!which.is_empty()).then_some(which)).collect::<Vec<_>>().join("; ")
     }
 }
 

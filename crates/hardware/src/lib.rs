@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod chip;
+mod date;
 pub mod economics;
 pub mod engine;
 mod engine_toml;
@@ -16,6 +17,7 @@ pub mod system;
 
 pub use catalog::{Catalog, CatalogError, Document, Place, Problem};
 pub use chip::{Chip, Port, Rank};
+pub use date::{Date, ParseDateError};
 pub use economics::{ChipHours, Economics, Prices, Region};
 pub use engine::Engine;
 pub use evidence::{Fact, Grade, Source};

@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::chip::{Chip, Port};
+use crate::date::Date;
 use crate::economics::Economics;
 use crate::engine::Engine;
 use crate::evidence::{Fact, Grade, Source};
@@ -94,6 +95,7 @@ pub fn chip(chip: &Chip) -> Sheet {
     figures.maybe("chip.scale-up.bandwidth", chip.scale_up.as_ref().map(|port| &port.bandwidth));
     figures.maybe("chip.scale-out.bandwidth", chip.scale_out.as_ref().map(|port| &port.bandwidth));
     figures.maybe("chip.interconnect", chip.interconnect_bidirectional.as_ref());
+    figures.maybe("chip.release", chip.release.as_ref());
     figures.maybe("chip.tdp", chip.tdp.as_ref());
     figures.maybe("chip.idle", chip.idle.as_ref());
     figures.maybe("chip.die-area", chip.die_area.as_ref());
@@ -228,6 +230,8 @@ pub struct Listing {
     pub summary: String,
     /// Weakest grade of the figures that times depend on, for chips.
     pub grade: Option<Grade>,
+    /// When the chip, or the chip of the system, is first sold.
+    pub release: Option<Date>,
 }
 
 /// All figures of an engine.
@@ -270,20 +274,25 @@ pub fn engine(engine: &Engine) -> Sheet {
 pub fn list(catalog: &Catalog, kind: &str) -> Result<Vec<Listing>, CatalogError> {
     let mut lines = Vec::new();
     for id in catalog.ids(kind) {
-        let (summary, grade) = match kind {
+        let (summary, grade, release) = match kind {
             "chips" => {
                 let chip = catalog.chip(&id)?;
-                (chip_line(&chip), Some(chip.grade()))
+                (chip_line(&chip), Some(chip.grade()), released(&chip))
             }
             "systems" => {
                 let system = catalog.system(&id)?;
-                (format!("{}, {} x {}", system.name, system.chips, system.chip), None)
+                let release = released(&catalog.chip(&system.chip)?);
+                (format!("{}, {} x {}", system.name, system.chips, system.chip), None, release)
             }
-            _ => (String::new(), None),
+            _ => (String::new(), None, None),
         };
-        lines.push(Listing { kind: kind.to_owned(), id, summary, grade });
+        lines.push(Listing { kind: kind.to_owned(), id, summary, grade, release });
     }
     Ok(lines)
+}
+
+fn released(chip: &Chip) -> Option<Date> {
+    chip.release.as_ref().map(|release| release.value.clone())
 }
 
 fn chip_line(chip: &Chip) -> String {

@@ -5,6 +5,7 @@ use super::index::Document;
 use super::limits;
 use super::raw::{self, RawFact, Reader};
 use crate::chip::{Chip, Port, Rank};
+use crate::date::Date;
 use crate::evidence::Source;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ struct RawChip {
     scale_up: Option<RawPort>,
     scale_out: Option<RawPort>,
     interconnect_bidirectional: Option<RawFact<BytesPerSecond>>,
+    release: Option<RawFact<Date>>,
     tdp: Option<RawFact<Watts>>,
     idle: Option<RawFact<Watts>>,
     die_area: Option<RawFact<SquareMillimetres>>,
@@ -116,6 +118,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
         package_link,
         scale_up: raw.scale_up.map(|port| port.resolve(&reader)).transpose()?,
         scale_out: raw.scale_out.map(|port| port.resolve(&reader)).transpose()?,
+        release: raw.release.map(|release| reader.as_given(release)).transpose()?,
         tdp: reader.optional(raw.tdp, limits::POWER)?,
         idle: reader.optional(raw.idle, limits::POWER)?,
         die_area: reader.optional(raw.die_area, limits::AREA)?,

@@ -3,6 +3,7 @@
 use super::error::CatalogError;
 use super::index::Document;
 use super::raw::{self, Reader};
+use crate::date::Date;
 use crate::evidence::Source;
 use crate::export_rules::{Condition, ExportRules, Measure, Metric, Rule};
 use serde::Deserialize;
@@ -12,6 +13,8 @@ use toml::Spanned;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRules {
+    #[serde(default)]
+    groups: BTreeMap<String, Vec<String>>,
     rule: Vec<RawRule>,
     sources: BTreeMap<String, Source>,
 }
@@ -20,11 +23,23 @@ struct RawRules {
 #[serde(deny_unknown_fields)]
 struct RawRule {
     id: String,
-    date: String,
+    date: Date,
+    until: Option<Date>,
+    #[serde(default)]
+    chips: Vec<String>,
+    #[serde(default)]
+    makers: Vec<String>,
+    #[serde(default)]
+    sellers: Vec<Spanned<String>>,
+    #[serde(default)]
+    buyers: Vec<String>,
+    #[serde(default)]
+    countries: Vec<Spanned<String>>,
     name: String,
     effect: String,
     unless: Option<Spanned<String>>,
     note: Option<String>,
+    #[serde(default)]
     any: Vec<Vec<Spanned<RawCondition>>>,
     source: Spanned<String>,
 }
@@ -58,6 +73,12 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<ExportRules, CatalogErro
         rules.push(Rule {
             id: rule.id,
             date: rule.date,
+            until: rule.until,
+            chips: rule.chips,
+            makers: rule.makers,
+            sellers: places(&reader, &raw.groups, rule.sellers)?,
+            buyers: rule.buyers,
+            countries: places(&reader, &raw.groups, rule.countries)?,
             name: rule.name,
             effect: rule.effect,
             unless: rule.unless.map(Spanned::into_inner),
@@ -67,6 +88,29 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<ExportRules, CatalogErro
         });
     }
     Ok(ExportRules { rules, sources: raw.sources })
+}
+
+/// ISO codes of a list that may name groups.
+fn places(
+    reader: &Reader<'_>,
+    groups: &BTreeMap<String, Vec<String>>,
+    names: Vec<Spanned<String>>,
+) -> Result<Vec<String>, CatalogError> {
+    let mut codes = Vec::new();
+    for name in names {
+        match groups.get(name.get_ref()) {
+            Some(members) => codes.extend(members.iter().cloned()),
+            None if name.get_ref().len() == 2 => codes.push(name.into_inner()),
+            None => {
+                let message =
+                    format!("`{}` is neither a country of two letters nor a key of `groups`", name.get_ref());
+                return Err(reader.invalid(name.span(), message));
+            }
+        }
+    }
+    codes.sort();
+    codes.dedup();
+    Ok(codes)
 }
 
 fn condition(reader: &Reader<'_>, raw: Spanned<RawCondition>) -> Result<Condition, CatalogError> {

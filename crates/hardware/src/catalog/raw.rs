@@ -95,6 +95,12 @@ impl Reader<'_> {
         raw.map(|raw| self.fact(raw, limit)).transpose()
     }
 
+    /// A fact whose values have no range.
+    pub(crate) fn as_given<T>(&self, raw: RawFact<T>) -> Result<Fact<T>, CatalogError> {
+        let (value, evidence) = self.evidence(raw)?;
+        Ok(evidence.map(|()| value.into_inner()))
+    }
+
     /// A fact in words.
     pub(crate) fn words(&self, raw: RawFact<String>) -> Result<Fact<String>, CatalogError> {
         let (value, evidence) = self.evidence(raw)?;
