@@ -391,6 +391,12 @@ pub struct RawTenant {
     /// Most requests per second.
     #[serde(default)]
     pub rate: Option<PerSecond>,
+    /// Most requests in flight at once.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// Most tokens per minute, prompts and output together.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
     /// Part of generated traffic, relative to the others'.
     #[serde(default)]
     pub share: Option<f64>,

@@ -109,7 +109,12 @@ pub(crate) fn resolve(
     let deployments =
         raw.deployment.iter().map(|deployment| context.deployment(deployment)).collect::<Result<_, _>>()?;
     let tenants = raw.tenant.iter().map(|tenant| {
-        let terms = Tenant { weight: tenant.weight.unwrap_or(1.0).max(1e-6), rate: tenant.rate };
+        let terms = Tenant {
+            weight: tenant.weight.unwrap_or(1.0).max(1e-6),
+            rate: tenant.rate,
+            concurrency: tenant.concurrency,
+            tokens_per_minute: tenant.tokens_per_minute,
+        };
         (tenant.id, terms)
     });
     let config = ClusterConfig { deployments, tenants: tenants.collect(), seed: raw.seed };

@@ -1,5 +1,6 @@
 //! What happens and what to do about it: the control plane's whole interface with a driver.
 
+use crate::admin::Command;
 use crate::request::{InstanceId, Reason, Request, RequestId};
 use crate::time::Nanos;
 use cost::step::StepShape;
@@ -52,6 +53,8 @@ pub enum Event {
     InstanceRepaired(InstanceId),
     /// A timer went off.
     Timer(Timer),
+    /// An administrator changes the cluster; [`crate::Cluster::check`] has found nothing against it.
+    Admin(Vec<Command>),
 }
 
 /// What a timer is for.
@@ -166,6 +169,34 @@ pub enum Action {
     SetTimer(Nanos, Timer),
     /// For information: an instance was added, or its state changed.
     Instance(InstanceId, InstanceState),
+    /// For information, where [`crate::Cluster::watch_kv`] asks for it: the prefix cache of a rank changed.
+    Kv {
+        /// The instance.
+        instance: InstanceId,
+        /// The attention rank.
+        rank: u32,
+        /// How.
+        change: KvChange,
+    },
+}
+
+/// A change of a prefix cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvChange {
+    /// A block is cached from now on.
+    Stored {
+        /// Chained hash of the prefix that ends with it.
+        hash: u64,
+        /// The hash of the prefix before it; `None` for a prompt's first block.
+        parent: Option<u64>,
+    },
+    /// A block is cached no longer.
+    Evicted {
+        /// Chained hash of the prefix that ended with it.
+        hash: u64,
+    },
+    /// Everything is gone.
+    Cleared,
 }
 
 /// What an instance is doing with its life.
@@ -181,6 +212,19 @@ pub enum InstanceState {
     Failed,
     /// Gone.
     Removed,
+}
+
+impl InstanceState {
+    /// The machine-readable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// How long an instance takes to come up.

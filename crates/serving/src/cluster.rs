@@ -1,7 +1,7 @@
 //! The control plane as one state machine.
 
 use crate::action::{Action, Ended, Event, InstanceState, Timer, TransferId};
-use crate::admission::RateLimits;
+use crate::admission::{Limits, Tenant};
 use crate::instance::{Instance, Surroundings};
 use crate::kv::Hold;
 use crate::memory_pool::Tiers;
@@ -29,12 +29,14 @@ pub struct Cluster<P> {
     /// Who waits for a transfer.
     pub(crate) transfers: BTreeMap<u64, RequestId>,
     tenant_weights: BTreeMap<u32, f64>,
-    rates: RateLimits,
+    limits: Limits,
     orphans: Vec<(Place, Hold)>,
     /// Requests on their way from a failed instance to another.
     pub(crate) lost: Vec<RequestId>,
     /// Instances to plan before the event is done with.
     pub(crate) dirty: BTreeSet<u32>,
+    /// Whether changes of prefix caches are told.
+    pub(crate) watches_kv: bool,
 }
 
 impl<P: StepPricer> Cluster<P> {
@@ -55,11 +57,13 @@ impl<P: StepPricer> Cluster<P> {
             next_transfer: 0,
             transfers: BTreeMap::new(),
             tenant_weights: config.tenants.iter().map(|(tenant, terms)| (*tenant, terms.weight)).collect(),
-            rates: RateLimits::new(&config.tenants),
+            limits: Limits::new(&config.tenants),
             orphans: Vec::new(),
             lost: Vec::new(),
             dirty: BTreeSet::new(),
+            watches_kv: false,
         };
+        cluster.live.counts_ends = cluster.limits.any();
         for deployment in config.deployments {
             deployment.check()?;
             cluster.add_deployment(deployment, config.seed);
@@ -96,13 +100,17 @@ impl<P: StepPricer> Cluster<P> {
         }
         let tiers = Tiers::new(config.tiers, bytes_per_hash);
         let (admission, recovery) = (config.admission, config.recovery);
-        self.deployments.push(Deployment { entry, decode, admission, recovery, tiers });
+        self.deployments.push(Deployment { entry, decode, admission, recovery, tiers, closed: false });
     }
 
     pub(crate) fn add_instance(&mut self, pool: u32, state: InstanceState) -> InstanceId {
         let id = InstanceId(self.instances.len() as u32);
         let limits = self.pools[pool as usize].limits.clone();
-        self.instances.push(Instance::new(id, pool, limits, state));
+        let mut instance = Instance::new(id, pool, limits, state);
+        if self.watches_kv {
+            instance.watch_kv();
+        }
+        self.instances.push(instance);
         self.pools[pool as usize].members.push(id.0);
         self.actions.push(Action::Instance(id, state));
         id
@@ -126,8 +134,10 @@ impl<P: StepPricer> Cluster<P> {
             Event::InstanceRepaired(instance) => self.instance_repaired(instance),
             Event::Timer(Timer::Loaded(instance)) => self.instance_loaded(instance),
             Event::Timer(Timer::Scale(pool)) => self.scale(pool),
+            Event::Admin(commands) => self.administer(&commands),
         }
         self.settle();
+        self.book_ends();
         self.actions.drain(..)
     }
 
@@ -138,8 +148,43 @@ impl<P: StepPricer> Cluster<P> {
             while let Some((place, hold)) = self.orphans.pop() {
                 self.return_blocks(place, hold);
             }
+            self.tell_kv(index);
             self.remove_if_drained(index);
         }
+    }
+
+    /// Tells of every change of prefix caches from now on.
+    pub fn watch_kv(&mut self) {
+        self.watches_kv = true;
+        self.instances.iter_mut().for_each(Instance::watch_kv);
+    }
+
+    /// Tells what changed in the prefix caches of an instance.
+    fn tell_kv(&mut self, index: u32) {
+        if !self.watches_kv {
+            return;
+        }
+        let instance = &mut self.instances[index as usize];
+        for (rank, state) in instance.ranks.iter_mut().enumerate() {
+            let changes = state.kv.tree.as_mut().map(crate::prefix::PrefixTree::changes).unwrap_or_default();
+            let told = |change| Action::Kv { instance: instance.id, rank: rank as u32, change };
+            self.actions.extend(changes.into_iter().map(told));
+        }
+    }
+
+    /// Frees what ended requests held of their tenants' limits.
+    fn book_ends(&mut self) {
+        for (tenant, output) in self.live.ended.drain(..) {
+            self.limits.leave(tenant, output);
+        }
+    }
+
+    pub(crate) fn set_tenant(&mut self, tenant: u32, terms: Option<Tenant>) {
+        let terms = terms.unwrap_or_default();
+        self.tenant_weights.insert(tenant, terms.weight);
+        let live = self.live.iter().filter(|(_, live)| live.request.tenant == tenant).count();
+        self.limits.set(tenant, &terms, live as u32, self.now);
+        self.live.counts_ends = self.limits.any();
     }
 
     /// Calls `act` with an instance and its surroundings.
@@ -179,12 +224,14 @@ impl<P: StepPricer> Cluster<P> {
             generated: 0,
             joined: 0,
             position: 0,
+            queued: 0,
             order: 0,
             lost: 0,
             transfer: 0,
             fetching: 0,
             request,
         };
+        self.limits.enter(live.request.tenant, live.request.prompt);
         self.live.insert(id, live);
         self.route(id, entry);
     }
@@ -205,14 +252,16 @@ impl<P: StepPricer> Cluster<P> {
                 return Some(Reason::LongerThanKv);
             }
         }
-        if !self.rates.pass(request.tenant, self.now) {
-            return Some(Reason::RateLimited);
+        if deployment.closed {
+            return Some(Reason::Closed);
         }
-        let limit = deployment.admission.queue_limit?;
         let members = &self.pools[deployment.entry as usize].members;
-        let waiting: usize =
-            members.iter().map(|member| self.instances[*member as usize].waiting.len()).sum();
-        (waiting >= limit as usize).then_some(Reason::QueueFull)
+        let waiting =
+            || members.iter().map(|member| self.instances[*member as usize].waiting.len()).sum::<usize>();
+        // Nothing is charged to the tenant before everything else has been looked at.
+        let over = self.limits.over(request.tenant, request.prompt, self.now);
+        let full = || deployment.admission.queue_limit.is_some_and(|limit| waiting() >= limit as usize);
+        over.or_else(|| full().then_some(Reason::QueueFull))
     }
 
     /// Sends a request to an instance of a pool. If there is none now but one is coming up, it waits for that one.

@@ -102,6 +102,17 @@ impl<P: StepPricer> Cluster<P> {
         })
     }
 
+    /// So many instances of a pool that has no autoscaler.
+    pub(crate) fn scale_to(&mut self, pool: u32, wanted: u32) {
+        let here = self.count(pool, InstanceState::Active) + self.count(pool, InstanceState::Loading);
+        for _ in here..wanted {
+            self.bring_up(pool);
+        }
+        for _ in wanted..here {
+            self.drain_least(pool, None);
+        }
+    }
+
     fn balance(&mut self, prefill: u32, up: f64, min: u32, max: u32) {
         let Some(decode) = self.deployments[self.pools[prefill as usize].deployment as usize].decode else {
             return;
@@ -140,12 +151,18 @@ impl<P: StepPricer> Cluster<P> {
         }
     }
 
-    /// Drains the active instance with the fewest tokens; its queue goes to the others.
+    /// Drains the active instance with the fewest tokens.
     fn drain_least(&mut self, pool: u32, moves_to: Option<u32>) {
         let members = self.pools[pool as usize].members.iter().copied();
         let active = members.filter(|member| self.instances[*member as usize].takes_requests());
-        let Some(index) = active.min_by_key(|member| self.instances[*member as usize].tokens) else { return };
-        let id = InstanceId(index);
+        if let Some(index) = active.min_by_key(|member| self.instances[*member as usize].tokens) {
+            self.drain(index, moves_to);
+        }
+    }
+
+    /// Drains an instance; its queue goes to the others.
+    pub(crate) fn drain(&mut self, index: u32, moves_to: Option<u32>) {
+        let (id, pool) = (InstanceId(index), self.instances[index as usize].pool);
         self.set_state(id, InstanceState::Draining);
         self.instances[index as usize].moves_to = moves_to;
         let queued: Vec<_> = self.instances[index as usize].waiting.iter().collect();
@@ -175,7 +192,9 @@ impl<P: StepPricer> Cluster<P> {
         };
         let limits = self.pools[to as usize].limits.clone();
         let instance = &mut self.instances[index as usize];
+        let ranks = instance.ranks.len() as u32;
         instance.become_member(to, limits);
+        self.tell_cleared(id, 0..ranks);
         self.pools[from as usize].members.retain(|member| *member != index);
         self.pools[to as usize].members.push(index);
         self.set_state(id, InstanceState::Loading);

@@ -1,6 +1,6 @@
 //! What happens to an instance and its requests when hardware dies.
 
-use crate::action::{Action, InstanceState, Timer, TransferId};
+use crate::action::{Action, InstanceState, KvChange, Timer, TransferId};
 use crate::cluster::Cluster;
 use crate::kv::Hold;
 use crate::request::{InstanceId, Phase, Reason, RequestId};
@@ -58,9 +58,11 @@ impl<P: StepPricer> Cluster<P> {
         let hit = |place: crate::request::Place| place.instance == id.0 && place.rank >= keep;
         self.lose_requests(id, move |place, queued| !queued && hit(place), hit);
         let instance = &mut self.instances[id.0 as usize];
+        let cleared = keep..instance.ranks.len() as u32;
         instance.ranks.truncate(keep as usize);
         instance.budget.truncate(keep as usize);
         instance.loads.truncate(keep as usize);
+        self.tell_cleared(id, cleared);
         self.set_state(id, InstanceState::Loading);
         self.actions.push(Action::SetTimer(self.now.after(pause), Timer::Loaded(id)));
         self.reroute_lost();
@@ -78,13 +80,22 @@ impl<P: StepPricer> Cluster<P> {
         }
         self.lose_requests(id, move |place, _| place.instance == id.0, move |place| place.instance == id.0);
         let instance = &mut self.instances[id.0 as usize];
-        let ranks = instance.limits.ranks as usize;
-        instance.reset_ranks(ranks);
+        let ranks = instance.limits.ranks;
+        instance.reset_ranks(ranks as usize);
+        self.tell_cleared(id, 0..ranks);
         self.deployments[deployment].tiers.forget(id);
         if !repairable {
             self.pools[pool as usize].members.retain(|member| *member != id.0);
         }
         self.reroute_lost();
+    }
+
+    /// Tells that the prefix caches of these ranks are gone.
+    pub(crate) fn tell_cleared(&mut self, instance: InstanceId, ranks: std::ops::Range<u32>) {
+        if self.watches_kv {
+            let told = |rank| Action::Kv { instance, rank, change: KvChange::Cleared };
+            self.actions.extend(ranks.map(told));
+        }
     }
 
     /// Takes requests off `id` whose place `loses` says is gone (it is also told whether they were only queued there),

@@ -92,6 +92,8 @@ pub(crate) struct Instance {
     pub cancelled: Vec<RequestId>,
     /// The pool to join once drained.
     pub moves_to: Option<u32>,
+    /// Whether changes of its prefix caches are told.
+    pub watches_kv: bool,
 }
 
 impl Instance {
@@ -118,6 +120,7 @@ impl Instance {
             decode_seqs: 0,
             cancelled: Vec::new(),
             moves_to: None,
+            watches_kv: false,
             limits,
         };
         instance.reset_ranks(count);
@@ -142,6 +145,15 @@ impl Instance {
             self.budget.push(0);
             self.loads.push(cost::step::RankLoad::default());
         }
+        if self.watches_kv {
+            self.watch_kv();
+        }
+    }
+
+    /// Keeps journals of the changes of its prefix caches from now on.
+    pub fn watch_kv(&mut self) {
+        self.watches_kv = true;
+        self.ranks.iter_mut().filter_map(|rank| rank.kv.tree.as_mut()).for_each(|tree| tree.watch());
     }
 
     /// Takes on another pool's role, empty as it is.
@@ -172,7 +184,7 @@ impl Instance {
         let (tenant, priority) = (live.request.tenant, live.request.priority);
         self.requests += 1;
         self.tokens += u64::from(live.target);
-        self.waiting.push_back(id, tenant, priority);
+        around.live.at_mut(id).queued = self.waiting.push_back(id, tenant, priority);
     }
 
     /// Joins those whose KV is complete to the batch.
@@ -235,7 +247,8 @@ impl Instance {
         let counted = around.live.at(id).target;
         match around.live.at(id).phase {
             Phase::Queued | Phase::QueuedWithKv | Phase::Swapped => {
-                self.waiting.remove(id);
+                let live = around.live.at(id);
+                self.waiting.remove(live.queued, live.request.tenant, live.request.priority);
             }
             Phase::Decoding => {
                 self.leave_batch(id, around);

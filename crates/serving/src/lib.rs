@@ -14,6 +14,7 @@
 //! changes and not with the tokens produced.
 
 pub mod action;
+pub mod admin;
 pub mod admission;
 mod cluster;
 pub mod elasticity;
@@ -33,7 +34,8 @@ mod scheduler;
 mod speculative;
 mod time;
 
-pub use action::{Action, Ended, Endpoint, Event, InstanceState, LoadTime, Run, Timer, TransferId};
+pub use action::{Action, Ended, Endpoint, Event, InstanceState, KvChange, LoadTime, Run, Timer, TransferId};
+pub use admin::{Command, CommandError};
 pub use admission::{Admission, Tenant};
 pub use cluster::Cluster;
 pub use elasticity::{Scaling, ScalingRule};

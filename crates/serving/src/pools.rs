@@ -135,4 +135,6 @@ pub(crate) struct Deployment {
     pub admission: Admission,
     pub recovery: Recovery,
     pub tiers: crate::memory_pool::Tiers,
+    /// Whether it takes no new requests.
+    pub closed: bool,
 }

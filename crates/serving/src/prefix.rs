@@ -1,5 +1,6 @@
 //! The prefix cache of one rank: a radix tree over block hashes with least-recently-used eviction.
 
+use crate::action::KvChange;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -28,6 +29,8 @@ pub(crate) struct PrefixTree {
     leaves: BTreeSet<(u64, NodeId)>,
     unused: u32,
     tick: u64,
+    /// What changed since it was last asked for, where somebody asks.
+    journal: Option<Vec<KvChange>>,
 }
 
 impl PrefixTree {
@@ -40,7 +43,18 @@ impl PrefixTree {
             leaves: BTreeSet::new(),
             unused: 0,
             tick: 0,
+            journal: None,
         }
+    }
+
+    /// Keeps a journal of changes from now on.
+    pub fn watch(&mut self) {
+        self.journal.get_or_insert_default();
+    }
+
+    /// What changed since the last call.
+    pub fn changes(&mut self) -> Vec<KvChange> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Nodes in the tree, the root aside.
@@ -96,6 +110,10 @@ impl PrefixTree {
         };
         self.nodes[parent as usize].children += 1;
         self.edges.insert((parent, hash), id);
+        if let Some(journal) = &mut self.journal {
+            let parent = (parent != ROOT).then(|| self.nodes[parent as usize].hash);
+            journal.push(KvChange::Stored { hash, parent });
+        }
         (id, true)
     }
 
@@ -123,6 +141,9 @@ impl PrefixTree {
         let Some((_, node)) = self.leaves.pop_first() else { return false };
         let (parent, hash) = (self.nodes[node as usize].parent, self.nodes[node as usize].hash);
         self.edges.remove(&(parent, hash));
+        if let Some(journal) = &mut self.journal {
+            journal.push(KvChange::Evicted { hash });
+        }
         self.vacant.push(node);
         self.unused -= 1;
         let above = &mut self.nodes[parent as usize];

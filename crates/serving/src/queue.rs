@@ -7,13 +7,35 @@ use std::collections::{BTreeMap, VecDeque};
 /// What a token of output counts against one of prompt in the virtual token counter.
 const OUTPUT_WEIGHT: f64 = 2.0;
 
+/// Waiting requests of one lane. Those taken out of the middle leave holes, so that the positions of the others hold.
 #[derive(Debug, Clone, Default)]
 struct Lane {
-    waiting: VecDeque<RequestId>,
+    waiting: VecDeque<Option<RequestId>>,
+    /// Position of the front of `waiting`.
+    first: i64,
     /// Service received so far, weighted tokens.
     served: f64,
     /// Sequences of this tenant that decode.
     running: u32,
+}
+
+impl Lane {
+    /// The ends are never holes: a lane without requests is empty.
+    fn trim(&mut self) {
+        while self.waiting.front().is_some_and(Option::is_none) {
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        while self.waiting.back().is_some_and(Option::is_none) {
+            self.waiting.pop_back();
+        }
+    }
+
+    fn pop(&mut self) {
+        self.waiting.pop_front();
+        self.first += 1;
+        self.trim();
+    }
 }
 
 /// Waiting requests in lanes: one lane for first come first served, one per class for priorities, one per tenant for
@@ -34,44 +56,55 @@ impl WaitQueue {
         self.len
     }
 
-    pub fn push_back(&mut self, id: RequestId, tenant: u32, priority: u8) {
-        self.lane(tenant, priority).waiting.push_back(id);
+    /// Puts a request last; returns its position, by which it can be removed.
+    pub fn push_back(&mut self, id: RequestId, tenant: u32, priority: u8) -> i64 {
+        let lane = self.lane(tenant, priority);
+        lane.waiting.push_back(Some(id));
+        let at = lane.first + lane.waiting.len() as i64 - 1;
         self.len += 1;
+        at
     }
 
-    /// Puts a preempted request before the others of its lane.
-    pub fn push_front(&mut self, id: RequestId, tenant: u32, priority: u8) {
-        self.lane(tenant, priority).waiting.push_front(id);
+    /// Puts a preempted request before the others of its lane; returns its position.
+    pub fn push_front(&mut self, id: RequestId, tenant: u32, priority: u8) -> i64 {
+        let lane = self.lane(tenant, priority);
+        lane.waiting.push_front(Some(id));
+        lane.first -= 1;
+        let at = lane.first;
         self.len += 1;
+        at
     }
 
     /// The request to serve next.
     pub fn peek(&self) -> Option<RequestId> {
-        self.next_lane().and_then(|lane| lane.waiting.front().copied())
+        self.next_lane().and_then(|lane| lane.waiting.front().copied().flatten())
     }
 
     /// Takes the request that [`WaitQueue::peek`] named.
     pub fn pop(&mut self) -> Option<RequestId> {
         let id = self.peek()?;
         let key = self.key_of_next()?;
-        self.lanes.get_mut(&key)?.waiting.pop_front();
+        self.lanes.get_mut(&key)?.pop();
         self.len -= 1;
         Some(id)
     }
 
-    pub fn remove(&mut self, id: RequestId) -> bool {
-        for lane in self.lanes.values_mut() {
-            if let Some(at) = lane.waiting.iter().position(|waiting| *waiting == id) {
-                lane.waiting.remove(at);
-                self.len -= 1;
-                return true;
-            }
+    /// Takes the request out that was given this position, wherever it waits.
+    pub fn remove(&mut self, at: i64, tenant: u32, priority: u8) -> bool {
+        let key = self.key(tenant, priority);
+        let Some(lane) = self.lanes.get_mut(&key) else { return false };
+        let index = usize::try_from(at - lane.first).ok();
+        let Some(slot) = index.and_then(|index| lane.waiting.get_mut(index)) else { return false };
+        if slot.take().is_none() {
+            return false;
         }
-        false
+        self.len -= 1;
+        lane.trim();
+        true
     }
 
     pub fn iter(&self) -> impl Iterator<Item = RequestId> {
-        self.lanes.values().flat_map(|lane| lane.waiting.iter().copied())
+        self.lanes.values().flat_map(|lane| lane.waiting.iter().copied().flatten())
     }
 
     /// A prompt of `tokens` tokens of `tenant` was admitted.
@@ -98,12 +131,16 @@ impl WaitQueue {
         }
     }
 
-    fn lane(&mut self, tenant: u32, priority: u8) -> &mut Lane {
-        let key = match self.order {
+    fn key(&self, tenant: u32, priority: u8) -> u32 {
+        match self.order {
             Order::Fcfs => 0,
             Order::Priority => u32::from(priority),
             Order::FairShare => tenant,
-        };
+        }
+    }
+
+    fn lane(&mut self, tenant: u32, priority: u8) -> &mut Lane {
+        let key = self.key(tenant, priority);
         // A tenant that comes back after a pause starts level with the least served of those who are here: it cannot
         // save up service.
         let idle = self.lanes.get(&key).is_none_or(|lane| lane.waiting.is_empty() && lane.running == 0);
@@ -145,6 +182,19 @@ mod tests {
         queue.push_back(RequestId(3), 0, 0);
         queue.push_front(RequestId(4), 0, 1);
         assert_eq!(drain(&mut queue), [2, 3, 4, 1]);
+    }
+
+    #[test]
+    fn requests_that_leave_the_middle_of_the_queue_leave_the_others_in_order() {
+        let mut queue = WaitQueue::new(Order::Fcfs);
+        let mut at: Vec<i64> = (0..6).map(|id| queue.push_back(RequestId(id), 0, 0)).collect();
+        at.push(queue.push_front(RequestId(6), 0, 0));
+        assert!(queue.remove(at[2], 0, 0) && queue.remove(at[5], 0, 0) && queue.remove(at[6], 0, 0));
+        assert!(!queue.remove(at[2], 0, 0), "it is gone");
+        assert_eq!((queue.len(), queue.peek()), (4, Some(RequestId(0))));
+        queue.pop();
+        assert!(!queue.remove(at[0], 0, 0) && queue.remove(at[1], 0, 0));
+        assert_eq!(drain(&mut queue), [3, 4]);
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub enum Reason {
     QueueFull,
     /// The tenant is over its rate.
     RateLimited,
+    /// The tenant has as many requests in flight as it may.
+    ConcurrencyLimited,
+    /// The tenant has used up its tokens of this minute.
+    TokensLimited,
     /// It could not start before its deadline.
     DeadlinePassed,
     /// No instance is or will be there to take it.
@@ -55,20 +59,25 @@ pub enum Reason {
     RetriesExhausted,
     /// It asks for a deployment that does not exist.
     UnknownDeployment,
+    /// The deployment takes no new requests.
+    Closed,
 }
 
 impl Reason {
     /// Every reason, in the order of their names' appearance in results.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::LongerThanContext,
         Self::LongerThanKv,
         Self::OutgrewKv,
         Self::QueueFull,
         Self::RateLimited,
+        Self::ConcurrencyLimited,
+        Self::TokensLimited,
         Self::DeadlinePassed,
         Self::NoInstance,
         Self::RetriesExhausted,
         Self::UnknownDeployment,
+        Self::Closed,
     ];
 
     /// The machine-readable name.
@@ -79,10 +88,13 @@ impl Reason {
             Self::OutgrewKv => "outgrew_kv",
             Self::QueueFull => "queue_full",
             Self::RateLimited => "rate_limited",
+            Self::ConcurrencyLimited => "concurrency_limited",
+            Self::TokensLimited => "tokens_limited",
             Self::DeadlinePassed => "deadline_passed",
             Self::NoInstance => "no_instance",
             Self::RetriesExhausted => "retries_exhausted",
             Self::UnknownDeployment => "unknown_deployment",
+            Self::Closed => "closed",
         }
     }
 }
@@ -136,6 +148,8 @@ pub(crate) struct Live {
     pub joined: u64,
     /// Position in its rank's list of decoding sequences.
     pub position: u32,
+    /// Position in the queue it waits in.
+    pub queued: i64,
     /// Order of admission on its instance: the latest is the first to be preempted.
     pub order: u64,
     /// Times it was lost with an instance.
@@ -151,6 +165,10 @@ pub(crate) struct Live {
 pub(crate) struct Table {
     entries: Vec<Option<Live>>,
     len: usize,
+    /// Whether ends are kept in `ended`.
+    pub counts_ends: bool,
+    /// Tenants and output tokens of the requests that have ended, for the limits of tenants.
+    pub ended: Vec<(u32, u32)>,
 }
 
 impl Table {
@@ -167,6 +185,9 @@ impl Table {
     pub fn remove(&mut self, id: RequestId) -> Option<Live> {
         let live = self.entries.get_mut(id.0 as usize)?.take();
         self.len -= usize::from(live.is_some());
+        if let (true, Some(live)) = (self.counts_ends, &live) {
+            self.ended.push((live.request.tenant, live.generated));
+        }
         live
     }
 

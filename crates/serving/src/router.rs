@@ -39,6 +39,11 @@ impl Router {
         Self { policy, turn: 0, random: Pcg64Mcg::seed_from_u64(seed) }
     }
 
+    /// Goes by another rule from now on.
+    pub fn set(&mut self, policy: RouterPolicy) {
+        self.policy = policy;
+    }
+
     /// Chooses among `members`, positions in `instances`, those that take requests.
     pub fn choose(&mut self, request: &Request, members: &[u32], instances: &[Instance]) -> Option<u32> {
         let open = || members.iter().copied().filter(|member| instances[*member as usize].takes_requests());
@@ -58,8 +63,9 @@ impl Router {
                 [first, second].into_iter().filter_map(|at| open().nth(at)).min_by_key(tokens)
             }
             RouterPolicy::PrefixAware { load } => {
-                let cost = |member: &u32| prefix_cost(&instances[*member as usize], request, load);
-                open().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+                let cost = |member: u32| prefix_cost(&instances[member as usize], request, load);
+                let costs = open().map(|member| (cost(member), member));
+                costs.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, member)| member)
             }
             RouterPolicy::SessionSticky => match request.session {
                 Some(session) => sticky(session, open()),

@@ -38,6 +38,12 @@ impl Nanos {
         Self(self.0.saturating_add(Self::from_seconds(duration).0))
     }
 
+    /// The instant after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The time from `earlier` to here; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Seconds {
         Seconds::new(self.0.saturating_sub(earlier.0) as f64 * 1e-9)

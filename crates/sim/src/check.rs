@@ -1,7 +1,7 @@
 //! Checkers of the laws, apart from the code they check: they keep books of their own from what passes between driver
 //! and control plane, and compare.
 
-use crate::driver::{SimError, Totals};
+use crate::world::{SimError, Totals};
 use cost::step::StepPricer;
 use serving::{Action, Cluster, Event, InstanceId, InstanceState, Nanos, RequestId, TransferId};
 use std::collections::{BTreeMap, BTreeSet};

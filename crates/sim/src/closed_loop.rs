@@ -1,8 +1,9 @@
 //! What a closed-loop benchmark measures: so many users on one instance, or on prefill and decode instances.
 
-use crate::driver::{FirstToken, Ingress, Options, SimError, Simulation};
+use crate::driver::Simulation;
 use crate::record::{Observer, Outcome, Record};
 use crate::wiring::PortConfig;
+use crate::world::{FirstToken, Ingress, Options, SimError};
 use cost::step::StepPricer;
 use serving::{
     Admission, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,

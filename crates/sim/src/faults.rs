@@ -36,4 +36,45 @@ pub enum FaultKind {
         /// The share, 0 to 1.
         share: f64,
     },
+    /// A part of the hardware breaks or is mended; what stands on it goes with it.
+    Part {
+        /// Which one.
+        part: Part,
+        /// Whether it works from now on.
+        works: bool,
+    },
+}
+
+/// A part of the hardware. Systems are counted in the order in which pools first name them; chips are packages, counted
+/// through a system and its copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// One chip.
+    Chip {
+        /// The system.
+        system: u32,
+        /// The chip.
+        chip: u32,
+    },
+    /// All chips of one board.
+    Board {
+        /// The system.
+        system: u32,
+        /// The board.
+        board: u32,
+    },
+    /// All chips of one node.
+    Node {
+        /// The system.
+        system: u32,
+        /// The node.
+        node: u32,
+    },
+    /// The link of one chip to the fabric.
+    Link {
+        /// The system.
+        system: u32,
+        /// The chip.
+        chip: u32,
+    },
 }

@@ -59,6 +59,11 @@ impl Flights {
         RequestId(slot)
     }
 
+    /// The flight in a slot, if there was ever one.
+    pub fn get(&self, id: RequestId) -> Option<&Flight> {
+        self.slots.get(id.0 as usize)
+    }
+
     pub fn at(&self, id: RequestId) -> &Flight {
         &self.slots[id.0 as usize]
     }

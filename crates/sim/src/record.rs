@@ -1,7 +1,7 @@
 //! What a run leaves behind, request by request and step by step.
 
 use crate::span::Span;
-use serving::{InstanceId, Reason, Run};
+use serving::{Action, Event, InstanceId, Nanos, Reason, Run};
 use units::{Bytes, Joules, Seconds};
 
 /// How a request ended.
@@ -129,6 +129,18 @@ pub trait Observer {
     fn tokens_lost(&mut self, _: u64) {}
     /// What a user should know of the workload, told at the end of the run.
     fn noted(&mut self, _: &str) {}
+    /// The control plane is about to be told something.
+    fn told(&mut self, _: Nanos, _: &Event) {}
+    /// What it answered.
+    fn decided(&mut self, _: Nanos, _: &[Action]) {}
+    /// An instance began to work on a run of steps.
+    fn run_started(&mut self, _: InstanceId, _: Nanos) {}
+    /// The request with this ticket has been sent so many tokens, the last of them now.
+    fn tokens(&mut self, _ticket: u64, _count: u32) {}
+    /// A request that has been sent `count` tokens gets one more per tick of the instance's token clock from `clock` on.
+    fn joined(&mut self, _ticket: u64, _: InstanceId, _clock: u64, _count: u32) {}
+    /// A request gets no more tokens until it joins a batch again; it has been sent `count`.
+    fn left(&mut self, _ticket: u64, _count: u32) {}
     /// Whether [`RunRecord::kv_used`] is wanted for a run that ends now; counting it costs time.
     fn wants_kv(&self, _: Seconds) -> bool {
         false
@@ -172,6 +184,36 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn noted(&mut self, note: &str) {
         self.0.noted(note);
         self.1.noted(note);
+    }
+
+    fn told(&mut self, at: Nanos, event: &Event) {
+        self.0.told(at, event);
+        self.1.told(at, event);
+    }
+
+    fn decided(&mut self, at: Nanos, actions: &[Action]) {
+        self.0.decided(at, actions);
+        self.1.decided(at, actions);
+    }
+
+    fn run_started(&mut self, instance: InstanceId, at: Nanos) {
+        self.0.run_started(instance, at);
+        self.1.run_started(instance, at);
+    }
+
+    fn tokens(&mut self, ticket: u64, count: u32) {
+        self.0.tokens(ticket, count);
+        self.1.tokens(ticket, count);
+    }
+
+    fn joined(&mut self, ticket: u64, instance: InstanceId, clock: u64, count: u32) {
+        self.0.joined(ticket, instance, clock, count);
+        self.1.joined(ticket, instance, clock, count);
+    }
+
+    fn left(&mut self, ticket: u64, count: u32) {
+        self.0.left(ticket, count);
+        self.1.left(ticket, count);
     }
 
     fn wants_kv(&self, now: Seconds) -> bool {

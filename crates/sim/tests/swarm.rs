@@ -264,8 +264,10 @@ impl Observer for Watch {
 fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
     let mut draw = Draw(stream(seed, "swarm"));
     let deployments: Vec<DeploymentConfig> = (0..draw.whole(1, 2)).map(|_| draw.deployment()).collect();
-    let tenants =
-        BTreeMap::from([(2, Tenant { weight: 2.0, rate: draw.chance(0.3).then_some(PerSecond::new(5.0)) })]);
+    let tenants = BTreeMap::from([(
+        2,
+        Tenant { weight: 2.0, rate: draw.chance(0.3).then_some(PerSecond::new(5.0)), ..Tenant::default() },
+    )]);
     let pools: usize = deployments.iter().map(|deployment| deployment.pools.len()).sum();
     let tier = TierPort {
         reader: BytesPerSecond::new(50e9),
@@ -287,6 +289,7 @@ fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
         }],
         faults: draw.faults(),
         until: draw.chance(0.1).then_some(Seconds::new(2.0)),
+        ..Options::default()
     };
     let source = draw.source(seed);
     let source = Impatient(source, stream(seed, "patience"), draw.chance(0.4));

@@ -1,8 +1,12 @@
 //! How to run, why a run stops short, and what it amounts to.
 
+use super::input::Refusal;
 use crate::faults::Fault;
+use crate::placement::PoolHardware;
 use crate::wiring::{PortConfig, TierPort};
 use serving::ConfigError;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use units::Seconds;
 use workload::WorkloadError;
 
@@ -29,7 +33,7 @@ pub struct Ingress {
 }
 
 /// How to run.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Step through every iteration instead of leaping.
     pub exact: bool,
@@ -47,6 +51,10 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// Stop here; what is in flight is cancelled.
     pub until: Option<Seconds>,
+    /// What the instances of each pool stand on; without it no part of the hardware can be named in a fault.
+    pub hardware: Vec<PoolHardware>,
+    /// Set from outside to stop at once, as if `until` were now.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// Why a run stopped short.
@@ -58,6 +66,9 @@ pub enum SimError {
     /// The workload cannot be read.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    /// An input makes no sense; nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// A law was broken: a defect of this program.
     #[error("law {law} broken at {at}: {what}")]
     Law {
@@ -87,4 +98,6 @@ pub struct Totals {
     pub events: u64,
     /// Steps of all instances.
     pub steps: u64,
+    /// Whether the run was stopped from outside.
+    pub interrupted: bool,
 }

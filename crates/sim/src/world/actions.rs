@@ -1,32 +1,33 @@
 //! Doing what the control plane says.
 
 use super::engines::Engine;
-use super::{SimError, Simulation, What};
+use super::{SimError, What, World};
 use crate::record::{Observer, Outcome, Record};
 use cost::step::StepPricer;
 use serving::{Action, Event, InstanceId, InstanceState, RequestId, Timer};
 use std::cmp::Reverse;
-use workload::Source;
 
-impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
+impl<P: StepPricer> World<P> {
     /// Tells the cluster and does what it says.
-    pub(super) fn tell(&mut self, event: Event) -> Result<(), SimError> {
+    pub(super) fn tell(&mut self, event: Event, out: &mut impl Observer) -> Result<(), SimError> {
         if let Some(checker) = &mut self.checker {
             checker.before(self.now, &event)?;
         }
+        out.told(self.now, &event);
         let mut actions = std::mem::take(&mut self.actions);
         actions.extend(self.cluster.handle(self.now, event));
         if let Some(checker) = &mut self.checker {
             checker.after(self.now, &actions, &self.cluster)?;
         }
+        out.decided(self.now, &actions);
         for action in actions.drain(..) {
-            self.act(action);
+            self.act(action, out);
         }
         self.actions = actions;
         Ok(())
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action, out: &mut impl Observer) {
         match action {
             Action::Admitted { request, cached, fetched, .. } => {
                 let now = self.now;
@@ -38,17 +39,18 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             Action::LastChunk { request, instance } => {
                 self.engines[instance.0 as usize].last_chunks.push(request)
             }
-            Action::Joined { request, instance, clock } => self.joined(request, instance, clock),
+            Action::Joined { request, instance, clock } => self.joined(request, instance, clock, out),
             Action::Left { request, clock, lost, .. } => {
                 let flight = self.flights.at_mut(request);
                 if let Some(joined) = flight.joined.take() {
                     flight.emitted += (clock - joined) as u32;
+                    out.left(flight.arrival.ticket, flight.emitted);
                 }
                 flight.epoch += 1;
                 flight.restarts += 1;
-                self.observer.tokens_lost(u64::from(lost));
+                out.tokens_lost(u64::from(lost));
             }
-            Action::Start { instance, run } => self.start(instance, run),
+            Action::Start { instance, run } => self.start_run(instance, run, out),
             Action::Interrupt(instance) => self.interrupt(instance),
             Action::Abort(instance) => {
                 let engine = &mut self.engines[instance.0 as usize];
@@ -64,24 +66,26 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
                 self.wiring.network.cancel(transfer, self.now);
                 self.watch_network();
             }
-            Action::Finished(request) => self.end(request, Outcome::Completed),
-            Action::Rejected(request, reason) => self.end(request, Outcome::Rejected(reason)),
-            Action::Dropped(request) => self.end(request, Outcome::Cancelled),
+            Action::Finished(request) => self.end(request, Outcome::Completed, out),
+            Action::Rejected(request, reason) => self.end(request, Outcome::Rejected(reason), out),
+            Action::Dropped(request) => self.end(request, Outcome::Cancelled, out),
             Action::SetTimer(at, Timer::Loaded(instance)) => self.schedule(at, What::Timer(0, instance.0)),
             Action::SetTimer(at, Timer::Scale(pool)) => self.schedule(at, What::Timer(1, pool)),
-            Action::Instance(instance, state) => self.instance_changed(instance, state),
+            Action::Instance(instance, state) => self.instance_changed(instance, state, out),
+            Action::Kv { .. } => {}
         }
     }
 
-    fn instance_changed(&mut self, instance: InstanceId, state: InstanceState) {
+    fn instance_changed(&mut self, instance: InstanceId, state: InstanceState, out: &mut impl Observer) {
         while self.engines.len() <= instance.0 as usize {
             self.engines.push(Engine::default());
         }
         let pool = self.cluster.pool_of(instance);
-        self.observer.instance_changed(instance, pool, state, self.now.seconds());
+        self.placement.changed(instance, pool, state);
+        out.instance_changed(instance, pool, state, self.now.seconds());
     }
 
-    pub(super) fn joined(&mut self, request: RequestId, instance: InstanceId, clock: u64) {
+    fn joined(&mut self, request: RequestId, instance: InstanceId, clock: u64, out: &mut impl Observer) {
         let now = self.now;
         let flight = self.flights.at_mut(request);
         flight.joined = Some(clock);
@@ -92,9 +96,10 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         let engine = &mut self.engines[instance.0 as usize];
         engine.tokens = clock;
         engine.ends.push(end);
+        out.joined(flight.arrival.ticket, instance, clock, flight.emitted);
     }
 
-    pub(super) fn end(&mut self, request: RequestId, outcome: Outcome) {
+    pub(super) fn end(&mut self, request: RequestId, outcome: Outcome, out: &mut impl Observer) {
         let flight = self.flights.at_mut(request);
         if let (Some(joined), Some(instance), true) =
             (flight.joined, flight.instance, outcome != Outcome::Completed)
@@ -109,8 +114,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             Outcome::Rejected(_) => self.totals.rejected += 1,
             Outcome::Cancelled => self.totals.cancelled += 1,
         }
-        self.observer.request_ended(&record);
-        self.source.ended(record.ticket, self.now.seconds());
+        out.request_ended(&record);
     }
 
     /// The record as its client sees it: the first token comes with those it was gathered with.

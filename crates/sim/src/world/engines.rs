@@ -1,6 +1,6 @@
 //! Engines at work: when their runs end, and which requests end with them.
 
-use super::{FirstToken, SimError, Simulation, What};
+use super::{FirstToken, SimError, What, World};
 use crate::record::{Observer, RunRecord};
 use crate::span::Span;
 use cost::step::StepPricer;
@@ -8,7 +8,6 @@ use serving::{Ended, Event, InstanceId, Nanos, RequestId, Run};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use units::{Joules, Seconds};
-use workload::Source;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Active {
@@ -16,6 +15,13 @@ pub(super) struct Active {
     span: Span,
     start: Nanos,
     steps: u32,
+}
+
+impl Active {
+    /// Steps that are over at `at`. Instants are whole nanoseconds, so that a step may seem to end a part of one later.
+    fn steps_over(&self, at: Nanos) -> u32 {
+        self.span.steps_within(at.since(self.start) + Seconds::new(1e-9)).min(self.steps)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -32,8 +38,8 @@ pub(super) struct Engine {
     pub(super) tokens: u64,
 }
 
-impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
-    pub(super) fn start(&mut self, instance: InstanceId, run: Run) {
+impl<P: StepPricer> World<P> {
+    pub(super) fn start_run(&mut self, instance: InstanceId, run: Run, out: &mut impl Observer) {
         let clock = self.cluster.clock(instance);
         let engine = &mut self.engines[instance.0 as usize];
         let mut most = if self.options.exact { 1 } else { run.max_steps };
@@ -55,6 +61,32 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         engine.epoch += 1;
         let what = What::Step(instance, engine.epoch);
         self.schedule(self.now.after(span.time(steps)), what);
+        out.run_started(instance, self.now);
+    }
+
+    /// The token clock of an instance at an instant between now and what is due next: that of the last step that is
+    /// over, whether or not the run is.
+    pub fn clock_at(&self, instance: InstanceId, at: Nanos) -> u64 {
+        let clock = self.cluster.clock(instance);
+        let active = self.engines.get(instance.0 as usize).and_then(|engine| engine.active);
+        match active.filter(|active| active.run.decode_seqs > 0) {
+            Some(active) => {
+                let over = active.steps_over(at);
+                clock.tokens_after(u64::from(over))
+            }
+            None => clock.tokens(),
+        }
+    }
+
+    /// When the next step of an instance's run after `after` is over; `None` if that ends the run, which is foretold, or
+    /// if the run produces no tokens.
+    pub fn next_tick(&self, instance: InstanceId, after: Nanos) -> Option<Nanos> {
+        let active = self.engines.get(instance.0 as usize)?.active?;
+        if active.run.decode_seqs == 0 {
+            return None;
+        }
+        let next = active.steps_over(after) + 1;
+        (next < active.steps).then(|| active.start.after(active.span.time(next)).max(after.next()))
     }
 
     pub(super) fn interrupt(&mut self, instance: InstanceId) {
@@ -73,7 +105,11 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
     }
 
     /// Books the steps of a run that are over by now and voids the rest, as before a failure.
-    pub(super) fn cut_short(&mut self, instance: InstanceId) -> Result<(), SimError> {
+    pub(super) fn cut_short(
+        &mut self,
+        instance: InstanceId,
+        out: &mut impl Observer,
+    ) -> Result<(), SimError> {
         let engine = &mut self.engines[instance.0 as usize];
         let Some(active) = &mut engine.active else { return Ok(()) };
         let over = active.span.steps_within(self.now.since(active.start));
@@ -82,10 +118,14 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         }
         active.steps = over;
         engine.epoch += 1;
-        self.step_over(instance)
+        self.step_over(instance, out)
     }
 
-    pub(super) fn step_over(&mut self, instance: InstanceId) -> Result<(), SimError> {
+    pub(super) fn step_over(
+        &mut self,
+        instance: InstanceId,
+        out: &mut impl Observer,
+    ) -> Result<(), SimError> {
         let clock = self.cluster.clock(instance);
         let now = self.now;
         let engine = &mut self.engines[instance.0 as usize];
@@ -114,6 +154,7 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             let last = flight.emitted >= flight.arrival.output;
             if last || self.options.first_token == FirstToken::Prefill {
                 flight.first_token.get_or_insert(now);
+                out.tokens(flight.arrival.ticket, flight.emitted);
             }
             if last {
                 ended.push(Ended { request, prefix: flight.arrival.after.clone() });
@@ -121,11 +162,18 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         }
         let energy = active.span.energy(active.steps);
         self.totals.steps += u64::from(active.steps);
-        self.report(instance, &active, energy, ended.len());
-        self.tell(Event::StepFinished { instance, steps: active.steps, ended })
+        self.report(instance, &active, energy, ended.len(), out);
+        self.tell(Event::StepFinished { instance, steps: active.steps, ended }, out)
     }
 
-    fn report(&mut self, instance: InstanceId, active: &Active, energy: Joules, ended: usize) {
+    fn report(
+        &mut self,
+        instance: InstanceId,
+        active: &Active,
+        energy: Joules,
+        ended: usize,
+        out: &mut impl Observer,
+    ) {
         let engine = &mut self.engines[instance.0 as usize];
         let decodes = active.run.decode_seqs > 0;
         let stall =
@@ -143,13 +191,14 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             run: active.run,
             energy,
             waiting: self.cluster.waiting(instance),
-            kv_used: if self.observer.wants_kv(self.now.seconds()) { self.kv_used(instance) } else { 0.0 },
+            kv_used: if out.wants_kv(self.now.seconds()) { self.kv_used(instance) } else { 0.0 },
             stall,
         };
-        self.observer.run_ended(&record);
+        out.run_ended(&record);
     }
 
-    fn kv_used(&self, instance: InstanceId) -> f64 {
+    /// KV blocks that sequences hold on an instance, as a share of all.
+    pub fn kv_used(&self, instance: InstanceId) -> f64 {
         let ranks = self.cluster.rank_blocks(instance);
         let (total, used) = ranks.fold((0u64, 0u64), |(total, used), (all, free, cached)| {
             (total + u64::from(all), used + u64::from(all - free - cached))

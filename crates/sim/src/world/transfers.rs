@@ -1,12 +1,10 @@
 //! KV on its way over the network.
 
-use super::{SimError, Simulation, What};
-use crate::network::Network;
+use super::{SimError, What, World};
 use crate::record::{Observer, TransferRecord};
 use cost::step::StepPricer;
 use serving::{Endpoint, Event, InstanceId, Nanos, RequestId, TransferId};
 use units::Bytes;
-use workload::Source;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transfer {
@@ -17,7 +15,7 @@ pub(super) struct Transfer {
     bytes: Bytes,
 }
 
-impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
+impl<P: StepPricer> World<P> {
     pub(super) fn transfer(
         &mut self,
         id: TransferId,
@@ -46,12 +44,12 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
         }
     }
 
-    pub(super) fn transfers_over(&mut self) -> Result<(), SimError> {
+    pub(super) fn transfers_over(&mut self, out: &mut impl Observer) -> Result<(), SimError> {
         let mut arrived = Vec::new();
         while let Some(id) = self.wiring.network.arrived(self.now) {
             if let Some(transfer) = self.transfers.remove(&id) {
                 let tier = if let Endpoint::Tier(tier, _) = transfer.from { Some(tier) } else { None };
-                self.observer.transfer_ended(&TransferRecord {
+                out.transfer_ended(&TransferRecord {
                     to: transfer.to,
                     start: transfer.start.seconds(),
                     end: self.now.seconds(),
@@ -66,14 +64,9 @@ impl<P: StepPricer, S: Source, O: Observer> Simulation<P, S, O> {
             arrived.push(id);
         }
         if !arrived.is_empty() {
-            self.tell(Event::TransfersFinished(arrived))?;
+            self.tell(Event::TransfersFinished(arrived), out)?;
         }
         self.watch_network();
         Ok(())
-    }
-
-    /// The network, for what was moved over its links.
-    pub fn network(&self) -> &Network {
-        &self.wiring.network
     }
 }
