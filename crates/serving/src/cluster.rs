@@ -255,6 +255,10 @@ impl<P: StepPricer> Cluster<P> {
         if deployment.closed {
             return Some(Reason::Closed);
         }
+        let entry = &self.pools[deployment.entry as usize].members;
+        if request.instance.is_some_and(|instance| !entry.contains(&instance.0)) {
+            return Some(Reason::NoInstance);
+        }
         let members = &self.pools[deployment.entry as usize].members;
         let waiting =
             || members.iter().map(|member| self.instances[*member as usize].waiting.len()).sum::<usize>();
@@ -267,7 +271,16 @@ impl<P: StepPricer> Cluster<P> {
     /// Sends a request to an instance of a pool. If there is none now but one is coming up, it waits for that one.
     pub(crate) fn route(&mut self, id: RequestId, pool: u32) {
         let request = &self.live.at(id).request;
+        let pinned = request.instance.map(|instance| instance.0);
         let pools = &mut self.pools[pool as usize];
+        if let Some(index) = pinned.filter(|index| pools.members.contains(index)) {
+            let state = self.instances[index as usize].state;
+            match state {
+                InstanceState::Active | InstanceState::Loading => self.enqueue(id, index),
+                _ => self.give_up(id, Reason::NoInstance),
+            }
+            return;
+        }
         let chosen = pools.router.choose(request, &pools.members, &self.instances);
         let coming = || {
             let state = |member: &&u32| self.instances[**member as usize].state;
@@ -284,6 +297,10 @@ impl<P: StepPricer> Cluster<P> {
             self.give_up(id, Reason::NoInstance);
             return;
         };
+        self.enqueue(id, index);
+    }
+
+    fn enqueue(&mut self, id: RequestId, index: u32) {
         self.with(index, |instance, around, _| {
             instance.enqueue(id, around);
             instance.interrupt_for_admission(around);

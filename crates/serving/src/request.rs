@@ -26,6 +26,8 @@ pub struct Request {
     pub tenant: u32,
     /// The conversation it belongs to.
     pub session: Option<u64>,
+    /// The instance that the client has chosen: no other takes it.
+    pub instance: Option<InstanceId>,
     /// Class of service: smaller goes first where the scheduler orders by priority.
     pub priority: u8,
     /// Chained hashes of the prompt's leading full blocks, one per `hash_block` tokens of the prefix cache.

@@ -69,6 +69,7 @@ impl Digest {
         self.put(request.max_tokens.map_or(0, |tokens| u64::from(tokens) + 1));
         self.put(u64::from(request.deployment) << 32 | u64::from(request.tenant));
         self.put(request.session.unwrap_or(0));
+        self.put(request.instance.map_or(0, |instance| u64::from(instance.0) + 1));
         self.put(request.deadline.map_or(0, Nanos::get) ^ u64::from(request.priority) << 56);
         request.prefix.iter().flat_map(|hashes| hashes.iter()).for_each(|hash| self.put(*hash));
     }

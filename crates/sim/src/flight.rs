@@ -115,6 +115,7 @@ pub(crate) fn visible(arrival: &Arrival, arrived: Nanos) -> Request {
         tenant: arrival.tenant,
         session: arrival.session,
         priority: arrival.priority,
+        instance: arrival.instance.map(InstanceId),
         prefix: arrival.prefix.clone(),
         deadline: arrival.deadline.map(|deadline| arrived.after(deadline)),
     }

@@ -22,6 +22,8 @@ pub struct Arrival {
     pub session: Option<u64>,
     /// Class of service; smaller is more urgent.
     pub priority: u8,
+    /// The instance it is sent to, where the client chooses for itself.
+    pub instance: Option<u32>,
     /// The client's `max_tokens`, if it sets one.
     pub max_tokens: Option<u32>,
     /// Chained hashes of the prompt's leading blocks.

@@ -1,0 +1,557 @@
+//! What the main port and the ports of instances answer.
+
+use crate::answer::{Choice, Finish, Form, Head, Stream, whole};
+use crate::app::{App, Ask};
+use crate::body::{Answer, error, events, json, json_bytes, with_type};
+use crate::keys::Who;
+use crate::openai::{
+    ApiError, Chat, Common, Completion, Detokenize, Embeddings, Message, Prompt, Responses, Tokenize,
+    content, parse,
+};
+use crate::prometheus;
+use crate::text::{Blocks, Style, Words, count, mix, pieces, token_id};
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The cluster's front door.
+    Main,
+    /// An instance's own.
+    Instance(u32),
+}
+
+/// Prompts of one call at most.
+const MOST_PROMPTS: usize = 1024;
+
+/// Length of an embedding where the client does not say.
+const DIMENSIONS: usize = 1024;
+
+/// A call whose body has been read.
+pub struct Call<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path.
+    pub path: &'a str,
+    /// Its `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// Its body.
+    pub body: Bytes,
+    /// When it had been read.
+    pub received: Instant,
+    /// Where it came in.
+    pub port: Port,
+}
+
+/// Answers a call.
+pub async fn answer(app: &Arc<App>, call: Call<'_>) -> Answer {
+    match route(app, call).await {
+        Ok(answer) => answer,
+        Err(wrong) => error(&wrong),
+    }
+}
+
+async fn route(app: &Arc<App>, call: Call<'_>) -> Result<Answer, ApiError> {
+    let (get, post) =
+        (call.method == Method::GET || call.method == Method::HEAD, call.method == Method::POST);
+    match call.path {
+        "/health" | "/ping" | "/health_generate" if get || post => health(app, call.port).await,
+        "/version" if get => {
+            Ok(json(200, &json!({"version": env!("CARGO_PKG_VERSION"), "server": "supernode"})))
+        }
+        "/metrics" if get => {
+            let only = if let Port::Instance(instance) = call.port { Some(instance) } else { None };
+            let look = app.look().await?;
+            let text = prometheus::vllm(app, &look, only);
+            Ok(with_type(200, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
+        "/load" | "/get_load" if get => Ok(json(200, &json!({"server_load": app.in_flight()}))),
+        "/openapi.json" if get => Ok(json(200, &crate::openapi::document(app))),
+        "/v1/models" if get => {
+            app.keys.who(call.authorization)?;
+            Ok(json(200, &models(app)))
+        }
+        "/model_info" | "/get_model_info" if get => Ok(json(200, &model_info(app))),
+        "/server_info" | "/get_server_info" if get => Ok(json(200, &server_info(app))),
+        path if known_post(path) && post => {
+            let who = app.keys.who(call.authorization)?;
+            app.ready()?;
+            posted(app, call, who).await
+        }
+        path if path.starts_with("/v1/models/") && get => {
+            app.keys.who(call.authorization)?;
+            app.model(path.strip_prefix("/v1/models/")).map(|index| json(200, &model_card(app, index)))
+        }
+        path if known_post(path) || known_get(path) => {
+            Err(ApiError::new(405, format!("{} does not go with {path}", call.method)))
+        }
+        path => Err(ApiError::new(404, format!("there is nothing at {path}"))),
+    }
+}
+
+fn known_post(path: &str) -> bool {
+    matches!(
+        path,
+        "/v1/chat/completions"
+            | "/v1/completions"
+            | "/v1/embeddings"
+            | "/v1/responses"
+            | "/tokenize"
+            | "/detokenize"
+            | "/v1/chat/completions/render"
+    )
+}
+
+fn known_get(path: &str) -> bool {
+    matches!(
+        path,
+        "/health"
+            | "/health_generate"
+            | "/ping"
+            | "/version"
+            | "/metrics"
+            | "/load"
+            | "/get_load"
+            | "/openapi.json"
+            | "/v1/models"
+            | "/model_info"
+            | "/get_model_info"
+            | "/server_info"
+            | "/get_server_info"
+    ) || path.starts_with("/v1/models/")
+}
+
+async fn posted(app: &Arc<App>, call: Call<'_>, who: Who) -> Result<Answer, ApiError> {
+    match call.path {
+        "/v1/chat/completions" => chat(app, &call, &who).await,
+        "/v1/completions" => completion(app, &call, &who).await,
+        "/v1/responses" => responses(app, &call, &who).await,
+        "/v1/embeddings" => embeddings(app, &call),
+        "/tokenize" => tokenize(app, &call),
+        "/detokenize" => {
+            let asked: Detokenize = parse(&call.body)?;
+            app.model(asked.model.as_deref())?;
+            Ok(json(200, &json!({"prompt": app.vocabulary.text(&asked.tokens)?})))
+        }
+        _ => {
+            let asked: Chat = parse(&call.body)?;
+            app.model(asked.common.model.as_deref())?;
+            let tokens = numbers(&asked.messages)?;
+            Ok(json(200, &json!({"token_ids": tokens, "count": tokens.len()})))
+        }
+    }
+}
+
+async fn health(app: &Arc<App>, port: Port) -> Result<Answer, ApiError> {
+    app.ready()?;
+    if let Port::Instance(instance) = port {
+        let look = app.look().await?;
+        let state = look.instances.get(instance as usize).map(|look| look.view.state);
+        if state != Some(serving::InstanceState::Active) {
+            let state = state.map_or("gone", serving::InstanceState::name);
+            return Err(ApiError::new(503, format!("instance {instance} is {state}")));
+        }
+    }
+    Ok(json(200, &json!({"status": "ok"})))
+}
+
+fn models(app: &App) -> Value {
+    let cards: Vec<Value> = (0..app.models.len()).map(|index| model_card(app, index)).collect();
+    json!({"object": "list", "data": cards})
+}
+
+fn model_card(app: &App, index: usize) -> Value {
+    let model = &app.models[index];
+    json!({
+        "id": model.name, "object": "model", "created": app.pace.epoch, "owned_by": "supernode",
+        "root": model.name, "parent": null, "max_model_len": model.max_context, "permission": [],
+    })
+}
+
+fn model_info(app: &App) -> Value {
+    let model = &app.models[0];
+    json!({
+        "model_path": model.name, "tokenizer_path": model.name, "is_generation": true,
+        "max_model_len": model.max_context, "preferred_sampling_params": null, "weight_version": "default",
+    })
+}
+
+fn server_info(app: &App) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"), "model_path": app.models[0].name,
+        "served_model_name": app.models[0].name, "speed": app.pace.speed.to_string(), "chips": app.chips,
+        "max_total_num_tokens": app.models[0].max_context, "disaggregation_mode": "null", "dp_size": 1, "tp_size": 1,
+    })
+}
+
+/// What begins and ends a message in the approximate chat template: a token each, whatever the role.
+fn mark(role: &str) -> u32 {
+    token_id(&format!("<|{role}|>"))
+}
+
+/// The prompt of a conversation: for each message its role, its text and an end; then the assistant's turn.
+fn conversation(app: &App, model: usize, messages: &[Message]) -> Result<(Blocks, String), ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::bad("messages", "messages must not be empty"));
+    }
+    let mut blocks = Blocks::new(app.models[model].block, model as u64);
+    let mut last = String::new();
+    for message in messages {
+        if !matches!(
+            message.role.as_str(),
+            "system" | "user" | "assistant" | "tool" | "developer" | "function"
+        ) {
+            return Err(ApiError::bad("messages", format!("`{}` is no role", message.role)));
+        }
+        last = content(&message.content)?;
+        blocks.push(mark(&message.role));
+        blocks.push_text(&last);
+        blocks.push(mark("end"));
+    }
+    blocks.push(mark("assistant"));
+    Ok((blocks, last))
+}
+
+fn numbers(messages: &[Message]) -> Result<Vec<u32>, ApiError> {
+    let mut tokens = Vec::new();
+    for message in messages {
+        tokens.push(mark(&message.role));
+        pieces(&content(&message.content)?, |piece| tokens.push(token_id(piece)));
+        tokens.push(mark("end"));
+    }
+    tokens.push(mark("assistant"));
+    Ok(tokens)
+}
+
+/// A prompt and what an echo of it would say.
+type Told = (Blocks, String);
+
+async fn chat(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer, ApiError> {
+    let asked: Chat = parse(&call.body)?;
+    let model = app.model(asked.common.model.as_deref())?;
+    let told = conversation(app, model, &asked.messages)?;
+    complete(app, call, who, &asked.common, Form::Chat, model, vec![told], false).await
+}
+
+async fn completion(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer, ApiError> {
+    let asked: Completion = parse(&call.body)?;
+    let model = app.model(asked.common.model.as_deref())?;
+    let told = prompts(app, model, asked.prompt)?;
+    let echo = asked.echo.unwrap_or(false);
+    complete(app, call, who, &asked.common, Form::Text, model, told, echo).await
+}
+
+fn prompts(app: &App, model: usize, prompt: Prompt) -> Result<Vec<Told>, ApiError> {
+    let empty = || Blocks::new(app.models[model].block, model as u64);
+    let text = |text: String| {
+        let mut blocks = empty();
+        blocks.push_text(&text);
+        (blocks, text)
+    };
+    let tokens = |tokens: Vec<u32>| {
+        let mut blocks = empty();
+        tokens.iter().for_each(|token| blocks.push(*token));
+        (blocks, String::new())
+    };
+    let told: Vec<Told> = match prompt {
+        Prompt::Text(one) => vec![text(one)],
+        Prompt::Texts(several) => several.into_iter().map(text).collect(),
+        Prompt::Tokens(one) => vec![tokens(one)],
+        Prompt::TokenLists(several) => several.into_iter().map(tokens).collect(),
+    };
+    if told.is_empty() || told.iter().any(|(blocks, _)| blocks.tokens == 0) {
+        return Err(ApiError::bad("prompt", "the prompt must have at least one token"));
+    }
+    if told.len() > MOST_PROMPTS {
+        return Err(ApiError::bad("prompt", format!("more than {MOST_PROMPTS} prompts in one call")));
+    }
+    Ok(told)
+}
+
+/// How long an answer is and how it ends.
+fn lengths(
+    app: &App,
+    model: usize,
+    common: &Common,
+    prompt: u32,
+    words: &Words,
+    seed: u64,
+) -> Result<(u32, Option<u32>, Finish), ApiError> {
+    let room = app.models[model].max_context.saturating_sub(prompt);
+    let limit = common.limit().map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    if room == 0 || limit.is_some_and(|limit| limit > room) {
+        let most = app.models[model].max_context;
+        let message = format!(
+            "the model's context is {most} tokens; {prompt} of prompt and {} of answer were asked for",
+            limit.unwrap_or(1)
+        );
+        return Err(ApiError::bad("max_tokens", message));
+    }
+    let most = limit.unwrap_or(room);
+    let least = common.min_tokens.map_or(1, |least| least.clamp(1, i64::from(most)) as u32);
+    let natural = if common.ignore_eos == Some(true) { most } else { app.draw(seed).max(least) };
+    let (mut output, mut finish) = (natural.min(most), Finish { reason: "stop", last: None });
+    if natural >= most {
+        finish.reason = "length";
+    }
+    let stops = common.stops();
+    if !stops.is_empty() {
+        let text = words.text(0, output);
+        // The first stop text that is complete ends the answer before it begins.
+        let found = stops.iter().filter_map(|stop| text.find(stop).map(|at| (at + stop.len(), at))).min();
+        if let Some((end, at)) = found {
+            let (tokens, last) = cut(words, output, end, at);
+            if tokens >= least {
+                output = tokens;
+                finish = Finish { reason: "stop", last: Some(last) };
+            }
+        }
+    }
+    Ok((output, limit, finish))
+}
+
+/// Tokens until a stop text that ends at byte `end` is complete, and how much of the last one is sent if the text is cut
+/// at byte `at`. Tokens before the last that the stop text began in are sent, as they were before it was complete.
+fn cut(words: &Words, most: u32, end: usize, at: usize) -> (u32, usize) {
+    let mut length = 0;
+    for index in 0..most {
+        let before = length;
+        length += words.text(index, index + 1).len();
+        if length >= end {
+            return (index + 1, at.saturating_sub(before));
+        }
+    }
+    (most, usize::MAX)
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn complete(
+    app: &Arc<App>,
+    call: &Call<'_>,
+    who: &Who,
+    common: &Common,
+    form: Form,
+    model: usize,
+    told: Vec<Told>,
+    echo: bool,
+) -> Result<Answer, ApiError> {
+    common.check()?;
+    let streams = common.stream.unwrap_or(false);
+    let per_prompt = common.n.unwrap_or(1) as usize;
+    if told.len() * per_prompt > MOST_PROMPTS {
+        return Err(ApiError::bad("n", format!("more than {MOST_PROMPTS} answers in one call")));
+    }
+    let mut plans = Vec::with_capacity(told.len() * per_prompt);
+    for (blocks, text) in told {
+        for answer in 0..per_prompt {
+            let seed = common.seed.map_or_else(|| app.number(), |seed| mix(seed as u64)) + answer as u64;
+            let words = Words::new(seed, echoed(app, &text));
+            let (output, limit, finish) = lengths(app, model, common, blocks.tokens, &words, seed)?;
+            let before = if echo { text.clone() } else { String::new() };
+            plans.push((blocks.clone(), words, output, limit, finish, before));
+        }
+    }
+    let session = common.user.as_deref().map(hash);
+    let priority = common.priority.unwrap_or(0).clamp(0, 255) as u8;
+    let instance = if let Port::Instance(instance) = call.port { Some(instance) } else { None };
+    let mut choices = Vec::with_capacity(plans.len());
+    for (blocks, words, output, max_tokens, finish, before) in plans {
+        let after = follow(&blocks, &words, output, app.models[model].block);
+        let prompt = blocks.tokens;
+        let ask = Ask { model, blocks, output, max_tokens, streams, session, priority, instance };
+        choices.push(Choice::new(app.ask(ask, who, after, call.received)?, words, finish, prompt, before));
+    }
+    let kind = if form == Form::Chat { "chatcmpl" } else { "cmpl" };
+    let options = common.stream_options.unwrap_or_default();
+    let head = Head {
+        form,
+        id: format!("{kind}-{}{:x}", app.run, choices[0].asked.id),
+        created: app.pace.date(),
+        model: app.models[model].name.clone(),
+        usage: options.include_usage == Some(true),
+        continuous: options.continuous_usage_stats == Some(true),
+    };
+    if streams {
+        choices[0].first().await.map_err(|wrong| limited(app, who, wrong))?;
+        return Ok(events(Stream::new(head, choices, per_prompt)));
+    }
+    let document = whole(&head, &mut choices, per_prompt).await.map_err(|wrong| limited(app, who, wrong))?;
+    Ok(json_bytes(document))
+}
+
+/// A refusal says which limits its tenant has.
+fn limited(app: &App, who: &Who, wrong: ApiError) -> ApiError {
+    let Some(terms) = app.keys.terms(who.tenant).filter(|_| wrong.status == 429) else { return wrong };
+    let mut limits = Vec::new();
+    limits.extend(terms.rate.map(|rate| format!("{rate} requests/s")));
+    limits.extend(terms.concurrency.map(|most| format!("{most} requests at once")));
+    limits.extend(terms.tokens_per_minute.map(|tokens| format!("{tokens} tokens/min")));
+    ApiError { message: format!("{} (limits: {})", wrong.message, limits.join(", ")), ..wrong }
+}
+
+fn echoed(app: &App, text: &str) -> Vec<String> {
+    let mut echo = Vec::new();
+    if app.style == Style::Echo {
+        pieces(text, |piece| echo.push(piece.to_owned()));
+    }
+    echo
+}
+
+/// Hashes of prompt and answer together, for who follows up on them.
+fn follow(blocks: &Blocks, words: &Words, output: u32, block: u32) -> Vec<u64> {
+    if block == 0 {
+        return Vec::new();
+    }
+    let mut after = blocks.clone();
+    let mut token = String::new();
+    for index in 0..output {
+        token.clear();
+        words.push(index, &mut token);
+        after.push(token_id(&token));
+    }
+    after.hashes
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(text.as_bytes());
+    mix(hasher.finish())
+}
+
+async fn responses(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer, ApiError> {
+    let asked: Responses = parse(&call.body)?;
+    if asked.stream == Some(true) {
+        return Err(ApiError::bad("stream", "streamed responses are not served; use /v1/chat/completions"));
+    }
+    let model = app.model(asked.model.as_deref())?;
+    let mut messages: Vec<Message> = Vec::new();
+    if let Some(text) = asked.instructions {
+        messages.push(Message { role: "system".to_owned(), content: Value::from(text) });
+    }
+    match asked.input {
+        Value::String(text) => messages.push(Message { role: "user".to_owned(), content: Value::from(text) }),
+        Value::Array(items) => {
+            for item in items {
+                let message = serde_json::from_value(item).map_err(|wrong| {
+                    ApiError::bad("input", format!("an item of `input` is no message: {wrong}"))
+                })?;
+                messages.push(message);
+            }
+        }
+        _ => return Err(ApiError::bad("input", "`input` must be a text or a list of messages")),
+    }
+    let common =
+        Common { max_tokens: asked.max_output_tokens, temperature: asked.temperature, ..Common::default() };
+    common.check()?;
+    let (blocks, last) = conversation(app, model, &messages)?;
+    let seed = app.number();
+    let words = Words::new(seed, echoed(app, &last));
+    let (output, max_tokens, finish) = lengths(app, model, &common, blocks.tokens, &words, seed)?;
+    let after = follow(&blocks, &words, output, app.models[model].block);
+    let prompt = blocks.tokens;
+    let instance = if let Port::Instance(instance) = call.port { Some(instance) } else { None };
+    let ask = Ask { model, blocks, output, max_tokens, streams: false, session: None, priority: 0, instance };
+    let sent = app.ask(ask, who, after, call.received)?;
+    let end = sent.end().await;
+    if let Some(reason) = end.refused {
+        return Err(limited(app, who, ApiError::refused(reason)));
+    }
+    let id = format!("{}{:x}", app.run, sent.id);
+    let status = if finish.reason == "length" { "incomplete" } else { "completed" };
+    Ok(json(
+        200,
+        &json!({
+            "id": format!("resp_{id}"), "object": "response", "created_at": app.pace.date(), "status": status,
+            "model": app.models[model].name, "error": null, "instructions": null, "tools": [], "tool_choice": "auto",
+            "parallel_tool_calls": true, "temperature": asked.temperature, "metadata": {},
+            "incomplete_details": if status == "incomplete" { json!({"reason": "max_output_tokens"}) } else { Value::Null },
+            "output": [{"type": "message", "id": format!("msg_{id}"), "status": status, "role": "assistant",
+                "content": [{"type": "output_text", "text": words.text(0, end.output), "annotations": []}]}],
+            "usage": {"input_tokens": prompt, "input_tokens_details": {"cached_tokens": end.cached},
+                "output_tokens": end.output, "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": prompt + end.output},
+        }),
+    ))
+}
+
+/// Vectors that depend on the text alone: equal texts are equal, others are as good as orthogonal.
+fn embeddings(app: &Arc<App>, call: &Call<'_>) -> Result<Answer, ApiError> {
+    let asked: Embeddings = parse(&call.body)?;
+    let model = app.model(asked.model.as_deref())?;
+    let dimensions = match asked.dimensions {
+        None => DIMENSIONS,
+        Some(given @ 1..=8192) => given as usize,
+        Some(_) => return Err(ApiError::bad("dimensions", "dimensions must be between 1 and 8192")),
+    };
+    if !matches!(asked.encoding_format.as_deref(), None | Some("float" | "base64")) {
+        return Err(ApiError::bad("encoding_format", "encoding_format must be float or base64"));
+    }
+    let base64 = asked.encoding_format.as_deref() == Some("base64");
+    let told = prompts(app, model, asked.input)?;
+    let mut tokens = 0;
+    let vector = |(index, (blocks, text)): (usize, &Told)| {
+        tokens += blocks.tokens;
+        let seed = if text.is_empty() { blocks.hashes.last().copied().unwrap_or(0) } else { hash(text) };
+        let values = unit_vector(seed, dimensions);
+        let embedding = if base64 {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Value::from(base64_of(&bytes))
+        } else {
+            Value::from(values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>())
+        };
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    };
+    let data: Vec<Value> = told.iter().enumerate().map(vector).collect();
+    Ok(json(
+        200,
+        &json!({
+            "object": "list", "data": data, "model": app.models[model].name,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }),
+    ))
+}
+
+fn unit_vector(seed: u64, dimensions: usize) -> Vec<f32> {
+    let value = |index: usize| (mix(seed ^ mix(index as u64)) >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
+    let values: Vec<f64> = (0..dimensions).map(value).collect();
+    let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().max(1e-12);
+    values.iter().map(|value| (value / norm) as f32).collect()
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let word =
+            group.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        for digit in 0..4 {
+            let index = (word >> (18 - 6 * digit) & 63) as usize;
+            text.push(if digit <= group.len() { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
+    text
+}
+
+fn tokenize(app: &Arc<App>, call: &Call<'_>) -> Result<Answer, ApiError> {
+    let asked: Tokenize = parse(&call.body)?;
+    let model = app.model(asked.model.as_deref())?;
+    let tokens = match (asked.prompt, asked.messages) {
+        (Some(text), None) => {
+            let mut tokens = Vec::with_capacity(count(&text) as usize);
+            pieces(&text, |piece| tokens.push(app.vocabulary.learn(piece)));
+            tokens
+        }
+        (None, Some(messages)) => numbers(&messages)?,
+        _ => return Err(ApiError::bad("prompt", "give either `prompt` or `messages`")),
+    };
+    let most = app.models[model].max_context;
+    Ok(json(
+        200,
+        &json!({"count": tokens.len(), "max_model_len": most, "tokens": tokens, "token_strs": null}),
+    ))
+}
