@@ -29,6 +29,14 @@ enum Action {
         /// Catalog key or alias; `economics` for prices and carbon.
         name: String,
     },
+    /// What is said of how many of a chip are made, stocked and shipped, and when; with source, date and grade.
+    Supply {
+        /// Catalog key or alias of a chip or of a system.
+        name: String,
+        /// How many of the chip, or of the system, are wanted: held against what is made in a year.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        fleet: Option<u32>,
+    },
     /// Look for mistakes in the catalog and in the folder laid over it.
     Check,
     /// The figures that --set replaces.
@@ -41,6 +49,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List { kind, available_by } => list(&catalog, kind.as_deref(), available_by.as_ref()),
         Action::Show { name } => print(&sheets(&catalog, name)?),
+        Action::Supply { name, fleet } => supply(&catalog, name, *fleet),
         Action::Check => check(&catalog),
         Action::Keys => {
             let rows = overrides::keys().map(|(key, help)| vec![key.to_owned(), help.to_owned()]);
@@ -84,6 +93,47 @@ fn list(catalog: &Catalog, kind: Option<&str>, by: Option<&Date>) -> Result<(), 
 fn sheets(catalog: &Catalog, name: &str) -> Result<String, Failure> {
     let sheets = show::entries(catalog, name)?;
     Ok(sheets.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn supply(catalog: &Catalog, name: &str, fleet: Option<u32>) -> Result<(), Failure> {
+    let (chip, packages_each) = match catalog.chip(name) {
+        Ok(chip) => (chip, 1),
+        Err(hardware::CatalogError::UnknownName { .. }) => {
+            let system = catalog.system(name)?;
+            (catalog.chip(&system.chip)?, system.chips)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let supply = catalog.supply()?;
+    let found = supply.of(&chip.id);
+    let release = chip.release.as_ref().map_or_else(|| "unknown".to_owned(), |fact| fact.value.to_string());
+    let mut text = format!("{}: sold since or from {release}\n\n", chip.name);
+    if found.is_empty() {
+        text.push_str("The catalog has no statement on its supply.\n");
+        return print(&text);
+    }
+    let packages = fleet.map(|fleet| f64::from(fleet) * f64::from(packages_each));
+    let rows = found.iter().map(|statement| {
+        let share =
+            packages.and_then(|packages| statement.share(packages)).map(|(low, high)| match low == high {
+                true => format!("{:.1} %", low * 100.0),
+                false => format!("{:.1} to {:.1} %", low * 100.0, high * 100.0),
+            });
+        let source = supply.sources.get(&statement.source).map_or("", |source| source.title.as_str());
+        let mut row = vec![statement.what.to_string(), statement.period.to_string(), statement.figure()];
+        row.extend(packages.map(|_| share.unwrap_or_default()));
+        row.extend([statement.note.clone().unwrap_or_default(), statement.grade.to_string()]);
+        row.push(format!("{source}, {}", statement.said));
+        row
+    });
+    let mut head = vec!["what", "when", "how many"];
+    head.extend(packages.map(|_| "fleet's share"));
+    head.extend(["note", "evidence", "source"]);
+    text.push_str(&report::list(&head, rows));
+    if let Some(packages) = packages {
+        let _ = writeln!(text, "\nThe fleet takes {packages:.0} packages.");
+    }
+    print(&text)
 }
 
 fn check(catalog: &Catalog) -> Result<(), Failure> {

@@ -110,6 +110,20 @@ impl Chip {
         self.system.as_deref().unwrap_or("generic-8")
     }
 
+    /// Price of the package with its share of a machine, where the package alone has one.
+    ///
+    /// The share is 15 % of the package: what host, board, cooling and ports come to in servers of eight whose price and
+    /// whose chips' price are both known. Assumed for any chip.
+    pub fn price_in_a_machine(&self) -> Option<Fact<Dollars>> {
+        let price = self.price.as_ref()?;
+        let note = format!("{} for the chip plus 15 % for its share of the machine", price.value);
+        Some(Fact {
+            note: Some(note),
+            grade: price.grade.max(Grade::Assumed),
+            ..price.map(|price| *price * 1.15)
+        })
+    }
+
     /// The weakest grade among the figures that times depend on.
     pub fn grade(&self) -> Grade {
         let rank = &self.rank;

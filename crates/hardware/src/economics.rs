@@ -2,7 +2,49 @@
 
 use crate::evidence::{Fact, Source};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use units::{DollarsPerHour, DollarsPerKilowattHour, GramsCo2PerKilowattHour, Seconds, Watts};
+
+/// On what basis money is counted. Rent and purchase differ in what they hold, so one comparison uses one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// A market rate per chip and hour, power, space and staff included.
+    Rent,
+    /// The purchase over its lifetime with the cost of capital, network, space, staff and electricity.
+    #[default]
+    Buy,
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Rent => "rent",
+            Self::Buy => "buy",
+        })
+    }
+}
+
+/// A text that is no basis.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a cost basis; use rent or buy")]
+pub struct ParseBasisError(
+    /// What was given.
+    pub String,
+);
+
+impl FromStr for Basis {
+    type Err = ParseBasisError;
+
+    fn from_str(text: &str) -> Result<Self, ParseBasisError> {
+        match text {
+            "rent" => Ok(Self::Rent),
+            "buy" => Ok(Self::Buy),
+            other => Err(ParseBasisError(other.to_owned())),
+        }
+    }
+}
 
 /// What the catalog knows of money, carbon and measured power.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,4 +114,13 @@ pub struct Prices {
     pub carbon: Fact<GramsCo2PerKilowattHour>,
     /// Time over which a purchase is written off.
     pub depreciation: Fact<Seconds>,
+    /// Cost of the capital bound in a purchase, as a fraction of it per year.
+    pub capital: Fact<f64>,
+    /// What the network between the machines, storage and management nodes add to a purchase, as a fraction of its price.
+    pub network: Fact<f64>,
+    /// Maintenance contracts and staff, as a fraction of the purchase per year.
+    pub staff: Fact<f64>,
+    /// Building, cooling and power distribution per kilowatt-hour of equipment that is provisioned, whether it is drawn
+    /// or not; electricity excluded.
+    pub space: Fact<DollarsPerKilowattHour>,
 }

@@ -13,12 +13,13 @@ pub mod evidence;
 pub mod export_rules;
 pub mod overrides;
 pub mod show;
+pub mod supply;
 pub mod system;
 
 pub use catalog::{Catalog, CatalogError, Document, Place, Problem};
 pub use chip::{Chip, Port, Rank};
 pub use date::{Date, ParseDateError};
-pub use economics::{ChipHours, Economics, Prices, Region};
+pub use economics::{Basis, ChipHours, Economics, ParseBasisError, Prices, Region};
 pub use engine::Engine;
 pub use evidence::{Fact, Grade, Source};
 pub use overrides::{Override, OverrideError};

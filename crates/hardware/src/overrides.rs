@@ -4,7 +4,7 @@
 
 use crate::catalog::limits::{self, Limit};
 use crate::chip::{Chip, Port};
-use crate::economics::Prices;
+use crate::economics::{Basis, Prices};
 use crate::evidence::{Fact, Grade};
 use crate::system::{Domain, DomainKind, System};
 use std::fmt::Display;
@@ -153,7 +153,47 @@ static ROWS: &[Row] = rows![
         |_set, prices, fact| { prices.carbon = fact; Ok(()) };
     "price.depreciation", "time over which a purchase is written off (1461 d)", limits::DEPRECIATION, Prices,
         |_set, prices, fact| { prices.depreciation = fact; Ok(()) };
+    "price.capital", "cost of capital as a fraction of a purchase per year (0.1)", limits::YEARLY, Prices,
+        |_set, prices, fact| { prices.capital = fact; Ok(()) };
+    "price.network", "network, storage and management as a fraction of a purchase (0.1)", limits::YEARLY, Prices,
+        |_set, prices, fact| { prices.network = fact; Ok(()) };
+    "price.staff", "maintenance and staff as a fraction of a purchase per year (0.03)", limits::YEARLY, Prices,
+        |_set, prices, fact| { prices.staff = fact; Ok(()) };
+    "price.space", "building, cooling and power distribution per provisioned kilowatt-hour, electricity excluded (0.18 USD/kWh)", limits::ELECTRICITY, Prices,
+        |_set, prices, fact| { prices.space = fact; Ok(()) };
 ];
+
+/// The basis that a figure belongs to, where it belongs to one alone.
+fn basis_of(key: &str) -> Option<Basis> {
+    match key {
+        "system.hourly" => Some(Basis::Rent),
+        "system.price" | "chip.price" | "price.electricity" | "price.depreciation" | "price.capital"
+        | "price.network" | "price.staff" | "price.space" => Some(Basis::Buy),
+        _ => None,
+    }
+}
+
+/// The basis money is counted on: the one asked for, else the one that the figures set belong to, else purchase.
+///
+/// # Errors
+/// A figure is set that has no part in the basis asked for, or two figures of different bases are.
+pub(crate) fn basis(asked: Option<Basis>, set: &[Override]) -> Result<Basis, OverrideError> {
+    let mut chosen = asked;
+    for set in set {
+        match (basis_of(&set.key()), chosen) {
+            (Some(own), Some(other)) if own != other => {
+                return Err(OverrideError::Inapplicable {
+                    key: set.key(),
+                    owner: format!("the cost basis `{other}`"),
+                    reason: format!("takes no account of it; use the basis `{own}`, or leave the figure out"),
+                });
+            }
+            (Some(own), None) => chosen = Some(own),
+            _ => {}
+        }
+    }
+    Ok(chosen.unwrap_or_default())
+}
 
 /// Every key that may be set, with what it is and a value that would be accepted.
 pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {

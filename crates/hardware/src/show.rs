@@ -167,6 +167,10 @@ pub fn economics(economics: &Economics) -> Sheet {
     figures.add("price.pue", &economics.prices.pue);
     figures.add("price.carbon", &economics.prices.carbon);
     figures.add("price.depreciation", &economics.prices.depreciation);
+    figures.add("price.capital", &economics.prices.capital);
+    figures.add("price.network", &economics.prices.network);
+    figures.add("price.staff", &economics.prices.staff);
+    figures.add("price.space", &economics.prices.space);
     for (key, region) in &economics.regions {
         figures.maybe(&format!("regions.{key}.electricity"), region.electricity.as_ref());
         figures.maybe(&format!("regions.{key}.carbon"), region.carbon.as_ref());

@@ -146,7 +146,8 @@ impl System {
     /// The same machine with another chip in it.
     ///
     /// Domains keep their number of packages. A generic system takes its links from the chip's own ports where they
-    /// are known; any other keeps its fabric. What the old chip cost is forgotten.
+    /// are known; any other keeps its fabric. What the old chip cost is forgotten: the new one costs its own price and its share
+    /// of the machine, see [`Chip::price_in_a_machine`].
     #[must_use]
     pub fn with_chip(&self, chip: &Chip) -> Self {
         let before = self.ranks_per_chip();
@@ -179,7 +180,7 @@ impl System {
             name: if same { self.name.clone() } else { format!("{}: {}", self.name, chip.name) },
             chip: chip.id.clone(),
             domains: package.into_iter().chain(outer).collect(),
-            price: if same { self.price.clone() } else { chip.price.clone() },
+            price: if same { self.price.clone() } else { chip.price_in_a_machine() },
             hourly: if same { self.hourly.clone() } else { None },
             sources,
             ..self.clone()

@@ -66,8 +66,8 @@ fn more_dies_in_a_package_widen_every_domain() {
     assert_eq!(sizes, [Some(4), Some(32), Some(1536), None]);
     let system = set(&["chip.ranks=2"]).system("h100-8").unwrap();
     assert_eq!(system.ranks(), 16);
-    let error = set(&["chip.ranks=2"]).chip("b30a").unwrap_err().to_string();
-    assert_eq!(error, "chip.ranks: b30a has no port to join several ranks by");
+    let error = set(&["chip.ranks=2"]).chip("kunlun2").unwrap_err().to_string();
+    assert_eq!(error, "chip.ranks: kunlun2 has no port to join several ranks by");
 }
 
 #[test]
@@ -111,13 +111,40 @@ fn regions_have_their_own_prices() {
     let texas = catalog.prices("us-texas").unwrap();
     assert_eq!(texas.electricity.value.get(), 0.066);
     assert_eq!(texas.carbon.note.as_deref(), Some("of United States, industrial"));
-    let error = catalog.prices("jp").unwrap_err().to_string();
+    for region in catalog.economics().unwrap().regions.keys() {
+        assert!(catalog.prices(region).is_ok(), "{region}");
+    }
+    assert_eq!(catalog.prices("de").unwrap().electricity.note.as_deref(), Some("of European Union"));
+    assert!(catalog.prices("mars").unwrap_err().to_string().contains("us-texas"));
+}
+
+/// A chip placed in a machine pays its share of it; a price that is set counts wherever the chip stands.
+#[test]
+fn a_chip_costs_its_share_of_the_machine() {
+    let price = |catalog: &Catalog, system: &str, chip: &str| {
+        catalog.system_with_chip(system, chip).unwrap().0.price.map(|fact| fact.value.get())
+    };
+    let catalog = Catalog::builtin();
+    assert_eq!(price(&catalog, "h100-8", "b200"), Some(46_000.0));
+    assert_eq!(price(&catalog, "generic-8", "h100"), Some(34_500.0));
+    assert_eq!(price(&catalog, "h100-8", "h800"), None);
+    let set = set(&["chip.price=10000 USD"]);
+    assert_eq!(set.system("h100-8").unwrap().price.unwrap().value.get(), 11_500.0);
+}
+
+/// One basis: that asked for, else that of the figures set, else purchase.
+#[test]
+fn a_price_that_is_set_switches_to_its_basis() {
+    use supernode_hardware::Basis::{Buy, Rent};
+    assert_eq!(set(&[]).basis(None).unwrap(), Buy);
+    assert_eq!(set(&["system.hourly=2 USD/h"]).basis(None).unwrap(), Rent);
+    assert_eq!(set(&["system.price=20000 USD", "price.carbon=10 g/kWh"]).basis(None).unwrap(), Buy);
+    let error = set(&["price.electricity=0.1 USD/kWh"]).basis(Some(Rent)).unwrap_err().to_string();
     assert_eq!(
         error,
-        "price.electricity: region jp has no price.electricity in the catalog; set price.electricity=..."
+        "price.electricity: the cost basis `rent` takes no account of it; use the basis `buy`, or leave the figure out"
     );
-    assert!(set(&["price.electricity=0.15 USD/kWh"]).prices("jp").is_ok());
-    assert!(catalog.prices("mars").unwrap_err().to_string().contains("us-texas"));
+    assert!(set(&["system.price=20000 USD", "system.hourly=2 USD/h"]).basis(None).is_err());
 }
 
 proptest! {

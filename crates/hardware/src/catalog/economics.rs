@@ -18,6 +18,7 @@ struct RawEconomics {
     default_region: Spanned<String>,
     default_pue: Spanned<String>,
     default_depreciation: Spanned<String>,
+    ownership: RawOwnership,
     regions: BTreeMap<String, RawRegion>,
     pue: BTreeMap<String, RawFact<f64>>,
     depreciation: BTreeMap<String, RawFact<Seconds>>,
@@ -26,6 +27,16 @@ struct RawEconomics {
     power_fraction: BTreeMap<String, RawFact<f64>>,
     #[serde(default)]
     sources: BTreeMap<String, Source>,
+}
+
+/// What a purchase costs besides its price and its electricity.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOwnership {
+    capital: RawFact<f64>,
+    network: RawFact<f64>,
+    staff: RawFact<f64>,
+    space: RawFact<DollarsPerKilowattHour>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,6 +77,10 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Economics, CatalogError>
             pue: chosen(&reader, &raw.default_pue, &pue)?.clone(),
             carbon: region.carbon.clone().ok_or_else(|| missing("carbon"))?,
             depreciation: chosen(&reader, &raw.default_depreciation, &depreciation)?.clone(),
+            capital: reader.fact(raw.ownership.capital, limits::YEARLY)?,
+            network: reader.fact(raw.ownership.network, limits::YEARLY)?,
+            staff: reader.fact(raw.ownership.staff, limits::YEARLY)?,
+            space: reader.fact(raw.ownership.space, limits::ELECTRICITY)?,
         }
     };
     Ok(Economics {

@@ -60,5 +60,7 @@ pub(crate) const ELECTRICITY: Limit<DollarsPerKilowattHour> =
 pub(crate) const CARBON: Limit<GramsCo2PerKilowattHour> =
     Limit { min: GramsCo2PerKilowattHour::ZERO, max: GramsCo2PerKilowattHour::new(3000.0) };
 pub(crate) const PUE: Limit<f64> = Limit { min: 1.0, max: 5.0 };
+/// A share of a purchase, once or per year.
+pub(crate) const YEARLY: Limit<f64> = Limit { min: 0.0, max: 1.0 };
 pub(crate) const DEPRECIATION: Limit<Seconds> = Limit { min: Seconds::new(86400.0), max: Seconds::new(1e9) };
 pub(crate) const FRACTION: Limit<f64> = Limit { min: 0.0, max: 1.5 };

@@ -10,6 +10,7 @@ mod index;
 pub(crate) mod limits;
 mod raw;
 mod scan;
+mod supply;
 mod system;
 
 pub use check::Problem;
@@ -17,10 +18,11 @@ pub use error::{CatalogError, Place};
 pub use index::Document;
 
 use crate::chip::Chip;
-use crate::economics::{Economics, Prices};
+use crate::economics::{Basis, Economics, Prices};
 use crate::engine::Engine;
 use crate::export_rules::ExportRules;
-use crate::overrides::Override;
+use crate::overrides::{self, Override};
+use crate::supply::Supply;
 use crate::system::System;
 use index::Index;
 use std::path::Path;
@@ -151,6 +153,11 @@ impl Catalog {
         for set in &self.overrides {
             set.apply_to_system(&mut system)?;
         }
+        // A chip whose price is set is priced in its machine by the rule for any chip placed in one.
+        let sets = |key: &str| self.overrides.iter().any(|set| set.key() == key);
+        if sets("chip.price") && !sets("system.price") {
+            system.price = self.chip(&system.chip)?.price_in_a_machine();
+        }
         Ok(system)
     }
 
@@ -175,6 +182,15 @@ impl Catalog {
         Ok(prices)
     }
 
+    /// The basis that money is counted on: the one asked for, else the one that the figures set belong to (a rent set asks
+    /// for rent, a price for purchase), else purchase.
+    ///
+    /// # Errors
+    /// A figure is set that has no part in the basis, or two figures of different bases are.
+    pub fn basis(&self, asked: Option<Basis>) -> Result<Basis, CatalogError> {
+        overrides::basis(asked, &self.overrides).map_err(CatalogError::from)
+    }
+
     fn replace(&self, prices: &mut Prices) -> Result<(), CatalogError> {
         self.overrides.iter().try_for_each(|set| set.apply_to_prices(prices)).map_err(CatalogError::from)
     }
@@ -185,6 +201,14 @@ impl Catalog {
     /// The file is malformed.
     pub fn export_rules(&self) -> Result<ExportRules, CatalogError> {
         export_rules::resolve(self.document("", "export_rules")?)
+    }
+
+    /// What is said of how many chips are made, stocked and shipped.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn supply(&self) -> Result<Supply, CatalogError> {
+        supply::resolve(self.document("", "supply")?)
     }
 
     /// An engine by key or alias.
