@@ -16,8 +16,12 @@ enum Action {
     List,
     /// Parameters, cache and arithmetic per token of one model.
     Show {
-        /// Hugging Face id of a built-in model, or the path of a config.json or its folder.
+        /// Hugging Face id of a built-in model, the path of a config.json or its folder, or sizes such as
+        /// layers=32,hidden=4096,heads=32,kv-heads=8,ffn=14336,vocab=128256,gated=true.
         model: String,
+        /// A key of the config.json that nothing understands and that leaves the computation as it is; may be repeated.
+        #[arg(long = "ignore-key", value_name = "KEY")]
+        ignore_keys: Vec<String>,
     },
 }
 
@@ -25,6 +29,9 @@ enum Action {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List => print(&(model::builtin_ids().join("\n") + "\n")),
-        Action::Show { model } => print(&model::show(&model::resolve(model)?)),
+        Action::Show { model, ignore_keys } => {
+            let options = model::ImportOptions { ignore_keys: ignore_keys.clone() };
+            print(&model::show(&model::resolve_with(model, &options)?))
+        }
     }
 }

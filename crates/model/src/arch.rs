@@ -35,8 +35,22 @@ pub struct Model {
     pub lookup_parameters: u64,
     /// Parallel residual streams mixed between sub-layers (hyper-connections); 1 for the plain residual.
     pub residual_streams: u32,
+    /// Encoders of images or sound beside the decoder, with what joins them to it.
+    pub towers: Vec<Tower>,
     /// Parts of the checkpoint that the description leaves out, such as a vision tower, as sentences for a reader.
     pub ignored: Vec<String>,
+    /// How the configuration was read where it leaves something open, as sentences for a reader.
+    pub reading: Vec<String>,
+}
+
+/// An encoder beside the decoder. It runs once per image or clip, never per token of text, but its weights take memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tower {
+    /// What it encodes: `vision` or `audio`.
+    pub name: String,
+    /// Its parameters, with the projection into the decoder.
+    pub parameters: u64,
 }
 
 /// `count` layers of one shape.
@@ -51,6 +65,9 @@ pub struct LayerGroup {
     pub attention: Attention,
     /// Channel mixing.
     pub ffn: Ffn,
+    /// Weights of further matrices that each token meets in one layer: low-rank residuals, gates of per-layer inputs.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub extra: u64,
 }
 
 /// Token mixing of one layer.
@@ -65,8 +82,10 @@ pub enum Attention {
     Compressed(Compressed),
     /// Gated delta rule or another linear attention with a matrix state.
     Linear(Linear),
-    /// Mamba-2 state space.
+    /// Mamba state space.
     StateSpace(StateSpace),
+    /// Gated short convolution (LFM2).
+    ShortConv(ShortConv),
     /// None (Nemotron-H stacks feed-forward layers on their own).
     None,
 }
@@ -230,7 +249,20 @@ pub enum Decay {
     },
 }
 
-/// Mamba-2.
+/// A convolution over the last few tokens between a projection to value and two gates and one back (LFM2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShortConv {
+    /// Channels.
+    pub width: u32,
+    /// Taps.
+    pub kernel: u32,
+    /// Whether projections and convolution have biases.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bias: bool,
+}
+
+/// Mamba-2, or Mamba-1 where `dt_rank` is given: then every channel is a head of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateSpace {
@@ -248,6 +280,9 @@ pub struct StateSpace {
     pub conv_kernel: u32,
     /// Tokens in one chunk of the prefill scan.
     pub chunk: u32,
+    /// Rank of the projection to the step sizes of Mamba-1, which has B and C from the inner width; `None` for Mamba-2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dt_rank: Option<u32>,
 }
 
 /// Channel mixing of one layer.
@@ -335,6 +370,14 @@ pub struct Quantization {
     pub state: Dtype,
 }
 
+impl LayerGroup {
+    /// One layer whose sub-layers have one norm each.
+    pub fn one(attention: Attention, ffn: Ffn) -> Self {
+        let norms = u32::from(attention != Attention::None) + u32::from(ffn != Ffn::None);
+        Self { count: 1, norms, attention, ffn, extra: 0 }
+    }
+}
+
 impl MultiHead {
     /// Plain attention over the whole context: no window, gate, bias or normalisation.
     pub fn new(heads: u32, kv_heads: u32, head_dim: u32) -> Self {
@@ -396,6 +439,10 @@ impl Quantization {
 
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+fn is_none(value: &u64) -> bool {
+    *value == 0
 }
 
 fn is_zero(value: &u32) -> bool {

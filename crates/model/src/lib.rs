@@ -9,13 +9,15 @@ pub mod counts;
 mod dtypes;
 pub mod import;
 mod names;
+pub mod shape;
 mod show;
 
 pub use arch::{
     Attention, Compressed, Decay, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization,
-    SparseIndexer, StateSpace,
+    ShortConv, SparseIndexer, StateSpace, Tower,
 };
-pub use builtin::{builtin, builtin_ids, describe, resolve};
+pub use builtin::{builtin, builtin_ids, describe, resolve, resolve_with};
 pub use dtypes::Dtypes;
-pub use import::ImportError;
+pub use import::{ImportError, Options as ImportOptions};
+pub use shape::Shape;
 pub use show::{Row, rows, show};

@@ -74,6 +74,10 @@ impl Rows {
             self.push("model", "residual streams", model.residual_streams.to_string());
         }
         self.push("model", "layers", layers.to_string());
+        for sentence in &model.reading {
+            let (label, text) = sentence.split_once(": ").unwrap_or(("read", sentence));
+            self.push("model", label, text);
+        }
     }
 
     fn layers(&mut self, model: &Model) {
@@ -89,6 +93,17 @@ impl Rows {
         let parameters = model.parameters();
         self.push("parameters", "total", count(parameters.total()));
         self.push("parameters", "active per token", count(parameters.active()));
+        for tower in &model.towers {
+            self.push(
+                "parameters",
+                format!("{} tower", tower.name),
+                format!("about {}", count(tower.parameters)),
+            );
+        }
+        if !model.towers.is_empty() {
+            let towers: u64 = model.towers.iter().map(|tower| tower.parameters).sum();
+            self.push("parameters", "total with towers", count(parameters.total().saturating_add(towers)));
+        }
         for (part, total) in parameters.total.iter().filter(|(_, total)| **total > 0) {
             let active = parameters.active[part];
             let share = if active == *total { String::new() } else { format!(" ({} active)", count(active)) };
@@ -216,7 +231,11 @@ fn attention(attention: &Attention) -> Option<String> {
             format!("linear attention {} states of {keys} x {values}", a.v_heads)
         }
         Attention::StateSpace(a) => {
-            format!("state space {} heads of {}, state {}", a.heads, a.head_dim, a.state)
+            let kind = if a.dt_rank.is_some() { "state space (Mamba-1)" } else { "state space" };
+            format!("{kind} {} heads of {}, state {}", a.heads, a.head_dim, a.state)
+        }
+        Attention::ShortConv(a) => {
+            format!("short convolution of {} taps over {} channels", a.kernel, a.width)
         }
         Attention::None => return None,
     })

@@ -149,7 +149,10 @@ fn the_decoder_of_a_multimodal_model() {
         "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
             "num_hidden_layers": 34, "sliding_window": 1024}});
     let model = from_json(&config.to_string(), "config.json").unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(model.ignored, ["the vision tower (`vision_config`) is not described"]);
+    assert_eq!(
+        model.ignored,
+        ["the vision tower (`vision_config`) is not described: its sizes are not in the file"]
+    );
     // google/gemma-3-4b: 3880M without the vision encoder (arXiv:2503.19786, table 1: 675M + 3209M).
     let total = model.parameters().total() as f64;
     assert!((total / 3.884e9 - 1.0).abs() < 0.005, "{total}");

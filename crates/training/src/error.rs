@@ -131,3 +131,13 @@ pub enum JobError {
         why: String,
     },
 }
+
+impl JobError {
+    /// What is wrong with a `--shape`.
+    pub(crate) fn of_shape(error: model::ImportError) -> Self {
+        match error {
+            model::ImportError::Shape { key, why } => Self::Value { key, why },
+            other => Self::Value { key: "shape".to_owned(), why: other.to_string() },
+        }
+    }
+}

@@ -128,7 +128,10 @@ impl JobSpec {
     /// # Errors
     /// The sizes cannot be read.
     pub fn shape_model(&self) -> Result<Option<Model>, JobError> {
-        self.shape.as_deref().map(|text| Shape::parse(text).map(|shape| shape.model())).transpose()
+        self.shape
+            .as_deref()
+            .map(|text| Shape::parse(text).map(|shape| shape.model()).map_err(JobError::of_shape))
+            .transpose()
     }
 
     /// The job on `ranks` ranks.

@@ -74,7 +74,7 @@ impl MemoryFit {
         let fit = Self {
             capacity,
             outside: capacity * (1.0 - policy.utilisation.value),
-            dense_weights: Bytes::new(dense),
+            dense_weights: Bytes::new(dense + tower_bytes(deployment)),
             expert_weights: Bytes::new(experts),
             embedding: Bytes::new(head * if deployment.model.tied_embeddings { 1.0 } else { 2.0 }),
             reserve: policy.reserve.value,
@@ -130,6 +130,12 @@ impl MemoryFit {
             ("outside the engine", self.outside),
         ]
     }
+}
+
+/// Encoders beside the decoder, in 16 bits and cut by tensor parallelism as engines do by default.
+fn tower_bytes(deployment: &Deployment) -> f64 {
+    let parameters: u64 = deployment.model.towers.iter().map(|tower| tower.parameters).sum();
+    parameters as f64 * Dtype::Bf16.bytes() / f64::from(deployment.layout.tp)
 }
 
 impl CacheShape {

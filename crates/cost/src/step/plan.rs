@@ -184,7 +184,12 @@ impl Cut<'_> {
         let mut elementwise = 0.0;
         let mix = self.mix(&group.attention, &mut products, &mut elementwise);
         let experts = self.ffn(&group.ffn, &mut products, &mut elementwise);
-        let mixes = !matches!(mix, MixPlan::None);
+        let mixes = group.attention != Attention::None;
+        if group.extra > 0 {
+            // Matrices beside the sub-layers are replicated: they are small and read the whole residual stream.
+            let width = group.extra as f64 / self.hidden;
+            products.push(self.product(Family::Dense, width, self.hidden, self.weights()));
+        }
         // Experts that return their rows through combine or through an all-reduce of their own are counted there.
         let feeds = matches!(group.ffn, Ffn::Dense { .. });
         LayerPlan {
@@ -308,6 +313,14 @@ impl Cut<'_> {
                 products.push(self.product(Family::Projection, self.hidden, inner, precision));
                 *elementwise += norm + 2.0 * 2.0 * inner;
                 MixPlan::StateSpace(a.clone())
+            }
+            Attention::ShortConv(a) => {
+                let width = shard(a.width, tp);
+                products.push(self.product(Family::Projection, 3.0 * width, self.hidden, precision));
+                products.push(self.product(Family::Projection, self.hidden, width, precision));
+                // The convolution reads and writes a few rows per token; its taps stay in registers.
+                *elementwise += norm + 2.0 * 2.0 * 3.0 * width;
+                MixPlan::None
             }
             Attention::None => MixPlan::None,
         }

@@ -126,9 +126,21 @@ pub fn builtin(id: &str) -> Result<Model, ImportError> {
 /// # Errors
 /// As [`import::from_path`] and [`builtin`].
 pub fn resolve(spec: &str) -> Result<Model, ImportError> {
+    resolve_with(spec, &import::Options::default())
+}
+
+/// [`resolve`] with what the user says of a file. Sizes in the form of [`crate::Shape::parse`]
+/// (`layers=80,hidden=8192,heads=64,...`) are a model too.
+///
+/// # Errors
+/// As [`resolve`], and as [`crate::Shape::parse`].
+pub fn resolve_with(spec: &str, options: &import::Options) -> Result<Model, ImportError> {
     let path = Path::new(spec);
     if path.exists() || spec.ends_with(".json") {
-        return import::from_path(path);
+        return import::from_path_with(path, options);
+    }
+    if spec.contains('=') && spec.contains("layers") {
+        return crate::Shape::parse(spec).map(|shape| shape.model());
     }
     builtin(spec)
 }
@@ -215,7 +227,9 @@ impl Architecture {
             learned_positions: self.learned_positions,
             lookup_parameters: self.lookup_parameters,
             residual_streams: self.residual_streams,
+            towers: Vec::new(),
             ignored: self.ignored.into_iter().chain(variant.beside.iter().cloned()).collect(),
+            reading: Vec::new(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Weights of token mixing.
 
 use super::part::{ByPart, Part, Weights, product};
-use crate::arch::{Attention, Compressed, Decay, Linear, Mla, MultiHead, SparseIndexer, StateSpace};
+use crate::arch::{
+    Attention, Compressed, Decay, Linear, Mla, MultiHead, ShortConv, SparseIndexer, StateSpace,
+};
 
 /// Adds the weights of one layer's token mixing, from `hidden` to `hidden`.
 pub(super) fn weights(parts: &mut ByPart<Weights>, hidden: u32, attention: &Attention) {
@@ -11,6 +13,7 @@ pub(super) fn weights(parts: &mut ByPart<Weights>, hidden: u32, attention: &Atte
         Attention::Compressed(a) => compressed(parts, hidden, a),
         Attention::Linear(a) => linear(&mut parts[Part::Attention], hidden, a),
         Attention::StateSpace(a) => state_space(&mut parts[Part::Attention], hidden, a),
+        Attention::ShortConv(a) => short_conv(&mut parts[Part::Attention], hidden, a),
         Attention::None => {}
     }
 }
@@ -128,7 +131,26 @@ fn linear(weights: &mut Weights, hidden: u32, a: &Linear) {
     weights.vector += (2 * keys + values) * u128::from(a.conv_kernel);
 }
 
+fn short_conv(weights: &mut Weights, hidden: u32, a: &ShortConv) {
+    weights.matrix += 4 * product([hidden, a.width]);
+    weights.vector += product([a.width, a.kernel]);
+    if a.bias {
+        weights.vector += 4 * u128::from(a.width) + u128::from(hidden);
+    }
+}
+
+/// Mamba-1: step sizes, B and C come from the inner width; a decay per channel and state (arXiv:2312.00752).
+fn selective(weights: &mut Weights, hidden: u32, a: &StateSpace, rank: u32) {
+    let inner = product([a.heads, a.head_dim]);
+    let (state, rank) = (u128::from(a.state), u128::from(rank));
+    weights.matrix += inner * (3 * u128::from(hidden) + rank + 2 * state + rank);
+    weights.vector += inner * (u128::from(a.conv_kernel) + 1) + inner * (state + 2);
+}
+
 fn state_space(weights: &mut Weights, hidden: u32, a: &StateSpace) {
+    if let Some(rank) = a.dt_rank {
+        return selective(weights, hidden, a, rank);
+    }
     let inner = product([a.heads, a.head_dim]);
     let shared = 2 * product([a.groups, a.state]);
     let hidden = u128::from(hidden);

@@ -91,8 +91,12 @@ fn layer_kinds(model: &Model, attention: &Attention) -> Vec<LayerKind> {
         }
         Attention::StateSpace(a) => {
             let inner = f64::from(a.heads) * f64::from(a.head_dim);
-            let channels = inner + 2.0 * f64::from(a.groups) * f64::from(a.state);
+            let shared = 2.0 * f64::from(a.groups) * f64::from(a.state);
+            let channels = if a.dt_rank.is_some() { inner } else { inner + shared };
             vec![recurrent(model, "state-space state", inner * f64::from(a.state), channels, a.conv_kernel)]
+        }
+        Attention::ShortConv(a) => {
+            vec![recurrent(model, "last inputs of convolutions", 0.0, f64::from(a.width), a.kernel)]
         }
         Attention::None => Vec::new(),
     }
@@ -120,6 +124,11 @@ impl Model {
 
     /// What each further token of a long context adds to the cache: layers with a window or a state add nothing.
     pub fn kv_bytes_per_token(&self) -> Bytes {
-        cache_kinds(self).iter().filter(|kind| kind.tokens_max.is_none()).map(|kind| kind.per_token).sum()
+        cache_kinds(self)
+            .iter()
+            .filter(|kind| kind.tokens_max.is_none())
+            .map(|kind| kind.per_token)
+            // An empty sum of floats is minus zero.
+            .fold(Bytes::ZERO, |sum, bytes| sum + bytes)
     }
 }

@@ -78,6 +78,7 @@ fn mixing(attention: &Attention, phase: Phase) -> Flop {
         }
         Attention::Linear(a) => linear(a),
         Attention::StateSpace(a) => state_space(a),
+        Attention::ShortConv(a) => Flop::new(2.0 * f64::from(a.width) * f64::from(a.kernel)),
         Attention::None => Flop::ZERO,
     }
 }
@@ -95,7 +96,9 @@ fn scoring(attention: &Attention, phase: Phase) -> Flop {
         Attention::MultiHead(a) => (a.indexer.as_ref(), 1.0),
         Attention::Mla(a) => (a.indexer.as_ref(), 1.0),
         Attention::Compressed(a) => (a.indexer.as_ref(), f64::from(a.ratio.max(1))),
-        Attention::Linear(_) | Attention::StateSpace(_) | Attention::None => (None, 1.0),
+        Attention::Linear(_) | Attention::StateSpace(_) | Attention::ShortConv(_) | Attention::None => {
+            (None, 1.0)
+        }
     };
     let Some(indexer) = indexer.filter(|indexer| !indexer.shared) else { return Flop::ZERO };
     let entries = phase.attended(f64::INFINITY) / ratio;

@@ -111,7 +111,7 @@ impl Model {
         attention::weights(&mut parts, self.hidden, &layer.attention);
         ffn::weights(&mut parts, self.hidden, &layer.ffn);
         parts[Part::Norms].vector += self.norm(layer.norms);
-        parts[Part::Residual].matrix += self.mixing(layer);
+        parts[Part::Residual].matrix += self.mixing(layer) + u128::from(layer.extra);
         parts
     }
 

@@ -1,7 +1,10 @@
 //! What a family's reader hands back, and how layers are put into groups.
 
 use super::keys::{Keys, Read};
-use crate::arch::{Attention, Ffn, LayerGroup, Model, Quantization};
+use crate::arch::{Attention, Ffn, LayerGroup, Model, Quantization, Tower};
+
+/// The longest context of a file that states none, as those of recurrent models do.
+const ASSUMED_CONTEXT: u32 = 131_072;
 
 /// The most layers a model may have.
 const LAYER_LIMIT: u32 = 4096;
@@ -17,7 +20,8 @@ pub(crate) struct Frame {
 
 impl Frame {
     pub(crate) fn read(keys: &Keys) -> Read<Self> {
-        const LAYERS: &str = "num_hidden_layers|n_layer|num_layers|n_layers";
+        const HIDDEN: &str = "hidden_size|n_embd|n_embed|d_model|model_dim|dim";
+        const LAYERS: &str = "num_hidden_layers|n_layer|num_layers|n_layers|num_transformer_layers";
         let layers = match keys.opt_count(LAYERS)? {
             Some(layers) => layers,
             None => listed_layers(keys).ok_or_else(|| keys.missing(LAYERS))?,
@@ -29,7 +33,7 @@ impl Frame {
             return Err(keys.inconsistent(LAYERS, reason));
         }
         Ok(Self {
-            hidden: keys.count("hidden_size|n_embd|d_model")?,
+            hidden: keys.count(HIDDEN)?,
             vocab: keys.count("vocab_size|padded_vocab_size")?,
             layers,
             max_context: max_context(keys)?,
@@ -39,11 +43,13 @@ impl Frame {
 
 /// The longest context; the tokenizer's limit where the model states none.
 fn max_context(keys: &Keys) -> Read<u32> {
-    const LONGEST: &str = "max_position_embeddings|n_positions|max_sequence_length|seq_length";
-    match keys.opt_count(LONGEST)? {
-        Some(tokens) => Ok(tokens),
-        None => keys.opt_count("model_max_length")?.ok_or_else(|| keys.missing(LONGEST)),
+    const LONGEST: &str = "max_position_embeddings|n_positions|max_sequence_length|seq_length|max_seq_len|\
+                           max_sequence_len|model_max_length|max_context_length|max_length|n_ctx|context_length";
+    if let Some(tokens) = keys.opt_first(LONGEST)? {
+        return Ok(tokens);
     }
+    keys.note(format!("assumed: a longest context of {ASSUMED_CONTEXT} tokens, as the file states none"));
+    Ok(ASSUMED_CONTEXT)
 }
 
 /// The number of layers where a list of their kinds says it alone.
@@ -92,6 +98,7 @@ pub(crate) struct Decoder {
     pub learned_positions: u32,
     pub lookup_parameters: u64,
     pub residual_streams: u32,
+    pub towers: Vec<Tower>,
     pub ignored: Vec<String>,
     pub layout: Layout,
 }
@@ -109,6 +116,7 @@ impl Decoder {
             learned_positions: 0,
             lookup_parameters: 0,
             residual_streams: 1,
+            towers: Vec::new(),
             ignored: Vec::new(),
             layout: Layout::COMMON,
         }
@@ -130,15 +138,16 @@ impl Decoder {
             learned_positions: self.learned_positions,
             lookup_parameters: self.lookup_parameters,
             residual_streams: self.residual_streams,
+            towers: self.towers,
             ignored: self.ignored,
+            reading: Vec::new(),
         }
     }
 }
 
 /// One pre-norm layer.
 pub(crate) fn layer(attention: Attention, ffn: Ffn) -> LayerGroup {
-    let norms = u32::from(attention != Attention::None) + u32::from(ffn != Ffn::None);
-    LayerGroup { count: 1, norms, attention, ffn }
+    LayerGroup::one(attention, ffn)
 }
 
 /// A gated feed-forward network without biases.
@@ -151,7 +160,10 @@ fn grouped(layers: Vec<LayerGroup>) -> Vec<LayerGroup> {
     let mut groups: Vec<LayerGroup> = Vec::new();
     for layer in layers {
         let same = |group: &&mut LayerGroup| {
-            group.norms == layer.norms && group.attention == layer.attention && group.ffn == layer.ffn
+            group.norms == layer.norms
+                && group.extra == layer.extra
+                && group.attention == layer.attention
+                && group.ffn == layer.ffn
         };
         match groups.iter_mut().find(same) {
             Some(group) => group.count += layer.count,

@@ -69,23 +69,37 @@ pub enum ImportError {
         /// Largest value accepted.
         max: u64,
     },
-    /// The architecture is not one that the importer knows.
+    /// The architecture has no reader of its own, and its keys do not say enough.
     #[error(
-        "{origin}: key `model_type` is `{model_type}`, an architecture that is not understood; the nearest known is \
-         `{nearest}`, and CONTRIBUTING.md says how a family is added"
+        "{origin}: no reader is called `{model_type}`, and read by its structure it lacks something: {reason}; its keys \
+         are those of {resembles}, and CONTRIBUTING.md says how a family is added"
     )]
     UnknownArchitecture {
         /// File.
         origin: String,
         /// The architecture's name.
         model_type: String,
-        /// The known name most like it.
-        nearest: String,
+        /// What is missing.
+        reason: String,
+        /// What its keys look like.
+        resembles: String,
+    },
+    /// Not a decoder of text.
+    #[error(
+        "{origin}: `{model_type}` is not a decoder of text: {reason}; give a model that generates text token by token"
+    )]
+    NotADecoder {
+        /// File.
+        origin: String,
+        /// The architecture's name.
+        model_type: String,
+        /// What it is.
+        reason: String,
     },
     /// A key that might change the computation is not known.
     #[error(
         "{origin}: key `{key}` (= {value}) is not understood for this architecture and might change the computation; \
-         remove it if it does not"
+         if it does not, say --ignore-key {key}"
     )]
     UnknownKey {
         /// File.
@@ -116,6 +130,14 @@ pub enum ImportError {
         key: String,
         /// The contradiction and what would resolve it.
         reason: String,
+    },
+    /// Sizes that make no model.
+    #[error("`{key}` of --shape: {why}")]
+    Shape {
+        /// The key of the shape.
+        key: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// A name that is neither a path nor a built-in model.
     #[error(

@@ -19,11 +19,18 @@ pub(crate) struct Keys<'a> {
     prefix: String,
     map: &'a Map<String, Value>,
     read: RefCell<BTreeSet<&'a str>>,
+    notes: RefCell<Vec<String>>,
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(origin: &'a str, prefix: &str, map: &'a Map<String, Value>) -> Self {
-        Self { origin, prefix: prefix.to_owned(), map, read: RefCell::new(BTreeSet::new()) }
+        Self {
+            origin,
+            prefix: prefix.to_owned(),
+            map,
+            read: RefCell::new(BTreeSet::new()),
+            notes: RefCell::new(Vec::new()),
+        }
     }
 
     /// The value of the first alternative present and not null. Alternatives that disagree are an error.
@@ -57,6 +64,63 @@ impl<'a> Keys<'a> {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Says how something that the file leaves open was read.
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&text) {
+            notes.push(text);
+        }
+    }
+
+    /// What was said of the reading so far.
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        self.notes.take()
+    }
+
+    /// The value of the first alternative that is present and not null; the others count as read. Unlike
+    /// [`Self::value`], alternatives may differ: files keep keys of the class theirs was derived from.
+    pub(crate) fn first(&self, names: &str) -> Read<Option<&'a Value>> {
+        self.ignore(names);
+        let value = names.split('|').find_map(|name| self.map.get(name).filter(|value| !value.is_null()));
+        Ok(value)
+    }
+
+    /// A whole number of at least one by the first alternative present; 0 and -1 stand for none.
+    pub(crate) fn opt_first(&self, names: &str) -> Read<Option<u32>> {
+        match self.first(names)? {
+            Some(Value::Bool(false)) => Ok(None),
+            Some(value) if matches!(value.as_i64(), Some(0 | -1)) => Ok(None),
+            Some(value) => self.number(names, value, 1).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A whole number by the first alternative present; zero where absent.
+    pub(crate) fn whole_first(&self, names: &str) -> Read<u32> {
+        Ok(self.opt_first(names)?.unwrap_or(0))
+    }
+
+    /// A flag by the first alternative that is one; values of other kinds are another component's.
+    pub(crate) fn flag_first(&self, names: &str) -> Read<Option<bool>> {
+        self.ignore(names);
+        Ok(names.split('|').find_map(|name| self.map.get(name)?.as_bool()))
+    }
+
+    /// A flag; `None` where absent or null.
+    pub(crate) fn opt_flag(&self, names: &str) -> Read<Option<bool>> {
+        match self.value(names)? {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(self.wrong_type(names, "true or false", other)),
+        }
+    }
+
+    /// Whether the file has the key, be it null.
+    pub(crate) fn is_present(&self, name: &str) -> bool {
+        self.map.contains_key(name)
     }
 
     /// A whole number of at least one that the model cannot do without.
@@ -144,17 +208,27 @@ impl<'a> Keys<'a> {
         if self.flag(names, expected)? == expected { Ok(()) } else { Err(self.unknown_value(names, why)) }
     }
 
-    /// Refuses keys that nothing read and that are not known to leave the computation as it is.
-    pub(crate) fn finish(&self) -> Read<()> {
-        let read = self.read.borrow();
+    /// Looks at the keys that nothing read: one that may be a size is refused unless `ignored` names it, the others
+    /// are noted.
+    pub(crate) fn finish(&self, ignored: &[String]) -> Read<()> {
+        let mut unread = Vec::new();
         for (key, value) in self.map {
-            if !read.contains(key.as_str()) && !neutral::is_neutral(key) && !switched_off(value) {
+            let full = self.full(key);
+            let known = self.read.borrow().contains(key.as_str()) || neutral::is_neutral(key);
+            if known || switched_off(value) || ignored.iter().any(|name| name == key || *name == full) {
+                continue;
+            }
+            if neutral::may_be_a_size(key, value) {
                 return Err(ImportError::UnknownKey {
                     origin: self.origin.to_owned(),
-                    key: self.full(key),
+                    key: full,
                     value: brief(value),
                 });
             }
+            unread.push(format!("`{full}`"));
+        }
+        if !unread.is_empty() {
+            self.note(format!("not read, of no size: {}", unread.join(", ")));
         }
         Ok(())
     }

@@ -1,17 +1,22 @@
 //! Reading a Hugging Face `config.json`, and the quantisation files beside it.
 
 mod decoder;
+mod decoders;
+mod defaults;
 mod error;
 mod family;
 mod keys;
 mod neutral;
 mod quant;
 mod relaxed;
+mod towers;
+mod wrapper;
 
 pub use error::ImportError;
 
 use crate::arch::Model;
-use decoder::Frame;
+use decoder::{Decoder, Frame};
+use family::Reader;
 use keys::Keys;
 use quant::Siblings;
 use serde_json::{Map, Value};
@@ -20,12 +25,27 @@ use std::path::Path;
 /// The largest description read: long exclusion lists make megabytes, checkpoints gigabytes.
 const SIZE_LIMIT: u64 = 32 << 20;
 
+/// What a user says of a file's reading.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Keys that nothing reads and that leave the computation as it is (`--ignore-key`).
+    pub ignore_keys: Vec<String>,
+}
+
 /// Reads a `config.json`, or the directory that holds one, together with the files of quantisation tools beside it:
 /// `hf_quant_config.json` (or `NAME.hf_quant.json` beside `NAME.json`) and `quant_model_description.json`.
 ///
 /// # Errors
 /// The file cannot be read, is not JSON, or describes something that the importer does not understand.
 pub fn from_path(path: &Path) -> Result<Model, ImportError> {
+    from_path_with(path, &Options::default())
+}
+
+/// [`from_path`] with what the user says of the file.
+///
+/// # Errors
+/// As [`from_path`].
+pub fn from_path_with(path: &Path, options: &Options) -> Result<Model, ImportError> {
     let file = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
     let text = read(&file)?;
     let beside = |name: &str| sibling(&file.with_file_name(name));
@@ -36,7 +56,7 @@ pub fn from_path(path: &Path) -> Result<Model, ImportError> {
         modelslim: if is_config { beside("quant_model_description.json")? } else { None },
     };
     let origin = file.display().to_string();
-    model(&parse(&text, &origin)?, &origin, &siblings)
+    model(&parse(&text, &origin)?, &origin, &siblings, options)
 }
 
 /// Reads the text of a `config.json`; `origin` is the name that errors and the model bear.
@@ -44,7 +64,15 @@ pub fn from_path(path: &Path) -> Result<Model, ImportError> {
 /// # Errors
 /// As [`from_path`].
 pub fn from_json(text: &str, origin: &str) -> Result<Model, ImportError> {
-    model(&parse(text, origin)?, origin, &Siblings::default())
+    from_json_with(text, origin, &Options::default())
+}
+
+/// [`from_json`] with what the user says of the text.
+///
+/// # Errors
+/// As [`from_path`].
+pub fn from_json_with(text: &str, origin: &str, options: &Options) -> Result<Model, ImportError> {
+    model(&parse(text, origin)?, origin, &Siblings::default(), options)
 }
 
 /// Reads the texts of a `config.json` and of the `hf_quant_config.json` beside it.
@@ -54,36 +82,67 @@ pub fn from_json(text: &str, origin: &str) -> Result<Model, ImportError> {
 pub fn from_json_quantized(text: &str, hf_quant_config: &str, origin: &str) -> Result<Model, ImportError> {
     let beside = format!("{origin} (hf_quant_config)");
     let modelopt = Some((beside.clone(), parse(hf_quant_config, &beside)?));
-    model(&parse(text, origin)?, origin, &Siblings { modelopt, modelslim: None })
+    model(&parse(text, origin)?, origin, &Siblings { modelopt, modelslim: None }, &Options::default())
 }
 
-fn model(root: &Map<String, Value>, origin: &str, siblings: &Siblings) -> Result<Model, ImportError> {
-    let outer = Keys::new(origin, "", root);
-    let outer_type = outer.text("model_type")?;
-    let (prefix, mut config) = nested_decoder(root).unwrap_or_else(|| ("", root.clone()));
-    let family = family::find(origin, own_type(origin, prefix, &config)?.as_deref(), outer_type)?;
-    for (key, value) in family.defaults() {
-        config.entry(*key).or_insert_with(|| Value::from(*value));
-    }
-    let keys = Keys::new(origin, prefix, &config);
-    keys.ignore("model_type|vision_config|audio_config|speech_config");
-    let mut decoder = (family.read)(&keys, Frame::read(&keys)?)?;
-    decoder.ignored.extend(towers(root));
+fn model(
+    root: &Map<String, Value>,
+    origin: &str,
+    siblings: &Siblings,
+    options: &Options,
+) -> Result<Model, ImportError> {
+    let mut nested = wrapper::decoder(root);
+    let names = wrapper::names(origin, root, &nested)?;
+    decoders::check(origin, &names, root, &nested.config)?;
+    let reader = family::find(&names);
+    let supplied = defaults::supply(&mut nested, reader.name());
+    let keys = Keys::new(origin, &nested.prefix, &nested.config);
+    keys.ignore("model_type|architectures");
+    wrapper::ignore_towers(&keys);
+    supplied.keys.iter().for_each(|key| keys.ignore(key));
+    let read = Frame::read(&keys).and_then(|frame| reader.read(&keys, frame));
+    let mut decoder = read.map_err(|error| explain(error, &keys, &reader, &names))?;
+    towers::count(root, decoder.frame.hidden, &mut decoder);
     let quantization = quant::read(&keys, &decoder, siblings)?;
-    keys.finish()?;
-    let model = decoder.into_model(origin, family.name, quantization);
+    keys.finish(&options.ignore_keys)?;
+    let family = reader.name().map(str::to_owned).or_else(|| names.types.first().cloned());
+    let reading = reading(&reader, &names, supplied.note, &keys, &decoder);
+    let model = decoder.into_model(origin, &family.unwrap_or_default(), quantization);
     check_size(&model, origin)?;
-    Ok(model)
+    Ok(Model { reading, ..model })
 }
 
-/// `model_type`, or what an entry of `architectures` says instead.
-fn own_type(origin: &str, prefix: &str, config: &Map<String, Value>) -> Result<Option<String>, ImportError> {
-    let keys = Keys::new(origin, prefix, config);
-    if let Some(name) = keys.text("model_type")? {
-        return Ok(Some(name.to_owned()));
+/// How the file was read, sentence by sentence.
+fn reading(
+    reader: &Reader,
+    names: &family::Names,
+    supplied: Option<String>,
+    keys: &Keys,
+    decoder: &Decoder,
+) -> Vec<String> {
+    let called =
+        names.types.first().or(names.architectures.first()).map_or("a model without a name", String::as_str);
+    let what = family::summary(&decoder.layers);
+    let how = match reader {
+        Reader::Named(family) if names.types.first().is_some_and(|name| name == family.name) => None,
+        Reader::Named(family) => Some(format!("read as {}: {what} ({called})", family.name)),
+        Reader::Class(class) => Some(format!("read as {}: {what}", class.name)),
+        Reader::Structure => Some(format!("read by structure, as no reader is called {called}: {what}")),
+    };
+    how.into_iter().chain(supplied).chain(keys.take_notes()).collect()
+}
+
+/// What is missing of an architecture without a reader is said together with what its keys look like.
+fn explain(error: ImportError, keys: &Keys, reader: &Reader, names: &family::Names) -> ImportError {
+    match (reader, error) {
+        (Reader::Structure, ImportError::Missing { origin, key, .. }) => ImportError::UnknownArchitecture {
+            origin,
+            model_type: names.types.first().map_or("(no name)", String::as_str).to_owned(),
+            reason: format!("key `{key}` is missing"),
+            resembles: family::resembles(keys).to_owned(),
+        },
+        (_, error) => error,
     }
-    let names = keys.list("architectures")?.unwrap_or_default();
-    Ok(names.iter().filter_map(Value::as_str).find_map(family::type_of).map(str::to_owned))
 }
 
 /// Refuses models so large that a key must be wrong.
@@ -111,33 +170,6 @@ fn sibling(file: &Path) -> Result<Option<quant::Sibling>, ImportError> {
     let origin = file.display().to_string();
     let map = parse(&read(file)?, &origin)?;
     Ok(Some((origin, map)))
-}
-
-/// The decoder of a multimodal model, with what its description leaves to the outer object.
-fn nested_decoder(root: &Map<String, Value>) -> Option<(&'static str, Map<String, Value>)> {
-    const NESTED: [&str; 3] = ["text_config", "language_config", "llm_config"];
-    let (prefix, config) = NESTED.into_iter().find_map(|key| Some((key, root.get(key)?.as_object()?)))?;
-    let mut merged = config.clone();
-    for key in ["tie_word_embeddings", "quantization_config"] {
-        if let (None, Some(value)) = (merged.get(key), root.get(key)) {
-            merged.insert(key.to_owned(), value.clone());
-        }
-    }
-    for (key, outer) in [("torch_dtype", "dtype"), ("dtype", "torch_dtype")] {
-        if let (None, None, Some(value)) = (merged.get(key), merged.get(outer), root.get(key)) {
-            merged.insert(key.to_owned(), value.clone());
-        }
-    }
-    Some((prefix, merged))
-}
-
-/// The parts of a multimodal model beside its decoder.
-fn towers(root: &Map<String, Value>) -> Vec<String> {
-    let tower = |(key, value): (&String, &Value)| {
-        let name = key.strip_suffix("_config").filter(|name| ["vision", "audio", "speech"].contains(name))?;
-        value.is_object().then(|| format!("the {name} tower (`{key}`) is not described"))
-    };
-    root.iter().filter_map(tower).collect()
 }
 
 fn read(file: &Path) -> Result<String, ImportError> {

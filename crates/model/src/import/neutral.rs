@@ -1,6 +1,8 @@
 //! Keys of `config.json` that leave the sizes and the work of a forward pass as they are: token ids, training
 //! settings, generation defaults, rotary angles, tool versions.
 
+use serde_json::Value;
+
 /// Whole names.
 const NAMES: &[&str] = &[
     "activation_dropout",
@@ -23,6 +25,31 @@ const NAMES: &[&str] = &[
     "diversity_penalty",
     "do_sample",
     "dtype",
+    "dim_model_base",
+    "block_size",
+    "block_dim",
+    "conv_dim_out",
+    "additional_vocab_size",
+    "keep_window_size",
+    "mamba_chunk_size",
+    "chunk_size",
+    "num_assistant_tokens",
+    "num_assistant_tokens_schedule",
+    "clip_qkv",
+    "dense_attention_every_n_layers",
+    "num_gqa_groups",
+    "cla_share_factor",
+    "class_num",
+    "dense_list",
+    "anyres_pooling_size",
+    "org_vocab_size",
+    "num_media_embeds",
+    "unit_num",
+    "rope_local_base_freq",
+    "no_rope_layers",
+    "no_rope_layer_interval",
+    "nope_layer_interval",
+    "rms_norm_eps",
     "early_stopping",
     "embedding_multiplier",
     "encoder_no_repeat_ngram_size",
@@ -122,8 +149,20 @@ const NAMES: &[&str] = &[
 ];
 
 /// Beginnings of names.
-const PREFIXES: &[&str] =
-    &["_", "rope_", "summary_", "transformers", "unsloth_", "bos_", "eos_", "pad_", "sep_", "initializer_"];
+const PREFIXES: &[&str] = &[
+    "_",
+    "blocksparse_",
+    "mup_",
+    "rope_",
+    "summary_",
+    "transformers",
+    "unsloth_",
+    "bos_",
+    "eos_",
+    "pad_",
+    "sep_",
+    "initializer_",
+];
 
 /// Endings of names.
 const SUFFIXES: &[&str] = &[
@@ -150,4 +189,87 @@ pub(crate) fn is_neutral(key: &str) -> bool {
     NAMES.contains(&key)
         || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
         || SUFFIXES.iter().any(|suffix| key.ends_with(suffix))
+}
+
+/// Words in the names of keys that hold sizes or numbers of things.
+const SIZE_WORDS: &[&str] = &[
+    "size",
+    "dim",
+    "dims",
+    "num",
+    "n",
+    "heads",
+    "head",
+    "layers",
+    "layer",
+    "experts",
+    "rank",
+    "width",
+    "depth",
+    "groups",
+    "blocks",
+    "depths",
+    "mixture",
+    "streams",
+    "modules",
+    "states",
+    "hidden",
+    "intermediate",
+    "copies",
+];
+
+/// Words that make a number one of tokens, images or training, whatever else the name says.
+const OTHER_WORDS: &[&str] = &[
+    "vision",
+    "visual",
+    "image",
+    "video",
+    "audio",
+    "speech",
+    "mm",
+    "patch",
+    "crop",
+    "tile",
+    "projector",
+    "batch",
+    "token",
+    "tokens",
+    "index",
+    "idx",
+    "id",
+    "interval",
+    "loss",
+    "train",
+    "training",
+    "stop",
+    "special",
+    "logits",
+    "step",
+    "positions",
+    "position",
+    "clip",
+    "vit",
+    "tts",
+    "talker",
+    "resampler",
+    "query",
+    "queries",
+    "init",
+    "seed",
+];
+
+/// Whether a key that nothing understands may change how large the model is: a number above one, or a list of them,
+/// under the name of a size.
+pub(crate) fn may_be_a_size(key: &str, value: &Value) -> bool {
+    if let Value::Object(map) = value {
+        let other = key.split('_').any(|word| OTHER_WORDS.contains(&word));
+        return !other && map.iter().any(|(key, value)| may_be_a_size(key, value));
+    }
+    let counts = match value {
+        Value::Number(number) => number.as_u64().is_some_and(|number| number > 1),
+        Value::Array(items) => items.iter().any(|item| item.as_u64().is_some_and(|number| number > 1)),
+        _ => false,
+    };
+    let has = |words: &[&str]| key.split('_').any(|word| words.contains(&word.to_ascii_lowercase().as_str()));
+    counts && has(SIZE_WORDS) && !has(OTHER_WORDS)
 }

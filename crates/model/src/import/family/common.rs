@@ -63,7 +63,7 @@ pub(crate) fn expect_gated_activation(keys: &Keys) -> Read<()> {
 /// The window of each layer: by `layer_types`, by the Qwen switches, or one for all.
 pub(crate) fn windows(keys: &Keys, frame: Frame) -> Read<Vec<Option<u32>>> {
     let layers = frame.layers as usize;
-    let window = keys.opt_count("sliding_window")?;
+    let window = keys.opt_first("sliding_window")?;
     let used = keys.flag("use_sliding_window", true)?;
     if let Some(types) = layer_types(keys, frame, &["full_attention", "sliding_attention"])? {
         let of_type = |kind: &&str| match (*kind, window) {
@@ -114,10 +114,20 @@ pub(crate) fn mla(keys: &Keys) -> Read<Mla> {
         kv_lora_rank: keys.count("kv_lora_rank|attention_kv_lora_dim")?,
         qk_nope_head_dim: nope,
         qk_rope_head_dim: rope,
-        v_head_dim: keys.count("v_head_dim|attention_v_dim")?,
+        v_head_dim: value_width(keys, nope)?,
         output_gate: false,
         indexer: None,
     })
+}
+
+/// The width of a value head; the unrotated part of a key's where a file leaves it out (MiniCPM 3).
+fn value_width(keys: &Keys, nope: u32) -> Read<u32> {
+    const NAMES: &str = "v_head_dim|attention_v_dim";
+    if let Some(width) = keys.opt_count(NAMES)? {
+        return Ok(width);
+    }
+    keys.note(format!("assumed: value heads of {nope}, as wide as the unrotated part of a key"));
+    Ok(nope)
 }
 
 /// Routed experts by the names of the DeepSeek, Qwen and Mixtral lines.

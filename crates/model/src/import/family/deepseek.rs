@@ -24,7 +24,7 @@ fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
     expect_gated_activation(keys)?;
     keys.ignore("moe_router_dtype");
     // All layers of this kind are sparse in the same way.
-    layer_types(keys, frame, &["deepseek_sparse_attention"])?;
+    layer_types(keys, frame, &["deepseek_sparse_attention", "indexed_attention", "full_attention"])?;
     keys.expect_flag("attention_bias", false, "biases on latent attention are not described; give false")?;
     let attention = attention(keys, frame)?;
     let mut moe = experts(keys)?;
@@ -33,8 +33,14 @@ fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
         moe.intermediate.saturating_mul(keys.whole("n_shared_experts|num_shared_experts")?);
     moe.router_bias = keys.text("topk_method")? == Some("noaux_tc");
     let dense = gated(intermediate(keys)?);
-    let sparse = sparse_layers(keys, frame)?;
-    check_layer_types(keys, frame, &sparse)?;
+    let sparse = match listed_sparse(keys, frame)? {
+        Some(listed) => listed,
+        None => {
+            let sparse = sparse_layers(keys, frame)?;
+            check_layer_types(keys, frame, &sparse)?;
+            sparse
+        }
+    };
     let mut layers = mixed(&sparse, &attention, &dense, &moe);
     share_selections(keys, frame, &mut layers)?;
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers);
@@ -101,6 +107,20 @@ fn share_selections(keys: &Keys, frame: Frame, layers: &mut [LayerGroup]) -> Rea
         }
     }
     Ok(())
+}
+
+/// Which layers are sparse, where `mlp_layer_types` alone says it.
+fn listed_sparse(keys: &Keys, frame: Frame) -> Read<Option<Vec<bool>>> {
+    if keys.has("first_k_dense_replace") {
+        return Ok(None);
+    }
+    let Some(types) = keys.per_layer("mlp_layer_types", frame.layers)? else { return Ok(None) };
+    let sparse = |kind: &Value| match kind.as_str() {
+        Some("dense") => Ok(false),
+        Some("sparse") => Ok(true),
+        _ => Err(unknown_mlp(keys, kind)),
+    };
+    types.iter().map(sparse).collect::<Read<Vec<bool>>>().map(Some)
 }
 
 /// `mlp_layer_types` says again which layers are dense; it must say the same.

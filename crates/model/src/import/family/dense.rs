@@ -65,11 +65,9 @@ fn mistral(keys: &Keys, frame: Frame) -> Read<Decoder> {
 }
 
 fn qwen2(keys: &Keys, frame: Frame) -> Read<Decoder> {
-    keys.expect_flag(
-        "attention_bias",
-        true,
-        "this line has biases on q, k and v; give true or leave it out",
-    )?;
+    if keys.opt_flag("attention_bias")? == Some(false) {
+        keys.note("assumed: biases on q, k and v, which the class has whatever `attention_bias` says");
+    }
     keys.ignore("use_mrope");
     decoder(keys, frame, Traits { qkv_bias: true, ..PLAIN })
 }
@@ -174,6 +172,7 @@ fn decoder(keys: &Keys, frame: Frame, traits: Traits) -> Read<Decoder> {
         norms: traits.norms,
         attention: windowed(&attention, window),
         ffn: ffn.clone(),
+        extra: 0,
     };
     let layers = windows(keys, frame)?.into_iter().map(layer).collect();
     let mut decoder = Decoder::new(frame, tied, layers);

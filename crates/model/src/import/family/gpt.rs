@@ -85,7 +85,7 @@ fn phi(keys: &Keys, frame: Frame) -> Read<Decoder> {
 
 fn starcoder2(keys: &Keys, frame: Frame) -> Read<Decoder> {
     let bias = keys.flag("use_bias", true)?;
-    keys.ignore("norm_type|mlp_type");
+    keys.ignore("norm_type|mlp_type|scale_attention_softmax_in_fp32|scale_attn_weights");
     let inner = keys.count("intermediate_size")?;
     let window = keys.opt_count("sliding_window")?;
     let mut decoder =
@@ -107,6 +107,7 @@ fn decoder(keys: &Keys, frame: Frame, intermediate: u32, traits: Traits) -> Read
         norms: traits.norms,
         attention: Attention::MultiHead(attention),
         ffn: Ffn::Dense { intermediate, gated: false, bias: traits.mlp_bias },
+        extra: 0,
     };
     let tied = keys.flag("tie_word_embeddings", traits.tied)?;
     let layers = vec![layer; frame.layers as usize];
@@ -117,7 +118,7 @@ fn decoder(keys: &Keys, frame: Frame, intermediate: u32, traits: Traits) -> Read
 fn expect_plain_activation(keys: &Keys) -> Read<()> {
     const KNOWN: [&str; 7] =
         ["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "relu2", "quick_gelu"];
-    match keys.text("activation_function|hidden_act")? {
+    match keys.first("hidden_act|activation_function")?.and_then(serde_json::Value::as_str) {
         Some(name) if !KNOWN.contains(&name) => {
             let expected = format!("known activations are {}", KNOWN.join(", "));
             Err(keys.unknown_value("activation_function|hidden_act", &expected))

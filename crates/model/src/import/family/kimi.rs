@@ -26,6 +26,7 @@ fn kimi_linear(keys: &Keys, frame: Frame) -> Read<Decoder> {
         norms: if residual.is_some() { 4 } else { 2 },
         attention: if *is_delta { delta.clone() } else { full.clone() },
         ffn: if *is_sparse { Ffn::Moe(moe.clone()) } else { dense.clone() },
+        extra: 0,
     });
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers.collect());
     decoder.layout = Layout {
@@ -88,6 +89,6 @@ fn delta_layers(keys: &Keys, frame: Frame) -> Read<(Attention, Vec<bool>)> {
         decay: Decay::PerElement { rank: head_dim },
         delta: true,
     });
-    config.finish()?;
+    config.finish(&[])?;
     Ok((attention, (1..=frame.layers).map(|layer| delta.contains(&layer)).collect()))
 }

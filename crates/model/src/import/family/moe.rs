@@ -246,7 +246,7 @@ fn block_selection(keys: &Keys, frame: Frame) -> Read<(SparseIndexer, Vec<bool>)
     let layers = config.per_layer(FREQUENCY, frame.layers)?.ok_or_else(|| config.missing(FREQUENCY))?;
     let selecting = layers.iter().map(|flag| config.number(FREQUENCY, flag, 0).map(|flag| flag != 0));
     let selecting = selecting.collect::<Read<Vec<bool>>>()?;
-    config.finish()?;
+    config.finish(&[])?;
     Ok((indexer, selecting))
 }
 

@@ -48,8 +48,8 @@ fn nemotron_h(keys: &Keys, frame: Frame) -> Read<Decoder> {
 fn kinds(keys: &Keys, names: &str) -> Read<Option<Vec<Kind>>> {
     const EXPECTED: &str = "known kinds are M or mamba, * or attention, - or mlp, E or moe";
     let kind = |name: &str| match name {
-        "M" | "mamba" => Ok(Kind::Mamba),
-        "*" | "attention" => Ok(Kind::Attention),
+        "M" | "mamba" | "mamba2" | "linear_attention" => Ok(Kind::Mamba),
+        "*" | "attention" | "full_attention" => Ok(Kind::Attention),
         "-" | "mlp" => Ok(Kind::Network),
         "E" | "moe" => Ok(Kind::Experts),
         other => Err(keys.unknown(names, &format!("`{other}`"), EXPECTED)),
@@ -121,6 +121,7 @@ fn mamba(keys: &Keys) -> Read<StateSpace> {
         groups: keys.count("n_groups|mamba_n_groups")?,
         conv_kernel: keys.count("conv_kernel|mamba_d_conv")?,
         chunk: keys.count("chunk_size|mamba_chunk_size")?,
+        dt_rank: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod modelopt;
 mod modelslim;
 mod pattern;
 mod scheme;
+mod weight_only;
 
 use super::decoder::{Decoder, Layout};
 use super::error::ImportError;
@@ -75,10 +76,23 @@ fn embedded(config: &Keys, base: Dtype) -> Read<Scheme> {
         Some("compressed-tensors") => compressed::groups(config, base),
         Some("modelopt" | "modelopt_fp4" | "modelopt_mixed") => modelopt::embedded(config, base),
         Some("mxfp4") => fp8::mxfp4_experts(config, base),
-        Some("awq" | "gptq" | "auto-round") => fp8::weight_only(config, base),
+        Some("bitsandbytes") => weight_only::bits_and_bytes(config, base),
+        Some(
+            "torchao" | "quanto" | "hqq" | "eetq" | "higgs" | "aqlm" | "quark" | "spqr" | "vptq" | "fp_quant"
+            | "bitnet",
+        ) => weight_only::by_name(config, base),
+        Some(
+            "awq"
+            | "gptq"
+            | "auto-round"
+            | "awq_marlin"
+            | "gptq_marlin"
+            | "intel/auto-round"
+            | "auto-round:auto_gptq",
+        ) => fp8::weight_only(config, base),
         Some(_) => {
-            let expected =
-                "known methods are fp8, fbgemm_fp8, compressed-tensors, modelopt, mxfp4, awq and gptq";
+            let expected = "known methods are fp8, fbgemm_fp8, compressed-tensors, modelopt, mxfp4, awq, gptq, auto-round, \
+                 bitsandbytes, torchao, quanto, hqq and bitnet";
             Err(config.unknown_value("quant_method", expected))
         }
         None if config.has("quant_algo") => modelopt::embedded(config, base),
@@ -210,6 +224,10 @@ impl Names<'_> {
             Attention::StateSpace(a) => {
                 let inner = size(a.heads, a.head_dim) * hidden;
                 (self.layout.linear, vec![("in_proj", 2.0 * inner), ("out_proj", inner)])
+            }
+            Attention::ShortConv(a) => {
+                let size = f64::from(a.width) * hidden;
+                ("conv", vec![("in_proj", 3.0 * size), ("out_proj", size)])
             }
             Attention::None => return,
         };
