@@ -7,13 +7,19 @@ mod common;
 mod compare;
 mod estimate;
 mod export;
+#[cfg(feature = "live")]
+mod live_cluster;
 mod match_chips;
 mod model;
+#[cfg(feature = "live")]
+mod observe;
 mod plan_serve;
 mod progress;
 mod simulate;
 mod sweep;
 mod train;
+#[cfg(feature = "live")]
+mod up;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +41,18 @@ enum Command {
     Estimate(Box<estimate::Args>),
     /// Traffic through a cluster, request by request, in virtual time.
     Simulate(Box<simulate::Args>),
+    /// A cluster behind an OpenAI-compatible server, in wall time.
+    #[cfg(feature = "live")]
+    Up(Box<up::Args>),
+    /// The decisions of an input log once more, in virtual time.
+    #[cfg(feature = "live")]
+    Replay(up::ReplayArgs),
+    /// A key for a tenant of `up`.
+    #[cfg(feature = "live")]
+    Keys(up::KeysArgs),
+    /// What the clients of a real endpoint see, as a row to validate and a trace to simulate.
+    #[cfg(feature = "live")]
+    Observe(Box<observe::Args>),
     /// A grid or a random design over a job, on all cores, resumable.
     Sweep(sweep::Args),
     /// What a model is made of: parameters, cache and arithmetic per token.
@@ -65,6 +83,14 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        #[cfg(feature = "live")]
+        Command::Up(args) => up::run(&args),
+        #[cfg(feature = "live")]
+        Command::Replay(args) => up::run_replay(&args),
+        #[cfg(feature = "live")]
+        Command::Keys(args) => up::run_keys(&args),
+        #[cfg(feature = "live")]
+        Command::Observe(args) => observe::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Catalog(args) => catalog::run(&args),

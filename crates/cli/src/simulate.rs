@@ -61,7 +61,7 @@ pub struct Args {
 
 /// One aggregated deployment.
 #[derive(clap::Args)]
-struct DeploymentFlags {
+pub struct DeploymentFlags {
     /// Catalog key of the system.
     #[arg(long)]
     system: Option<String>,
@@ -180,9 +180,15 @@ struct TrafficFlags {
     slo_tpot: Option<Seconds>,
 }
 
-impl Args {
-    fn raw_from_flags(&self) -> Result<Raw, Failure> {
-        let flags = &self.deployment;
+impl DeploymentFlags {
+    /// Whether a deployment is named.
+    pub fn is_given(&self) -> bool {
+        self.system.is_some() || self.model.is_some()
+    }
+
+    /// The deployment they describe.
+    pub fn raw(&self) -> Result<Raw, Failure> {
+        let flags = self;
         let needed = |value: &Option<String>, flag: &str| {
             let hint = format!("--{flag} is needed where no scenario file is given");
             value.clone().ok_or(Failure::Input(hint))
@@ -222,7 +228,9 @@ impl Args {
         let name = Some(format!("{model} on {system}"));
         Ok(Raw { name, deployment: vec![deployment], ..Raw::default() })
     }
+}
 
+impl Args {
     /// Flags that are given replace what the scenario says of its traffic.
     fn overlay(&self, raw: &mut Raw) {
         let flags = &self.traffic;
@@ -264,7 +272,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let (raw, text) = scenario::read(path)?;
             (raw, path.clone(), text)
         }
-        None => (args.raw_from_flags()?, PathBuf::new(), String::new()),
+        None => (args.deployment.raw()?, PathBuf::new(), String::new()),
     };
     args.overlay(&mut raw);
     let mut resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(refused)?;

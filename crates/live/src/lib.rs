@@ -23,6 +23,7 @@ pub mod kv_events;
 pub mod ledger;
 pub mod log;
 pub mod meters;
+pub mod observe;
 pub mod openai;
 pub mod openapi;
 pub mod prometheus;
@@ -31,5 +32,5 @@ pub mod server;
 pub mod text;
 pub mod up;
 
-pub use cluster::{Cluster, cluster};
+pub use cluster::Cluster;
 pub use up::{Server, Settings, UpError};

@@ -39,7 +39,6 @@ pub struct Header {
 
 /// One line after the first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Line {
     /// Its number, counted from 1.
     pub seq: u64,

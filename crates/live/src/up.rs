@@ -294,7 +294,11 @@ impl Server {
         self.app.tell(Message::Stop);
         let hash = self.control.join().unwrap_or_else(|_| Err("the control thread panicked".to_owned()));
         // Last frames are on their way.
-        self.runtime.shutdown_timeout(Duration::from_millis(500));
+        let until = Instant::now() + Duration::from_secs(1);
+        while self.app.connections.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.runtime.shutdown_timeout(Duration::from_millis(100));
         if let Some(ledger) = self.ledger {
             let _ = ledger.join();
         }

@@ -1,1 +1,143 @@
+"use strict";
+// The console polls /state twice a second and changes only what differs; nothing is loaded from elsewhere.
+const $ = id => document.getElementById(id);
+let token = sessionStorage.getItem("token") || location.hash.slice(1), layout = null, seats = new Map(), last = null, cells = [];
+const trends = [["tokens/s", []], ["requests/s", []], ["kW", []], ["waiting", []]];
 
+async function call(path, body) {
+  const headers = { Authorization: "Bearer " + token };
+  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
+  const document = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(document.error.message), { status: answer.status });
+  return document;
+}
+
+function say(text, bad) {
+  $("status").textContent = text;
+  $("status").className = bad ? "bad" : "";
+}
+
+const number = value => value == null ? "–" : value >= 1e9 ? (value / 1e9).toFixed(2) + " G" : value >= 1e6 ? (value / 1e6).toFixed(2) + " M"
+  : value >= 1e4 ? (value / 1e3).toFixed(1) + " k" : Number(value.toPrecision(4)).toString();
+const time = value => value == null ? "–" : value < 1 ? (value * 1e3).toFixed(1) + " ms" : value.toFixed(2) + " s";
+
+function element(kind, text, className) {
+  const made = document.createElement(kind);
+  if (text != null) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function draw(state) {
+  layout = state.layout;
+  $("models").textContent = layout.models.join(", ");
+  cells = [];
+  seats = new Map();
+  $("systems").replaceChildren(...layout.systems.map((system, at) => {
+    const box = element("div");
+    box.append(element("h3", system.name + " · " + system.chips + " chips"));
+    const boards = element("div", null, "boards");
+    for (let board = 0; board * system.board_chips < system.chips; board++) {
+      const one = element("div", null, "board");
+      one.append(element("b", "board " + board));
+      const grid = element("div", null, "cells");
+      for (let chip = board * system.board_chips; chip < Math.min((board + 1) * system.board_chips, system.chips); chip++) {
+        const cell = element("button", null, "chip free");
+        cell.dataset.index = cells.length;
+        cell.tabIndex = cells.length ? -1 : 0;
+        cells.push({ cell, system: at, chip });
+        grid.append(cell);
+      }
+      one.append(grid);
+      boards.append(one);
+    }
+    box.append(boards);
+    return box;
+  }));
+  for (const seat of layout.seats)
+    for (let chip = seat.from; chip < seat.to; chip++) seats.set(seat.system + ":" + chip, { instance: seat.instance, chips: seat.to - seat.from });
+}
+
+function show(state) {
+  const moved = layout && state.instances.length !== show.count;
+  show.count = state.instances.length;
+  if (state.layout) draw(state);
+  if (moved && !state.layout) show.again = true;
+  const span = last ? state.virtual_seconds - last.virtual_seconds : 0;
+  const rate = key => span > 0 ? (state[key] - last[key]) / span : 0;
+  const waiting = state.instances.reduce((sum, one) => sum + one.waiting, 0);
+  const figures = [
+    ["virtual time", time(state.virtual_seconds)], ["speed", state.speed + "×"], ["in flight", number(state.in_flight)], ["waiting", number(waiting)],
+    ["completed", number(state.completed)], ["refused", number(state.refused)], ["tokens/s", number(rate("output_tokens"))],
+    ["TTFT p50", time(state.ttft_s.p50)], ["TTFT p99", time(state.ttft_s.p99)], ["TPOT p50", time(state.tpot_s.p50)], ["TPOT p99", time(state.tpot_s.p99)],
+    ["power", number(state.power_w / 1e3) + " kW"], ["energy", number(state.energy_j / 3.6e6) + " kWh"], ["cost", state.dollars == null ? "–" : "$" + state.dollars.toFixed(2)],
+  ];
+  $("figures").replaceChildren(...figures.map(([name, value]) => { const box = element("div"); box.append(element("dt", name), element("dd", value)); return box; }));
+  if (span > 0) {
+    [rate("output_tokens"), rate("completed"), state.power_w / 1e3, waiting].forEach((value, at) => { trends[at][1].push(value); if (trends[at][1].length > 240) trends[at][1].shift(); });
+    $("trends").replaceChildren(...trends.map(([name, values]) => {
+      const top = Math.max(...values, 1e-9), points = values.map((value, at) => (at / 239 * 100).toFixed(2) + "," + (30 - value / top * 28).toFixed(2)).join(" ");
+      const figure = element("figure");
+      figure.append(element("figcaption", name + ": " + number(values.at(-1))));
+      figure.insertAdjacentHTML("beforeend", '<svg viewBox="0 0 100 32" preserveAspectRatio="none" aria-hidden="true"><polyline points="' + points + '"/></svg>');
+      return figure;
+    }));
+  }
+  const dead = state.broken.map(one => new Set(one.dead)), cut = state.broken.map(one => new Set(one.cut));
+  for (const { cell, system, chip } of cells) {
+    const seat = seats.get(system + ":" + chip), one = seat && state.instances[seat.instance];
+    const up = one && (one.state === "active" || one.state === "draining");
+    const peak = one ? layout.pools[one.pool].peak_w : 1;
+    const isDead = dead[system].has(chip), isCut = cut[system].has(chip);
+    cell.className = "chip" + (isDead ? " dead" : !one ? " free" : up ? "" : " down") + (isCut ? " cut" : "");
+    cell.style.setProperty("--heat", one && up ? Math.min(1, one.power_w / seat.chips / peak).toFixed(2) : 0);
+    cell.ariaLabel = "chip " + chip + (isDead ? ", dead" : isCut ? ", link down" : "") + (one ? ", instance " + seat.instance + " " + one.state : ", free");
+    cell.title = cell.ariaLabel;
+  }
+  $("instances").replaceChildren(...state.instances.map(one => {
+    const row = element("tr");
+    for (const value of [one.id, layout.pools[one.pool].name, one.state, one.running, one.waiting, (one.kv * 100).toFixed(0) + " %", one.power_w.toFixed(0)]) row.append(element("td", value));
+    return row;
+  }));
+  $("hash").textContent = "decisions " + state.hash + " after " + state.events + " events";
+  last = state;
+}
+
+async function toggle(cell) {
+  const { system, chip } = cells[cell.dataset.index], sizes = layout.systems[system], part = $("part").value;
+  const target = { system };
+  target[part] = part === "board" ? Math.floor(chip / sizes.board_chips) : part === "node" ? Math.floor(chip / sizes.node_chips) : chip;
+  const broken = part === "link" ? last.broken[system].cut.includes(chip) : last.broken[system].dead.includes(chip);
+  try {
+    const { seq } = await call("command", broken ? { heal: target } : { kill: target });
+    $("tip").textContent = (broken ? "mended " : "broke ") + part + " " + target[part] + ", entry " + seq + " of the log";
+  } catch (error) { $("tip").textContent = error.message; }
+}
+
+$("systems").addEventListener("click", event => { if (event.target.dataset.index) toggle(event.target); });
+$("systems").addEventListener("keydown", event => {
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 4, ArrowUp: -4 }[event.key], at = event.target.dataset.index;
+  if (!step || at == null) return;
+  event.preventDefault();
+  const next = cells[Math.min(cells.length - 1, Math.max(0, Number(at) + step))].cell;
+  event.target.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+});
+
+async function poll() {
+  try {
+    show(await call(layout && !show.again ? "state" : "state?layout"));
+    show.again = false;
+    document.querySelector("main").hidden = false;
+    $("login").hidden = true;
+    say("up, " + last.instances.filter(one => one.state === "active").length + " of " + last.instances.filter(one => one.state !== "removed").length + " instances active");
+  } catch (error) {
+    if (error.status === 401) { token = ""; $("login").hidden = false; say("That is not the token.", true); return; }
+    say("The server does not answer: " + error.message, true);
+  }
+  setTimeout(poll, 500);
+}
+
+$("login").addEventListener("submit", event => { event.preventDefault(); token = $("token").value; sessionStorage.setItem("token", token); poll(); });
+if (token) poll();

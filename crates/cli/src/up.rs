@@ -1,0 +1,346 @@
+//! `supernode up`, `supernode replay` and `supernode keys`.
+
+use crate::common::{CatalogArgs, Failure, print};
+use crate::simulate::DeploymentFlags;
+use ::estimate::Resolver;
+use clap::Parser;
+use live::clock::Speed;
+use live::core::{ReplayError, Replayed};
+use live::log::Reader;
+use live::text::Style;
+use live::{Cluster, Server, Settings, UpError};
+use scenario::raw::{Raw, RawWorkload};
+use std::fmt::Write as _;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use units::Seconds;
+use workload::Lengths;
+
+/// What is brought up if nothing is named: DeepSeek-R1 on 256 chips of a CloudMatrix384.
+const USUAL: &str = include_str!("../../../examples/scenarios/cloudmatrix384-deepseek-r1.toml");
+
+/// Lengths of answers where nothing is said of them.
+const ANSWERS: Lengths = Lengths::LogNormal { median: 200.0, sigma: 0.7, max: 4096 };
+
+/// File descriptors that are not connections.
+const OTHER_FILES: usize = 256;
+
+/// The cluster: what `replay` has to know to make the same decisions.
+#[derive(clap::Args)]
+struct ClusterFlags {
+    /// Scenario file (TOML); DeepSeek-R1 on a CloudMatrix384 if neither it nor flags are given.
+    #[arg(conflicts_with_all = ["system", "model"])]
+    scenario: Option<PathBuf>,
+    #[command(flatten)]
+    deployment: DeploymentFlags,
+    /// Lengths of answers that end by themselves, instead of the scenario's.
+    #[arg(long)]
+    osl: Option<Lengths>,
+    /// Seed of everything random, instead of the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    catalog: CatalogArgs,
+}
+
+/// Brings a cluster up behind an OpenAI-compatible server: it answers when, and as, the described cluster would.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    /// Address to listen on; one that others reach needs --keys.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Main port.
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// Port of the administrator and the console, on 127.0.0.1.
+    #[arg(long, default_value_t = 8001)]
+    admin_port: u16,
+    /// Token of the administrator, instead of a random one; better given in SUPERNODE_ADMIN_TOKEN.
+    #[arg(long)]
+    admin_token: Option<String>,
+    /// Port of the chips' metrics (DCGM and npu-exporter names).
+    #[arg(long, default_value_t = 9400)]
+    metrics_port: u16,
+    /// Each instance that takes prompts has a port of its own from here on.
+    #[arg(long, value_name = "BASE")]
+    per_instance_ports: Option<u16>,
+    /// KV events of each instance that takes prompts are published (ZeroMQ, msgpack) from here on.
+    #[arg(long, value_name = "BASE")]
+    kv_events: Option<u16>,
+    /// How much faster than the wall clock the cluster is.
+    #[arg(long, default_value = "1")]
+    speed: Speed,
+    /// What answers are made of: lorem or echo.
+    #[arg(long, default_value = "lorem", value_parser = ["lorem", "echo"])]
+    text: String,
+    /// Everything that comes in is written here, for `supernode replay`.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// SQLite file with a row per request, written before its client is told of the end.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Keys of tenants and their limits (TOML); see `supernode keys`.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// How long requests in flight may take to end once the server is told to go down.
+    #[arg(long, default_value = "30 s")]
+    drain: Seconds,
+}
+
+/// Makes the decisions of an input log again in virtual time and holds them to the hashes in it.
+#[derive(clap::Args)]
+pub struct ReplayArgs {
+    /// The log that `supernode up --log` has written; one that a crash has cut short will do.
+    log: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes a key for a tenant: the key itself for its client, and an entry for the file of keys.
+#[derive(clap::Args)]
+pub struct KeysArgs {
+    /// The tenant's number.
+    #[arg(long)]
+    tenant: u32,
+}
+
+/// The cluster's flags alone, as they are in a log.
+#[derive(Parser)]
+struct Logged {
+    #[command(flatten)]
+    cluster: ClusterFlags,
+}
+
+type Built = (Cluster<Arc<cost::step::StepModel>>, Lengths, u64);
+
+impl ClusterFlags {
+    /// What is described, and the text of its file.
+    fn raw(&self, text: Option<&str>) -> Result<(Raw, PathBuf, String), Failure> {
+        let named = self.deployment.is_given();
+        let (mut raw, path, text) = match (&self.scenario, text) {
+            (Some(path), Some(text)) => {
+                (scenario::parse(&path.display().to_string(), text)?, path.clone(), text.to_owned())
+            }
+            (Some(path), None) => {
+                let (raw, text) = scenario::read(path)?;
+                (raw, path.clone(), text)
+            }
+            (None, _) if named => (self.deployment.raw()?, PathBuf::new(), String::new()),
+            (None, _) => {
+                (scenario::parse("cloudmatrix384-deepseek-r1.toml", USUAL)?, PathBuf::new(), USUAL.to_owned())
+            }
+        };
+        raw.seed = self.seed.unwrap_or(raw.seed);
+        Ok((raw, path, text))
+    }
+
+    fn build(&self, text: Option<&str>) -> Result<(Built, Option<String>), Failure> {
+        let (mut raw, path, text) = self.raw(text)?;
+        let output = self.osl.or(raw.workload.osl).unwrap_or(ANSWERS);
+        // Requests come from clients: of the scenario's traffic, lengths alone are of use.
+        let (isl, osl) = (raw.workload.isl, raw.workload.osl);
+        raw.workload = RawWorkload { requests: Some(1), isl, osl, ..RawWorkload::default() };
+        for pool in raw.deployment.iter_mut().flat_map(|deployment| &mut deployment.pool) {
+            pool.prefix_cache = Some(pool.prefix_cache.unwrap_or(true));
+        }
+        raw.until = None;
+        let resolver = Resolver::new(self.catalog.load()?);
+        let resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(|error| {
+            if error.is_refusal() {
+                Failure::No(error.to_string())
+            } else {
+                Failure::Input(error.to_string())
+            }
+        })?;
+        let prices = resolved.hourly_prices(resolver.catalog())?;
+        let usual = resolver.catalog().economics()?.prices;
+        let per_joule = usual.electricity.value.get() / 3.6e6 * usual.pue.value;
+        let seed = resolved.seed;
+        let cluster = crate::live_cluster::cluster(resolved, &prices, per_joule)?;
+        let text = self.scenario.is_some().then_some(text);
+        Ok(((cluster, output, seed), text))
+    }
+}
+
+/// Runs `up`.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let ((cluster, output, seed), scenario) = args.cluster.build(None)?;
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let mut limits = live::server::Limits::default();
+    limits.connections = (files as usize).saturating_sub(OTHER_FILES).clamp(64, 1 << 20);
+    let token = args.admin_token.clone().or_else(|| std::env::var("SUPERNODE_ADMIN_TOKEN").ok());
+    let settings = Settings {
+        host: args.host,
+        port: args.port,
+        admin_port: Some(args.admin_port),
+        metrics_port: Some(args.metrics_port),
+        instance_base: args.per_instance_ports,
+        kv_base: args.kv_events,
+        speed: args.speed,
+        log: args.log.clone(),
+        ledger: args.ledger.clone(),
+        keys: args.keys.clone(),
+        token,
+        output,
+        style: if args.text == "echo" { Style::Echo } else { Style::Lorem },
+        seed,
+        arguments: cluster_arguments(std::env::args().collect()),
+        scenario,
+        drain: std::time::Duration::from_secs_f64(args.drain.get().clamp(0.0, 86_400.0)),
+        limits,
+    };
+    let chips = cluster.chips;
+    let server = Server::start(cluster, settings).map_err(|error| match error {
+        UpError::Sim(_) | UpError::Core(_) => Failure::No(error.to_string()),
+        other => Failure::Input(other.to_string()),
+    })?;
+    let _ = std::io::stderr().write_all(welcome(args, &server, chips, limits.connections).as_bytes());
+    server.wait();
+    let _ = writeln!(std::io::stderr(), "going down; requests in flight may end");
+    match server.stop() {
+        Ok(hash) => {
+            let _ = writeln!(std::io::stderr(), "decisions {hash}");
+            Ok(())
+        }
+        Err(why) => Err(Failure::No(format!("the control plane had stopped: {why}"))),
+    }
+}
+
+fn welcome(args: &Args, server: &Server, chips: u32, connections: usize) -> String {
+    let (at, mut text) = (&server.addresses, String::new());
+    let models: Vec<&str> = server.app.models.iter().map(|model| model.name.as_str()).collect();
+    let _ = writeln!(text, "{chips} chips serve {} at {} times their speed", models.join(", "), args.speed);
+    let _ = writeln!(text, "OpenAI API  http://{}/v1", at.main);
+    if let Some(admin) = at.admin {
+        let _ = writeln!(text, "console     http://{admin}/#{}", server.token);
+    }
+    if let Some(metrics) = at.metrics {
+        let _ = writeln!(text, "metrics     http://{}/metrics, chips http://{metrics}/metrics", at.main);
+    }
+    if let (Some(first), Some(last)) = (at.instances.first(), at.instances.last()) {
+        let _ = writeln!(text, "instances   http://{} to http://{}", first.1, last.1);
+    }
+    if let (Some(first), Some(last)) = (at.kv.first(), at.kv.last()) {
+        let _ = writeln!(text, "KV events   tcp://{} to tcp://{}", first.1, last.1);
+    }
+    let _ = writeln!(text, "connections {connections} at most");
+    text
+}
+
+/// The arguments that describe the cluster: all but those of the server itself.
+fn cluster_arguments(all: Vec<String>) -> Vec<String> {
+    const OWN: [&str; 12] = [
+        "--host",
+        "--port",
+        "--admin-port",
+        "--admin-token",
+        "--metrics-port",
+        "--per-instance-ports",
+        "--kv-events",
+        "--speed",
+        "--text",
+        "--log",
+        "--ledger",
+        "--keys",
+    ];
+    let mut kept = Vec::new();
+    let mut rest = all.into_iter().skip(1).skip_while(|word| word != "up").skip(1);
+    while let Some(word) = rest.next() {
+        let name = word.split('=').next().unwrap_or("");
+        if OWN.contains(&name) || name == "--drain" {
+            if !word.contains('=') {
+                rest.next();
+            }
+        } else {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
+/// Runs `replay`.
+pub fn run_replay(args: &ReplayArgs) -> Result<(), Failure> {
+    let reader = Reader::open(&args.log)?;
+    let words = std::iter::once("up".to_owned()).chain(reader.header.arguments.iter().cloned());
+    let logged = Logged::try_parse_from(words).map_err(|error| {
+        Failure::Input(format!("{}:1: its arguments are not of this program: {error}", args.log.display()))
+    })?;
+    let ((cluster, ..), _) = logged.cluster.build(reader.header.scenario.as_deref())?;
+    let meters = cluster.meters();
+    let found = live::core::replay(reader, cluster.world, meters).map_err(|error| match error {
+        ReplayError::Log(_) => Failure::Input(error.to_string()),
+        ReplayError::Sim(_) => Failure::No(error.to_string()),
+    })?;
+    if args.json {
+        crate::common::print_json(&replay_json(&found))?;
+    } else {
+        print(&replay_text(&args.log, &found))?;
+    }
+    match &found.differs {
+        None => Ok(()),
+        Some((line, was, is)) => Err(Failure::No(format!(
+            "the decisions differ by entry {line} of the log: it says {was}, here it is {is}; was it written by another version?"
+        ))),
+    }
+}
+
+fn replay_json(found: &Replayed) -> serde_json::Value {
+    let quantile = |histogram: &Option<live::meters::Histogram>, q| {
+        histogram.as_ref().and_then(|histogram| histogram.quantile(q))
+    };
+    let meters = &found.meters;
+    serde_json::json!({
+        "schema": "supernode.replay/1", "hash": found.hash, "events": found.events, "inputs": found.inputs,
+        "checks": found.checks, "agrees": found.differs.is_none(), "torn": found.torn, "end_s": found.end.get(),
+        "completed": meters.completed, "cancelled": meters.cancelled, "refused": meters.refused.iter().sum::<u64>(),
+        "prompt_tokens": meters.tokens.0, "output_tokens": meters.tokens.1,
+        "ttft_s": {"p50": quantile(&meters.ttft, 0.5), "p99": quantile(&meters.ttft, 0.99)},
+        "tpot_s": {"p50": quantile(&meters.tpot, 0.5), "p99": quantile(&meters.tpot, 0.99)},
+        "energy_j": meters.energy_at(found.end).get(),
+    })
+}
+
+fn replay_text(log: &Path, found: &Replayed) -> String {
+    let meters = &found.meters;
+    let quantile = |histogram: &Option<live::meters::Histogram>, q| {
+        let value = histogram.as_ref().and_then(|histogram| histogram.quantile(q));
+        value.map_or("-".to_owned(), |value| Seconds::new(value).to_string())
+    };
+    let mut text = String::new();
+    let torn = if found.torn { ", its last line torn" } else { "" };
+    let _ = writeln!(text, "{}: {} inputs{torn}", log.display(), found.inputs);
+    let _ = writeln!(
+        text,
+        "decisions  {} after {} events; {} checks of the log hold",
+        found.hash, found.events, found.checks
+    );
+    let refused: u64 = meters.refused.iter().sum();
+    let _ = writeln!(
+        text,
+        "requests   {} completed, {refused} refused, {} cancelled",
+        meters.completed, meters.cancelled
+    );
+    let _ = writeln!(text, "tokens     {} of prompts, {} of answers", meters.tokens.0, meters.tokens.1);
+    for (name, histogram) in [("TTFT", &meters.ttft), ("TPOT", &meters.tpot)] {
+        let _ = writeln!(
+            text,
+            "{name}       p50 {}, p99 {} (from buckets)",
+            quantile(histogram, 0.5),
+            quantile(histogram, 0.99)
+        );
+    }
+    let _ = writeln!(text, "energy     {} of the chips over {}", meters.energy_at(found.end), found.end);
+    text
+}
+
+/// Runs `keys`.
+pub fn run_keys(args: &KeysArgs) -> Result<(), Failure> {
+    let (key, entry) = live::keys::make(args.tenant)?;
+    let _ = writeln!(std::io::stderr(), "the key, which is kept nowhere: {key}");
+    print(&entry)
+}
