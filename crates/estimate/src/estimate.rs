@@ -6,8 +6,9 @@ use crate::spec::{Mode, Point};
 use crate::steady::{self, Load, Steady};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
 use hardware::System;
+use instance::KvTransfer;
 use std::sync::Arc;
-use units::{Bytes, Seconds, TokensPerSecond, Watts};
+use units::{Seconds, TokensPerSecond, Watts};
 
 /// A figure with the standard deviation of ln(true / predicted) behind it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -340,11 +341,15 @@ fn disaggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Esti
     let decodes = point.decode.instances.unwrap_or(1).max(1);
     let (new, cached, output) = lengths(point, "disagg")?;
     let users = f64::from(point.concurrency.unwrap_or(DEFAULT_CONCURRENCY));
+    let ranks =
+        |model: &StepModel, instances: u32| model.deployment().layout.ranks().saturating_mul(instances);
+    let all = ranks(&prefill, prefills).saturating_add(ranks(&decode, decodes));
+    let transfer = KvTransfer::new(&prefill, &decode, all);
     let state = steady::disaggregated(
         &steady::Side { model: &prefill, instances: f64::from(prefills) },
         &steady::Side { model: &decode, instances: f64::from(decodes) },
         &Load { users, new_tokens: new, cached_tokens: cached, output_tokens: output },
-        hand_off(&prefill, &decode, new + cached),
+        transfer.time(&decode, new + cached),
     );
     let prefill_step =
         prefill.cost(&StepShape::even(RankLoad::prefill(1.0, new, cached), prefill.deployment().layout.dp));
@@ -368,17 +373,4 @@ fn disaggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Esti
         Pool { role: Roles::Decode, instances: decodes, model: decode, step: decode_step },
     ];
     assemble(resolver, point, site, pools, parts)
-}
-
-/// Time to move the cache of a prompt from a prefill to a decode instance: each rank of the smaller side carries its
-/// share over its port into the outermost domain the two share.
-pub(crate) fn hand_off(prefill: &StepModel, decode: &StepModel, tokens: f64) -> Seconds {
-    let side = prefill.deployment();
-    let carriers = side.layout.tp.min(decode.deployment().layout.tp) * side.layout.pp;
-    let bytes: Bytes = prefill.memory().cache_bytes(tokens) * f64::from(side.layout.tp * side.layout.pp);
-    let span = side.layout.ranks() + decode.deployment().layout.ranks();
-    let domain = side.system.domain_for(span);
-    side.engine.host.hand_off.value
-        + domain.latency.value
-        + bytes / f64::from(carriers) / domain.bandwidth.value
 }

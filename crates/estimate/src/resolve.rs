@@ -81,6 +81,26 @@ pub enum Roles {
     Decode,
 }
 
+impl From<Roles> for serving::Role {
+    fn from(role: Roles) -> Self {
+        match role {
+            Roles::Both => Self::Aggregated,
+            Roles::Prefill => Self::Prefill,
+            Roles::Decode => Self::Decode,
+        }
+    }
+}
+
+impl From<serving::Role> for Roles {
+    fn from(role: serving::Role) -> Self {
+        match role {
+            serving::Role::Aggregated => Self::Both,
+            serving::Role::Prefill => Self::Prefill,
+            serving::Role::Decode => Self::Decode,
+        }
+    }
+}
+
 /// Looks names up once and keeps what it found; prices of equal deployments are shared.
 #[derive(Clone)]
 pub struct Resolver {

@@ -200,7 +200,7 @@ pub fn disaggregated(
     let rate = rate_at(decoding);
     let tpot = tpot_at(decoding);
     let ttft = ttft_at(rate).max((load.users - decoding) / rate);
-    let (ttft, tpot) = gathered(host.first_chunk.value, ttft, tpot, after_first);
+    let (ttft, tpot) = gathered(decode.engine.host.first_chunk.value, ttft, tpot, after_first);
     Steady {
         ttft: Seconds::new(ttft),
         tpot: Seconds::new(tpot),

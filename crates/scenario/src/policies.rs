@@ -28,7 +28,12 @@ pub(crate) fn role(place: &Place, index: usize, pool: &RawPool) -> Result<Role, 
     choose(place, index, "role", pool.role.as_deref().unwrap_or("aggregated"), &choices)
 }
 
-pub(crate) fn router(place: &Place, index: usize, pool: &RawPool) -> Result<RouterPolicy, ScenarioError> {
+pub(crate) fn router(
+    place: &Place,
+    index: usize,
+    pool: &RawPool,
+) -> Result<Option<RouterPolicy>, ScenarioError> {
+    let Some(name) = pool.router.as_deref() else { return Ok(None) };
     let choices = [
         ("round-robin", RouterPolicy::RoundRobin),
         ("least-requests", RouterPolicy::LeastRequests),
@@ -37,16 +42,15 @@ pub(crate) fn router(place: &Place, index: usize, pool: &RawPool) -> Result<Rout
         ("prefix-aware", RouterPolicy::PrefixAware { load: 0.1 }),
         ("session-sticky", RouterPolicy::SessionSticky),
     ];
-    choose(place, index, "router", pool.router.as_deref().unwrap_or("least-tokens"), &choices)
+    choose(place, index, "router", name, &choices).map(Some)
 }
 
 pub(crate) fn batching(
     place: &Place,
     index: usize,
     pool: &RawPool,
-    usual: Batching,
-) -> Result<Batching, ScenarioError> {
-    let Some(name) = pool.batching.as_deref() else { return Ok(usual) };
+) -> Result<Option<Batching>, ScenarioError> {
+    let Some(name) = pool.batching.as_deref() else { return Ok(None) };
     let step = pool.step_limit.unwrap_or(Seconds::from_ms(50.0));
     let choices = [
         ("mixed", Batching::Mixed),
@@ -54,7 +58,7 @@ pub(crate) fn batching(
         ("decode-first", Batching::DecodeFirst),
         ("slo-aware", Batching::SloAware { step }),
     ];
-    choose(place, index, "batching", name, &choices)
+    choose(place, index, "batching", name, &choices).map(Some)
 }
 
 pub(crate) fn gathering(raw: RawGathering) -> Gathering {
@@ -62,14 +66,20 @@ pub(crate) fn gathering(raw: RawGathering) -> Gathering {
     Gathering { tokens, requests, settle, timeout }
 }
 
-pub(crate) fn order(place: &Place, index: usize, pool: &RawPool) -> Result<Order, ScenarioError> {
+pub(crate) fn order(place: &Place, index: usize, pool: &RawPool) -> Result<Option<Order>, ScenarioError> {
+    let Some(name) = pool.order.as_deref() else { return Ok(None) };
     let choices = [("fcfs", Order::Fcfs), ("priority", Order::Priority), ("fair-share", Order::FairShare)];
-    choose(place, index, "order", pool.order.as_deref().unwrap_or("fcfs"), &choices)
+    choose(place, index, "order", name, &choices).map(Some)
 }
 
-pub(crate) fn preemption(place: &Place, index: usize, pool: &RawPool) -> Result<Preemption, ScenarioError> {
+pub(crate) fn preemption(
+    place: &Place,
+    index: usize,
+    pool: &RawPool,
+) -> Result<Option<Preemption>, ScenarioError> {
+    let Some(name) = pool.preemption.as_deref() else { return Ok(None) };
     let choices = [("recompute", Preemption::Recompute), ("swap", Preemption::Swap)];
-    choose(place, index, "preemption", pool.preemption.as_deref().unwrap_or("recompute"), &choices)
+    choose(place, index, "preemption", name, &choices).map(Some)
 }
 
 pub(crate) fn scaling(

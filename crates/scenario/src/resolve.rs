@@ -8,23 +8,14 @@ use crate::traffic::{Traffic, traffic, typical_length};
 use crate::{faults, tiers};
 use cost::step::StepModel;
 use estimate::economics::Ownership;
-use estimate::{Formats, Point, Resolver, Roles, Sizes, ownership};
+use estimate::{Formats, Point, Resolver, Sizes, ownership};
 use hardware::{Catalog, CatalogError};
-use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
-    Speculation, Tenant,
-};
-use sim::{FirstToken, Ingress, Options, PortConfig, Slo, TierPort};
+use instance::{Pool, Settings, Wired};
+use serving::{Admission, ClusterConfig, DeploymentConfig, EngineLimits, Recovery, Role, Tenant};
+use sim::{FirstToken, Options, Slo, TierPort};
 use std::path::Path;
 use std::sync::Arc;
-use units::{Bytes, BytesPerSecond, DollarsPerHour, Seconds, Watts};
-
-/// Reading weights that are in nobody's memory: 671 GB in about 320 s from CloudMatrix384's model cache
-/// (arXiv 2506.12708).
-const COLD_BANDWIDTH: BytesPerSecond = BytesPerSecond::new(2.1e9);
-
-/// Switching to weights that are in the model cache (same source).
-const WARM_LOAD: Seconds = Seconds::new(5.0);
+use units::{DollarsPerHour, Watts};
 
 /// What a pool is made of, for reports.
 #[derive(Clone)]
@@ -144,9 +135,9 @@ impl Context<'_> {
     fn deployment(&mut self, raw: &RawDeployment) -> Result<DeploymentConfig, ScenarioError> {
         let number = self.options.ingress.len();
         let name = raw.name.clone().unwrap_or_else(|| raw.model.clone());
-        let first = self.pools.len();
-        let pools = raw.pool.iter().map(|pool| self.pool(raw, &name, pool)).collect::<Result<Vec<_>, _>>()?;
-        let Some(info) = self.pools.get(first) else {
+        let first = self.at;
+        let pools = raw.pool.iter().map(|pool| self.pool(raw, pool)).collect::<Result<Vec<_>, _>>()?;
+        let Some(model) = pools.first().map(|pool| Arc::clone(&pool.model)) else {
             return Err(self.place.wrong(
                 "deployment",
                 number,
@@ -155,29 +146,22 @@ impl Context<'_> {
                  prefill and one decode pool",
             ));
         };
-        let host = &info.model.deployment().engine.host;
-        // Every instance that takes prompts has a tokeniser of its own, and the router keeps them equally busy.
-        let entries =
-            pools.iter().find(|pool| pool.role != Role::Decode).map_or(1, |pool| pool.instances.max(1));
-        let prompt_token = host.prompt_token.value / f64::from(entries);
-        self.options.ingress.push(Ingress {
-            request: host.request.value,
-            prompt_token,
-            first_chunk: host.first_chunk.value,
-        });
+        let wired = self.wire(&name, first, &pools)?;
         match raw.first_token.as_deref() {
-            None | Some("prefill") => {}
+            None => self.options.first_token = instance::FIRST_TOKEN,
+            Some("prefill") => self.options.first_token = FirstToken::Prefill,
             Some("decode") => self.options.first_token = FirstToken::Decode,
             Some(other) => {
                 let problem = format!("`{other}` is not known; use prefill or decode");
                 return Err(self.place.wrong("deployment", number, "first_token", problem));
             }
         }
+        let pools = wired.pools;
         let instances: u32 = pools.iter().map(|pool| pool.instances).sum();
         let mut ports = Vec::new();
         let mut tiers = Vec::new();
         for tier in &raw.tier {
-            let spec = tiers::tier(self.place, self.tiers, tier, &info.model)?;
+            let spec = tiers::tier(self.place, self.tiers, tier, &model)?;
             self.tiers += 1;
             // A device of an instance's own has one reader.
             let readers = if spec.shared { f64::from(instances.max(1)) } else { 1.0 };
@@ -197,49 +181,47 @@ impl Context<'_> {
         })
     }
 
-    fn pool(
-        &mut self,
-        deployment: &RawDeployment,
-        name: &str,
-        raw: &RawPool,
-    ) -> Result<PoolConfig, ScenarioError> {
+    /// The pools of a deployment, of which `first` is the first in the file, as the control plane and the clock take them.
+    fn wire(&mut self, name: &str, first: usize, pools: &[Pool]) -> Result<Wired, ScenarioError> {
+        let mut wired = instance::wire(pools, typical_length(&self.raw.workload));
+        for (index, (pool, config)) in pools.iter().zip(&wired.pools).enumerate() {
+            let wrong = |error: serving::LimitsError| {
+                self.place.wrong("deployment.pool", first + index, error.key, error.problem)
+            };
+            config.limits.check().map_err(wrong)?;
+            let built = pool.model.deployment();
+            self.pools.push(PoolInfo {
+                name: pool.name.clone(),
+                deployment: name.to_owned(),
+                chips: f64::from(built.layout.ranks()) / f64::from(built.chip.ranks),
+                idle: pool.model.idle_power().unwrap_or(Watts::ZERO),
+                limits: config.limits.clone(),
+                model: Arc::clone(&pool.model),
+            });
+        }
+        for config in &mut wired.pools {
+            config.name = format!("{name}/{}", config.name);
+        }
+        self.options.ports.extend(&wired.ports);
+        self.options.ingress.push(wired.ingress);
+        Ok(wired)
+    }
+
+    fn pool(&mut self, deployment: &RawDeployment, raw: &RawPool) -> Result<Pool, ScenarioError> {
         let (place, index) = (self.place, self.at);
         self.at += 1;
         let role = policies::role(place, index, raw)?;
         let model = self.step_model(deployment, raw, role, index)?;
-        let limits = self.limits(raw, &model, role, index)?;
-        limits.check().map_err(|error| place.wrong("deployment.pool", index, error.key, error.problem))?;
         let instances = raw.instances.unwrap_or(1);
         let scaling =
             raw.scaling.as_ref().map(|raw| policies::scaling(place, index, raw, instances)).transpose()?;
-        let pool_name = match role {
-            Role::Aggregated => "aggregated",
-            Role::Prefill => "prefill",
-            Role::Decode => "decode",
-        };
-        let built = model.deployment();
-        let ranks = built.layout.ranks();
-        self.options.ports.push(port(&model));
-        let weights = model.memory().weights() * f64::from(ranks);
-        self.pools.push(PoolInfo {
-            name: pool_name.to_owned(),
-            deployment: name.to_owned(),
-            chips: f64::from(ranks) / f64::from(built.chip.ranks),
-            idle: model.idle_power().unwrap_or(Watts::ZERO),
-            limits: limits.clone(),
-            model: Arc::clone(&model),
-        });
-        Ok(PoolConfig {
-            name: format!("{name}/{pool_name}"),
-            role,
-            limits,
-            instances,
+        Ok(Pool {
+            settings: self.settings(raw, index)?,
             router: policies::router(place, index, raw)?,
-            load: LoadTime {
-                warm: raw.load_warm.unwrap_or(WARM_LOAD),
-                cold: raw.load_cold.unwrap_or(weights / COLD_BANDWIDTH),
-            },
+            load_warm: raw.load_warm,
+            load_cold: raw.load_cold,
             scaling,
+            ..Pool::new(role, model, instances)
         })
     }
 
@@ -278,70 +260,29 @@ impl Context<'_> {
             spec_accept: deployment.spec_accept,
             ..Point::default()
         };
-        let roles = match role {
-            Role::Aggregated => Roles::Both,
-            Role::Prefill => Roles::Prefill,
-            Role::Decode => Roles::Decode,
-        };
-        self.resolver.step_model(&point, roles).map_err(|error| ScenarioError::Deployment {
+        self.resolver.step_model(&point, role.into()).map_err(|error| ScenarioError::Deployment {
             at: self.place.at("deployment.pool", index, "role"),
             error,
         })
     }
 
-    fn limits(
-        &self,
-        raw: &RawPool,
-        model: &StepModel,
-        role: Role,
-        index: usize,
-    ) -> Result<EngineLimits, ScenarioError> {
-        let deployment = model.deployment();
-        let scheduler = &deployment.engine.scheduler;
-        let length = typical_length(&self.raw.workload);
-        let block = raw.block.unwrap_or(scheduler.block.value);
-        let tokens = model.memory().cache_tokens(length);
-        let fits = ((tokens / f64::from(block.max(1))) as u32).max(1);
-        let usual = if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst };
+    fn settings(&self, raw: &RawPool, index: usize) -> Result<Settings, ScenarioError> {
+        let place = self.place;
         let cached = raw.prefix_cache.unwrap_or(self.prefixes);
-        let speculation = deployment.speculation;
-        let drafts = speculation.tokens > 0 && role != Role::Prefill;
-        Ok(EngineLimits {
-            ranks: deployment.layout.dp,
-            token_budget: raw.token_budget.unwrap_or(scheduler.token_budget.value),
-            max_seqs: raw.max_seqs.unwrap_or(scheduler.max_sequences.value),
-            kv_blocks: raw.kv_blocks.unwrap_or(fits),
-            block,
-            max_context: raw.max_context.unwrap_or(deployment.model.max_context),
-            chunked: raw.chunked_prefill.unwrap_or(scheduler.chunked_prefill),
-            batching: policies::batching(self.place, index, raw, usual)?,
+        Ok(Settings {
+            token_budget: raw.token_budget,
+            max_sequences: raw.max_seqs,
+            kv_blocks: raw.kv_blocks,
+            block: raw.block,
+            max_context: raw.max_context,
+            chunked_prefill: raw.chunked_prefill,
+            batching: policies::batching(place, index, raw)?,
             gathering: raw.gathering.map(policies::gathering),
-            order: policies::order(self.place, index, raw)?,
-            preemption: policies::preemption(self.place, index, raw)?,
+            order: policies::order(place, index, raw)?,
+            preemption: policies::preemption(place, index, raw)?,
             prefix_cache: cached.then_some(self.hash_block),
-            speculation: drafts.then_some(Speculation {
-                draft_tokens: speculation.tokens,
-                acceptance: speculation.acceptance,
-            }),
             capture: raw.capture.clone(),
-            watermark: EngineLimits::default().watermark,
-            kv_bytes_per_token: bytes_per_token(model, length),
+            stream_interval: None,
         })
     }
-}
-
-/// Cache of one token of a sequence on all ranks that hold a part of it.
-fn bytes_per_token(model: &StepModel, length: f64) -> Bytes {
-    let layout = &model.deployment().layout;
-    model.memory().cache_bytes(length) * (f64::from(layout.tp * layout.pp) / length)
-}
-
-/// Every rank of an instance sends its share of the cache over its own port.
-fn port(model: &StepModel) -> PortConfig {
-    let deployment = model.deployment();
-    let ranks = f64::from(deployment.layout.ranks());
-    let domain = deployment.system.domain_for(deployment.layout.ranks() * 2);
-    let usual = PortConfig::default();
-    let host = deployment.system.host.link.as_ref().map_or(usual.host, |link| link.value * ranks);
-    PortConfig { fabric: domain.bandwidth.value * ranks, host, latency: domain.latency.value }
 }

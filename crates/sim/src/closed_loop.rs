@@ -111,6 +111,20 @@ pub fn closed_loop_disaggregated<P: StepPricer>(
     run(pools, vec![&prefill.pricer, &decode.pricer], ports, first_token, client)
 }
 
+/// Runs a closed loop on the pools of one deployment, with a pricer and the ports of each.
+///
+/// # Errors
+/// Engine settings that cannot work.
+pub fn closed_loop_deployment<P: StepPricer>(
+    pools: Vec<PoolConfig>,
+    pricers: Vec<&P>,
+    ports: Vec<PortConfig>,
+    first_token: FirstToken,
+    client: &ClosedLoop,
+) -> Result<ClosedLoopResult, SimError> {
+    run(pools, pricers, ports, first_token, client)
+}
+
 fn pool(name: &str, role: Role, limits: EngineLimits, instances: u32) -> PoolConfig {
     PoolConfig {
         name: name.to_owned(),

@@ -24,7 +24,9 @@ pub mod timeline;
 mod wiring;
 mod world;
 
-pub use closed_loop::{ClosedLoop, ClosedLoopResult, PoolSetting, closed_loop, closed_loop_disaggregated};
+pub use closed_loop::{
+    ClosedLoop, ClosedLoopResult, PoolSetting, closed_loop, closed_loop_deployment, closed_loop_disaggregated,
+};
 pub use driver::Simulation;
 pub use metrics::{Metrics, Slo};
 pub use record::{Observer, Outcome, Record, RunRecord, TransferRecord};

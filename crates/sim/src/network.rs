@@ -13,6 +13,8 @@ pub type LinkId = u32;
 #[derive(Debug, Clone)]
 struct Flow {
     path: [Option<LinkId>; 3],
+    /// The most it gets, whatever its links carry.
+    most: f64,
     /// Bytes still to move.
     left: f64,
     rate: f64,
@@ -55,17 +57,17 @@ impl Network {
         self.share();
     }
 
-    /// Starts a transfer; it takes `latency` before its first byte.
+    /// Starts a transfer over links at no more than a rate of its own; it takes `latency` before its first byte.
     pub fn start(
         &mut self,
         id: TransferId,
-        path: [Option<LinkId>; 3],
+        (path, most): ([Option<LinkId>; 3], BytesPerSecond),
         bytes: Bytes,
         latency: Seconds,
         now: Nanos,
     ) {
         self.progress(now);
-        let flow = Flow { path, left: bytes.get(), rate: 0.0, starts: now.after(latency) };
+        let flow = Flow { path, most: most.get(), left: bytes.get(), rate: 0.0, starts: now.after(latency) };
         self.flows.insert(id, flow);
         self.share();
     }
@@ -132,14 +134,15 @@ impl Network {
         self.now = self.now.max(now);
     }
 
-    /// Progressive filling: the most contended link fixes the rate of its flows, and so on with what is left.
+    /// Progressive filling: the most contended link (or the least a flow gets at most) fixes the rate of its flows, and
+    /// so on with what is left.
     fn share(&mut self) {
         let links = &mut self.links;
         if self.flows.len() == 1 {
             for flow in self.flows.values_mut() {
                 let capacities = flow.path.into_iter().flatten().map(|link| links[link as usize].capacity);
                 // A flow over no link takes no time.
-                flow.rate = capacities.fold(f64::MAX, f64::min);
+                flow.rate = capacities.fold(flow.most.min(f64::MAX), f64::min);
             }
             return;
         }
@@ -159,6 +162,8 @@ impl Network {
             let fair = |link: &Link| link.left / f64::from(link.flows);
             let contended = self.used.iter().map(|id| &links[*id as usize]).filter(|link| link.flows > 0);
             let rate = contended.map(fair).fold(f64::INFINITY, f64::min);
+            let waiting = self.flows.values().filter(|flow| flow.rate == UNKNOWN);
+            let rate = waiting.map(|flow| flow.most).fold(rate, f64::min);
             if !rate.is_finite() {
                 break;
             }
@@ -168,7 +173,7 @@ impl Network {
             }
             for flow in self.flows.values_mut().filter(|flow| flow.rate == UNKNOWN) {
                 let path = flow.path.into_iter().flatten();
-                if !path.clone().any(|id| links[id as usize].bound) {
+                if flow.most > rate && !path.clone().any(|id| links[id as usize].bound) {
                     continue;
                 }
                 flow.rate = rate;
@@ -190,6 +195,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A transfer that only its links hold back.
+    const FREE: BytesPerSecond = BytesPerSecond::new(f64::INFINITY);
+
     fn gigabytes(amount: f64) -> Bytes {
         Bytes::new(amount * 1e9)
     }
@@ -199,8 +207,8 @@ mod tests {
         let mut network = Network::default();
         let link = network.add(BytesPerSecond::new(1e9));
         let path = [Some(link), None, None];
-        network.start(TransferId(1), path, gigabytes(1.0), Seconds::ZERO, Nanos::ZERO);
-        network.start(TransferId(2), path, gigabytes(2.0), Seconds::ZERO, Nanos::ZERO);
+        network.start(TransferId(1), (path, FREE), gigabytes(1.0), Seconds::ZERO, Nanos::ZERO);
+        network.start(TransferId(2), (path, FREE), gigabytes(2.0), Seconds::ZERO, Nanos::ZERO);
         assert_eq!(network.next(), Some(Nanos::from_seconds(Seconds::new(2.0))));
         let then = Nanos::from_seconds(Seconds::new(2.0));
         assert_eq!(network.arrived(then), Some(TransferId(1)));
@@ -208,6 +216,20 @@ mod tests {
         let end = Nanos::from_seconds(Seconds::new(3.0));
         assert_eq!(network.arrived(end), Some(TransferId(2)));
         assert!((network.moved(link).get() / 3e9 - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_transfer_goes_no_faster_than_its_own_rank_and_leaves_the_rest_to_others() {
+        let mut network = Network::default();
+        let link = network.add(BytesPerSecond::new(4e9));
+        let path = [Some(link), None, None];
+        let slow = BytesPerSecond::new(1e9);
+        network.start(TransferId(1), (path, slow), gigabytes(1.0), Seconds::ZERO, Nanos::ZERO);
+        assert_eq!(network.next(), Some(Nanos::from_seconds(Seconds::new(1.0))));
+        network.start(TransferId(2), (path, FREE), gigabytes(1.5), Seconds::ZERO, Nanos::ZERO);
+        let half = Nanos::from_seconds(Seconds::new(0.5));
+        assert_eq!(network.arrived(half), Some(TransferId(2)));
+        assert_eq!(network.next(), Some(Nanos::from_seconds(Seconds::new(1.0))));
     }
 
     proptest! {
@@ -221,7 +243,8 @@ mod tests {
             }
             for (id, (from, to)) in flows.iter().enumerate() {
                 let id = TransferId(id as u64);
-                network.start(id, [Some(*from), Some(*to), None], Bytes::new(10.0), Seconds::ZERO, Nanos::ZERO);
+                let path = [Some(*from), Some(*to), None];
+                network.start(id, (path, FREE), Bytes::new(10.0), Seconds::ZERO, Nanos::ZERO);
             }
             let used = |link: LinkId| -> f64 {
                 let on = network.flows.values().filter(|flow| flow.path.contains(&Some(link)));

@@ -14,6 +14,10 @@ pub struct PortConfig {
     pub host: BytesPerSecond,
     /// Time to the first byte of a transfer over the fabric.
     pub latency: Seconds,
+    /// Before the cache of a request leaves one instance for another: finding each other, allocating, registering.
+    pub handshake: Seconds,
+    /// Share of the ports that one sequence gets at most: it is on one data-parallel rank of the instance, 0 to 1.
+    pub sequence_share: f64,
 }
 
 impl Default for PortConfig {
@@ -23,6 +27,8 @@ impl Default for PortConfig {
             fabric: BytesPerSecond::new(200e9),
             host: BytesPerSecond::new(400e9),
             latency: Seconds::from_us(20.0),
+            handshake: Seconds::ZERO,
+            sequence_share: 1.0,
         }
     }
 }
@@ -62,6 +68,8 @@ pub(crate) struct Wiring {
 pub(crate) struct Way {
     pub links: [Option<LinkId>; 3],
     pub latency: Seconds,
+    /// The most that a transfer of one sequence gets.
+    pub most: BytesPerSecond,
 }
 
 impl Wiring {
@@ -88,26 +96,38 @@ impl Wiring {
     /// The way to an instance of `pool` in `deployment`.
     pub fn way(&mut self, from: Endpoint, to: InstanceId, pool: u32, deployment: u32, from_pool: u32) -> Way {
         let here = self.ports(to, pool);
-        let latency = self.config(pool).latency;
+        let config = self.config(pool);
+        let latency = config.latency;
+        let most = config.fabric * config.sequence_share;
         match from {
             Endpoint::Instance(instance) => {
                 let there = self.ports(instance, from_pool);
-                Way { links: [Some(there.out), Some(here.into), None], latency }
+                let sender = self.config(from_pool);
+                let most = most.min(sender.fabric * sender.sequence_share);
+                let latency = sender.handshake + latency.max(sender.latency);
+                Way { links: [Some(there.out), Some(here.into), None], latency, most }
             }
-            Endpoint::Host(_) => Way { links: [Some(here.host), None, None], latency },
+            Endpoint::Host(_) => {
+                let most = config.host * config.sequence_share;
+                Way { links: [Some(here.host), None, None], latency, most }
+            }
             Endpoint::Tier(tier, owner) => {
                 let known =
                     self.tiers.get(deployment as usize).and_then(|tiers| tiers.get(tier as usize)).copied();
                 let Some(port) = known else {
-                    return Way { links: [Some(here.into), None, None], latency };
+                    return Way { links: [Some(here.into), None, None], latency, most };
                 };
                 let network = &mut self.network;
                 let key = (deployment, tier, owner);
                 let link = *self.tier_links.entry(key).or_insert_with(|| network.add(port.total));
                 let reader = (deployment, tier, to);
                 let reader = *self.readers.entry(reader).or_insert_with(|| network.add(port.reader));
-                let last = if owner.is_some() { here.host } else { here.into };
-                Way { links: [Some(link), Some(reader), Some(last)], latency: port.latency }
+                let (last, most) = if owner.is_some() {
+                    (here.host, config.host * config.sequence_share)
+                } else {
+                    (here.into, most)
+                };
+                Way { links: [Some(link), Some(reader), Some(last)], latency: port.latency, most }
             }
         }
     }

@@ -8,12 +8,10 @@ use super::job::{Job, VARIATION};
 use super::settle::{Planned, SettledPool};
 use crate::plan_file::{SimulatedFile, Value};
 use cost::step::StepModel;
+use instance::Pool;
 use rand::Rng;
-use serving::{
-    Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
-    RouterPolicy, Speculation,
-};
-use sim::{FirstToken, Ingress, Observer, Options, PortConfig, Record, SimError, Simulation};
+use serving::{Admission, ClusterConfig, DeploymentConfig, Recovery, Role};
+use sim::{Observer, Options, Record, SimError, Simulation};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use units::Seconds;
@@ -43,20 +41,25 @@ pub fn confirm(planned: &Planned, job: &Job) -> Result<SimulatedFile, SimError> 
         cached: job.work.cached / job.work.prompt(),
         random: rand_pcg::Pcg64::new(0x5eed, 0x9e37_79b9_7f4a_7c15),
     };
-    let pools = planned.pools.iter().map(|pool| config(pool, job, parts, planned.pools.len() > 1)).collect();
+    let apart = planned.pools.len() > 1;
+    let pools: Vec<Pool> = planned.pools.iter().map(|pool| running(pool, apart)).collect();
+    // Wired as a whole: a part keeps the ports that the whole deployment's span gives it.
+    let mut wired = instance::wire(&pools, job.work.held);
+    wired.ingress.tokenisers /= parts;
+    for pool in &mut wired.pools {
+        pool.instances /= parts;
+    }
     let deployment = DeploymentConfig {
         name: "plan".to_owned(),
-        pools,
+        pools: wired.pools,
         tiers: Vec::new(),
         admission: Admission::default(),
         recovery: Recovery::default(),
     };
-    let once = planned.pools.first().map_or(0.0, |pool| super::price::once(&pool.model, &job.work));
     let options = Options {
-        ports: planned.pools.iter().map(|pool| port(&pool.model)).collect(),
-        first_token: FirstToken::Decode,
-        // A plan sends every token when it is there.
-        ingress: vec![Ingress { request: Seconds::new(once), ..Ingress::default() }],
+        ports: wired.ports,
+        first_token: instance::FIRST_TOKEN,
+        ingress: vec![wired.ingress],
         until: Some(until),
         ..Options::default()
     };
@@ -79,56 +82,13 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-fn config(pool: &SettledPool, job: &Job, parts: u32, apart: bool) -> PoolConfig {
-    let (name, role) = match (apart, pool.side.batch) {
-        (false, _) => ("aggregated", Role::Aggregated),
-        (true, 0) => ("prefill", Role::Prefill),
-        (true, _) => ("decode", Role::Decode),
+fn running(pool: &SettledPool, apart: bool) -> Pool {
+    let role = match (apart, pool.side.batch) {
+        (false, _) => Role::Aggregated,
+        (true, 0) => Role::Prefill,
+        (true, _) => Role::Decode,
     };
-    PoolConfig {
-        name: name.to_owned(),
-        role,
-        limits: limits(&pool.model, job),
-        instances: pool.side.instances / parts,
-        router: RouterPolicy::LeastRequests,
-        load: LoadTime { warm: Seconds::ZERO, cold: Seconds::ZERO },
-        scaling: None,
-    }
-}
-
-/// What the scheduler of an instance may do: what the plan says.
-fn limits(model: &StepModel, job: &Job) -> EngineLimits {
-    let deployment = model.deployment();
-    let scheduler = &deployment.engine.scheduler;
-    let block = scheduler.block.value;
-    let tokens = model.memory().cache_tokens(job.work.held);
-    let speculation = deployment.speculation;
-    let shards = f64::from(deployment.layout.tp * deployment.layout.pp);
-    EngineLimits {
-        ranks: deployment.layout.dp,
-        token_budget: scheduler.token_budget.value,
-        max_seqs: scheduler.max_sequences.value,
-        kv_blocks: ((tokens / f64::from(block)) as u32).max(1),
-        block,
-        max_context: u32::MAX / 2,
-        chunked: scheduler.chunked_prefill,
-        batching: if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst },
-        speculation: (speculation.tokens > 0)
-            .then_some(Speculation { draft_tokens: speculation.tokens, acceptance: speculation.acceptance }),
-        kv_bytes_per_token: model.memory().cache_bytes(job.work.held) * (shards / job.work.held),
-        ..EngineLimits::default()
-    }
-}
-
-/// Every rank of an instance sends its share of the cache over its own port.
-fn port(model: &StepModel) -> PortConfig {
-    let deployment = model.deployment();
-    let domain = deployment.system.domain_for(deployment.layout.ranks() * 2);
-    PortConfig {
-        fabric: domain.bandwidth.value * f64::from(deployment.layout.ranks()),
-        latency: domain.latency.value,
-        ..PortConfig::default()
-    }
+    Pool::new(role, Arc::clone(&pool.model), pool.side.instances)
 }
 
 /// Users that start one after another.

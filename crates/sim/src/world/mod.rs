@@ -41,6 +41,12 @@ enum What {
 /// Longest latency that may be put in front of a deployment.
 const LONGEST_EXTRA: Seconds = Seconds::new(3600.0);
 
+/// Tokenisers of every deployment, all free.
+fn tokenisers(ingress: &[Ingress]) -> Vec<BinaryHeap<Reverse<Nanos>>> {
+    let of = |ingress: &Ingress| (0..ingress.tokenisers.max(1)).map(|_| Reverse(Nanos::ZERO)).collect();
+    ingress.iter().map(of).collect()
+}
+
 /// A cluster and the hardware under it. Whoever drives it tells what comes in and up to when time has gone; it answers
 /// with what happens, to an [`Observer`].
 ///
@@ -56,8 +62,8 @@ pub struct World<P> {
     scheduled: u64,
     wiring: Wiring,
     placement: Placement,
-    /// When the tokeniser of each deployment is free again.
-    tokenised: Vec<Nanos>,
+    /// When the tokenisers of each deployment are free again.
+    tokenised: Vec<BinaryHeap<Reverse<Nanos>>>,
     /// What an administrator has put in front of each deployment.
     latency: Vec<Seconds>,
     network_epoch: u64,
@@ -85,7 +91,7 @@ impl<P: StepPricer> World<P> {
             scheduled: 0,
             wiring: Wiring::new(options.ports.clone(), options.tiers.clone()),
             placement: Placement::new(options.hardware.clone()),
-            tokenised: vec![Nanos::ZERO; options.ingress.len()],
+            tokenised: tokenisers(&options.ingress),
             latency: vec![Seconds::ZERO; deployments],
             network_epoch: 0,
             transfers: BTreeMap::new(),
@@ -292,9 +298,12 @@ impl<P: StepPricer> World<P> {
     fn ingress(&mut self, deployment: usize, prompt: u32) -> Nanos {
         let extra = self.latency.get(deployment).copied().unwrap_or(Seconds::ZERO);
         let Some(ingress) = self.options.ingress.get(deployment) else { return self.now.after(extra) };
-        let free = &mut self.tokenised[deployment];
-        *free = self.now.max(*free).after(ingress.prompt_token * f64::from(prompt));
-        free.after(ingress.request + extra)
+        // The prompt goes to the process that is free first.
+        let Some(mut first) = self.tokenised[deployment].peek_mut() else { return self.now.after(extra) };
+        let Reverse(free) = *first;
+        let done = self.now.max(free).after(ingress.prompt_token * f64::from(prompt));
+        *first = Reverse(done);
+        done.after(ingress.request + extra)
     }
 
     /// A request has passed what is in front of the engine.

@@ -20,14 +20,16 @@ pub enum FirstToken {
     Decode,
 }
 
-/// What happens to a request around the engine: HTTP, hand-over, tokenising, for which one process takes the prompts in
-/// turn, and gathering tokens before they are sent.
+/// What happens to a request around the engine: HTTP, queues, tokenising, for which each instance that takes prompts
+/// has one process that takes them in turn, and gathering tokens before they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ingress {
     /// Per request, of any number at once.
     pub request: Seconds,
     /// Per prompt token, one prompt after another.
     pub prompt_token: Seconds,
+    /// Processes that tokenise; none counts as one.
+    pub tokenisers: u32,
     /// Tokens that the client gets together as its first; 1 and less send every token when it is there.
     pub first_chunk: f64,
 }

@@ -30,7 +30,7 @@ impl<P: StepPricer> World<P> {
             if let Endpoint::Instance(instance) = from { self.cluster.pool_of(instance) } else { pool };
         let deployment = self.flights.at(request).arrival.deployment;
         let way = self.wiring.way(from, to, pool, deployment, from_pool);
-        self.wiring.network.start(id, way.links, bytes, way.latency, self.now);
+        self.wiring.network.start(id, (way.links, way.most), bytes, way.latency, self.now);
         self.transfers.insert(id, Transfer { request, from, to, start: self.now, bytes });
         self.watch_network();
     }
