@@ -1,7 +1,7 @@
 //! `supernode calibrate`.
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, write_file};
-use ::estimate::{Point, Resolver};
+use ::estimate::{OperatingPoint, Resolver};
 use ::validate::{
     Fidelity, Split, Table, accepts, fit_engine, group, predict, read_serving, split, summarise,
 };
@@ -182,7 +182,7 @@ fn engine(args: &Args) -> Result<(), Failure> {
         rows.extend(read_serving(&Table::open(file)?)?);
     }
     // An engine's rows are those of the releases that have its profile.
-    let has_profile = |point: &Point| {
+    let has_profile = |point: &OperatingPoint| {
         let named = point.engine.as_deref().and_then(|name| resolver.catalog().engine(name).ok());
         named.is_some_and(|named| named.of_release(point.engine_version.as_deref()) == start.id)
     };

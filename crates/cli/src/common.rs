@@ -3,9 +3,11 @@
 use ::estimate::economics::Site;
 use hardware::Catalog;
 use hardware::overrides::Override;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use supernode::{Facts, Session};
 
 /// Why a command ends without its answer, and with which exit code.
 #[derive(Debug)]
@@ -16,14 +18,41 @@ pub enum Failure {
     Input(String),
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    /// The library says which of its errors are answers; all others are mistakes in the input.
     fn from(error: E) -> Self {
-        Self::Input(error.to_string())
+        let known = (&error as &(dyn std::error::Error + 'static)).downcast_ref::<supernode::Error>();
+        match known.map(|error| error.kind) {
+            Some(supernode::Kind::No) => Self::No(error.to_string()),
+            _ => Self::Input(error.to_string()),
+        }
     }
 }
 
+/// A message with the keys that the library names in backticks spelled as flags, where there are such flags.
+fn spelled(message: &str, flags: &BTreeSet<String>) -> String {
+    let mut parts = message.split('`');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    while let Some(quoted) = parts.next() {
+        let flag = quoted.replace('_', "-");
+        let Some(after) = parts.next() else {
+            return text + "`" + quoted;
+        };
+        if flags.contains(&flag) {
+            text += &format!("--{flag}{after}");
+        } else {
+            text += &format!("`{quoted}`{after}");
+        }
+    }
+    text
+}
+
 /// 0 for an answer, 1 for a no, 2 for bad input; messages go to stderr.
-pub fn exit(result: Result<(), Failure>) -> ExitCode {
+pub fn exit(result: Result<(), Failure>, flags: &BTreeSet<String>) -> ExitCode {
+    let result = result.map_err(|failure| match failure {
+        Failure::No(message) => Failure::No(spelled(&message, flags)),
+        Failure::Input(message) => Failure::Input(spelled(&message, flags)),
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::No(message)) => {
@@ -93,6 +122,16 @@ impl CatalogArgs {
         };
         let sets = self.sets.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
         Ok(catalog.with_overrides(&sets))
+    }
+
+    /// What questions are answered from.
+    pub fn session(&self, site: &SiteArgs) -> Result<Session, Failure> {
+        Ok(Session::open(&self.facts(site))?)
+    }
+
+    /// The same as plain data.
+    pub fn facts(&self, site: &SiteArgs) -> Facts {
+        Facts { catalog: self.catalog.clone(), set: self.sets.clone(), region: site.region.clone() }
     }
 }
 

@@ -14,6 +14,7 @@ mod model;
 #[cfg(feature = "live")]
 mod observe;
 mod plan_serve;
+mod point;
 mod progress;
 mod simulate;
 mod sweep;
@@ -22,7 +23,8 @@ mod train;
 mod up;
 mod validate;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// An AI chip cluster in software: serve, train, plan and compare on chips you do not have.
@@ -78,6 +80,12 @@ enum Command {
     Accuracy(accuracy::Args),
 }
 
+/// The names of all flags there are.
+fn flags(command: &clap::Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(clap::Arg::get_long).map(str::to_owned);
+    own.chain(command.get_subcommands().flat_map(flags)).collect()
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
@@ -104,5 +112,5 @@ fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Accuracy(args) => accuracy::run(&args),
     };
-    common::exit(result)
+    common::exit(result, &flags(&Cli::command()))
 }

@@ -3,20 +3,20 @@
 use cost::step::{RankLoad, StepModel, StepPricer, StepShape};
 use hardware::Catalog;
 use std::sync::Arc;
-use supernode_estimate::{Mode, Point, Resolver, Roles, Sizes};
+use supernode_estimate::{Mode, OperatingPoint, Resolver, Roles, Sizes};
 
 fn main() {
     divan::main();
 }
 
 fn model() -> Arc<StepModel> {
-    let point = Point {
+    let point = OperatingPoint {
         system: "gb200-nvl72".to_owned(),
         model: "deepseek-ai/DeepSeek-R1".to_owned(),
         engine: Some("sglang".to_owned()),
         mode: Mode::Decode,
         sizes: Sizes { tp: Some(1), dp: Some(32), ep: Some(32), ..Sizes::default() },
-        ..Point::default()
+        ..OperatingPoint::default()
     };
     Resolver::new(Catalog::builtin()).step_model(&point, Roles::Both).expect("a deployment that fits")
 }

@@ -2,7 +2,7 @@
 
 use crate::economics::{self, Ownership, Site, TokenCost};
 use crate::resolve::{EstimateError, Resolver, Roles};
-use crate::spec::{Mode, Point};
+use crate::spec::{Mode, OperatingPoint};
 use crate::steady::{self, Load, Steady};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
 use hardware::System;
@@ -106,8 +106,8 @@ const DEFAULT_CONCURRENCY: u32 = 64;
 /// Estimates a point.
 ///
 /// # Errors
-/// What [`Resolver::step_model`] refuses, and flags the mode needs that are missing or out of range.
-pub fn estimate(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+/// What [`Resolver::step_model`] refuses, and keys the mode needs that are missing or out of range.
+pub fn estimate(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Result<Estimate, EstimateError> {
     check(point)?;
     match point.mode {
         Mode::Agg => aggregated(resolver, point, site),
@@ -117,46 +117,46 @@ pub fn estimate(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estim
     }
 }
 
-fn check(point: &Point) -> Result<(), EstimateError> {
-    let range = |flag, value: String, allowed| Err(EstimateError::Range { flag, value, allowed });
+fn check(point: &OperatingPoint) -> Result<(), EstimateError> {
+    let range = |key, value: String, allowed| Err(EstimateError::Range { key, value, allowed });
     let share = |value: f64| (0.0..=1.0).contains(&value);
-    for (flag, value) in [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency)] {
+    for (key, value) in [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency)] {
         if value == Some(0) {
-            return range(flag, "0".to_owned(), "1 and more");
+            return range(key, "0".to_owned(), "1 and more");
         }
     }
     if let Some(chips) = point.chips.filter(|chips| !(*chips > 0.0 && *chips <= 1e6)) {
         return range("chips", chips.to_string(), "above 0 and at most 1000000");
     }
     if let Some(spread) = point.length_spread.filter(|spread| !share(*spread)) {
-        return range("length-spread", spread.to_string(), "0 to 1");
+        return range("length_spread", spread.to_string(), "0 to 1");
     }
     if let Some(accept) = point.spec_accept.filter(|accept| !share(*accept)) {
-        return range("spec-accept", accept.to_string(), "0 to 1");
+        return range("spec_accept", accept.to_string(), "0 to 1");
     }
     if !(0.0..1.0).contains(&point.prefix_hit) {
-        return range("prefix-hit", point.prefix_hit.to_string(), "0 to below 1");
+        return range("prefix_hit", point.prefix_hit.to_string(), "0 to below 1");
     }
     if point.token_budget == Some(0) {
-        return range("token-budget", "0".to_owned(), "1 and more");
+        return range("token_budget", "0".to_owned(), "1 and more");
     }
     if point.spec_tokens > 16 {
-        return range("spec-tokens", point.spec_tokens.to_string(), "0 to 16");
+        return range("spec_tokens", point.spec_tokens.to_string(), "0 to 16");
     }
     Ok(())
 }
 
 fn needed(
     value: Option<u32>,
-    flag: &'static str,
+    key: &'static str,
     mode: &'static str,
     hint: &'static str,
 ) -> Result<f64, EstimateError> {
-    value.map(f64::from).ok_or(EstimateError::Missing { flag, mode, hint })
+    value.map(f64::from).ok_or(EstimateError::Missing { key, mode, hint })
 }
 
 /// Lengths as requests have them on average: (computed prompt, cached prompt, output).
-fn lengths(point: &Point, mode: &'static str) -> Result<(f64, f64, f64), EstimateError> {
+fn lengths(point: &OperatingPoint, mode: &'static str) -> Result<(f64, f64, f64), EstimateError> {
     let isl = needed(point.isl, "isl", mode, "give the prompt length in tokens")?;
     let osl = needed(point.osl, "osl", mode, "give the output length in tokens")?;
     let factor = point.length_factor();
@@ -181,7 +181,7 @@ pub fn with_queue(sigma: f64) -> f64 {
     sigma.hypot(QUEUE_SIGMA)
 }
 
-fn aggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+fn aggregated(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Result<Estimate, EstimateError> {
     let model = resolver.step_model(point, Roles::Both)?;
     let instances = resolver.instances(point, &model.deployment().layout)?;
     let (new, cached, output) = lengths(point, "agg")?;
@@ -234,7 +234,7 @@ struct Parts {
 
 fn assemble(
     resolver: &Resolver,
-    point: &Point,
+    point: &OperatingPoint,
     site: &Site,
     pools: Vec<Pool>,
     parts: Parts,
@@ -279,7 +279,7 @@ pub fn ownership(system: &System) -> Option<Ownership> {
     rented.or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)))
 }
 
-fn decode_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+fn decode_point(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Result<Estimate, EstimateError> {
     let model = resolver.step_model(point, Roles::Both)?;
     let layout = model.deployment().layout;
     let instances = resolver.instances(point, &layout)?;
@@ -288,13 +288,13 @@ fn decode_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estim
         (Some(batch), _) => f64::from(batch),
         (None, Some(users)) => (f64::from(users) / attention_ranks).max(1.0),
         (None, None) => {
-            needed(None, "batch-per-rank", "decode", "give the sequences per rank, or --concurrency")?
+            needed(None, "batch_per_rank", "decode", "give the sequences per rank, or `concurrency`")?
         }
     };
     let context = match (point.kv_len, point.isl) {
         (Some(length), _) => f64::from(length),
         (None, Some(isl)) => f64::from(isl) + point.osl.map_or(0.0, f64::from) / 2.0,
-        (None, None) => needed(None, "kv-len", "decode", "give the context length in tokens")?,
+        (None, None) => needed(None, "kv_len", "decode", "give the context length in tokens")?,
     };
     let step = model.cost(&StepShape::even(RankLoad::decode(batch, context), layout.dp));
     let tpot = step.time / model.deployment().speculation.tokens_per_step();
@@ -311,7 +311,11 @@ fn decode_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estim
     assemble(resolver, point, site, vec![Pool { role: Roles::Decode, instances, model, step }], parts)
 }
 
-fn prefill_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+fn prefill_point(
+    resolver: &Resolver,
+    point: &OperatingPoint,
+    site: &Site,
+) -> Result<Estimate, EstimateError> {
     let model = resolver.step_model(point, Roles::Both)?;
     let layout = model.deployment().layout;
     let instances = resolver.instances(point, &layout)?;
@@ -334,7 +338,11 @@ fn prefill_point(resolver: &Resolver, point: &Point, site: &Site) -> Result<Esti
     assemble(resolver, point, site, vec![Pool { role: Roles::Prefill, instances, model, step }], parts)
 }
 
-fn disaggregated(resolver: &Resolver, point: &Point, site: &Site) -> Result<Estimate, EstimateError> {
+fn disaggregated(
+    resolver: &Resolver,
+    point: &OperatingPoint,
+    site: &Site,
+) -> Result<Estimate, EstimateError> {
     let prefill = resolver.step_model(point, Roles::Prefill)?;
     let decode = resolver.step_model(point, Roles::Decode)?;
     let prefills = point.prefill.instances.unwrap_or(1).max(1);

@@ -1,14 +1,16 @@
 //! The steady state of one deployment: from names and sizes to latency, throughput, memory, power and cost.
 //!
-//! [`Point`] says what is asked in the words of the measurement tables; [`Resolver`] turns it into step models;
+//! [`OperatingPoint`] says what is asked in the words of the measurement tables; [`Resolver`] turns it into step models;
 //! [`estimate`] finds the steady state and everything that is counted from it.
 
 pub mod economics;
 mod estimate;
+mod keys;
 mod resolve;
 mod spec;
 pub mod steady;
 
 pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, ownership, with_queue};
+pub use keys::{KEYS, Key, KeyError, Slot};
 pub use resolve::{EstimateError, Resolver, Roles, Shelf};
-pub use spec::{Formats, Mode, Point, Sizes, UnknownMode};
+pub use spec::{Formats, Mode, OperatingPoint, Sizes, UnknownMode};

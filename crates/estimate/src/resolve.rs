@@ -1,6 +1,6 @@
 //! Names and sizes to step models.
 
-use crate::spec::{Point, Sizes};
+use crate::spec::{OperatingPoint, Sizes};
 use cost::comm::{InstanceComm, Network};
 use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel, TablePool};
 use hardware::catalog::CatalogError;
@@ -26,7 +26,7 @@ pub enum EstimateError {
     Step(#[from] StepError),
     /// The chips do not make whole instances.
     #[error(
-        "--chips {chips} is {ranks} ranks, which does not hold one instance of {needed} ranks; raise --chips or lower the sizes"
+        "`chips` {chips} is {ranks} ranks, which does not hold one instance of {needed} ranks; raise `chips` or lower the sizes"
     )]
     TooFewChips {
         /// Packages given.
@@ -37,20 +37,20 @@ pub enum EstimateError {
         needed: u32,
     },
     /// Something the mode needs was not given.
-    #[error("--{flag} is needed for --mode {mode}; {hint}")]
+    #[error("`{key}` is needed for `mode` {mode}; {hint}")]
     Missing {
-        /// The flag.
-        flag: &'static str,
+        /// The key.
+        key: &'static str,
         /// The mode.
         mode: &'static str,
         /// What to give.
         hint: &'static str,
     },
     /// A number is out of its range.
-    #[error("--{flag} {value} is out of range; allowed is {allowed}")]
+    #[error("`{key}` {value} is out of range; allowed is {allowed}")]
     Range {
-        /// The flag.
-        flag: &'static str,
+        /// The key.
+        key: &'static str,
         /// What was given.
         value: String,
         /// What may be given.
@@ -201,7 +201,7 @@ impl Resolver {
     ///
     /// # Errors
     /// No such chip or system.
-    pub fn chip(&self, point: &Point) -> Result<Arc<Chip>, EstimateError> {
+    pub fn chip(&self, point: &OperatingPoint) -> Result<Arc<Chip>, EstimateError> {
         let name = match &point.chip {
             Some(name) => name.clone(),
             None => self.system(&point.system)?.chip.clone(),
@@ -218,7 +218,11 @@ impl Resolver {
         system: &str,
         chip: Option<&str>,
     ) -> Result<(Arc<System>, Arc<Chip>), EstimateError> {
-        let point = Point { system: system.to_owned(), chip: chip.map(str::to_owned), ..Point::default() };
+        let point = OperatingPoint {
+            system: system.to_owned(),
+            chip: chip.map(str::to_owned),
+            ..OperatingPoint::default()
+        };
         let found = self.chip(&point)?;
         let Some(chip) = chip else { return Ok((self.system(system)?, found)) };
         let key = (system.to_owned(), chip.to_owned());
@@ -227,7 +231,7 @@ impl Resolver {
         Ok((refitted, found))
     }
 
-    /// An engine by key, in the release that `version` names; without a key, the usual engine of the chip's vendor.
+    /// An engine by key, in the release that `version` names; without a key, the chip's usual engine.
     ///
     /// # Errors
     /// No such engine.
@@ -237,11 +241,10 @@ impl Resolver {
         version: Option<&str>,
         chip: &Chip,
     ) -> Result<Arc<Engine>, EstimateError> {
-        let usual = if chip.vendor == "Huawei" { "vllm-ascend" } else { "vllm" };
         let find = |name: &str| {
             kept(&self.caches.engines, &name.to_owned(), || Ok(self.caches.catalog.engine(name)?))
         };
-        let newest = find(name.unwrap_or(usual))?;
+        let newest = find(name.unwrap_or(chip.usual_engine()))?;
         let wanted = newest.of_release(version);
         if wanted == newest.id { Ok(newest) } else { find(wanted) }
     }
@@ -272,7 +275,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Names that are unknown, sizes that contradict each other, weights that do not fit.
-    pub fn step_model(&self, point: &Point, role: Roles) -> Result<Arc<StepModel>, EstimateError> {
+    pub fn step_model(&self, point: &OperatingPoint, role: Roles) -> Result<Arc<StepModel>, EstimateError> {
         let sizes = match role {
             Roles::Both => &point.sizes,
             Roles::Prefill => &point.prefill,
@@ -305,12 +308,12 @@ impl Resolver {
         Ok(Arc::new(step.with_engine(engine)?))
     }
 
-    /// The step model of an instance with the sizes of [`Point::sizes`], which is not kept; for searches over layouts and
+    /// The step model of an instance with the sizes of [`OperatingPoint::sizes`], which is not kept; for searches over layouts and
     /// formats of one model on one system under one engine, of which `shelf` holds what they have in common.
     ///
     /// # Errors
     /// As those of [`Resolver::step_model`].
-    pub fn step_model_on(&self, shelf: &Shelf, point: &Point) -> Result<StepModel, EstimateError> {
+    pub fn step_model_on(&self, shelf: &Shelf, point: &OperatingPoint) -> Result<StepModel, EstimateError> {
         let deployment = self.deployment(point, &point.sizes, Roles::Both)?;
         let key = format!("{:?}", deployment.model.quantization);
         let operators = kept(&shelf.operators, &key, || self.operators(&deployment))?;
@@ -318,13 +321,18 @@ impl Resolver {
         Ok(model.sharing(&shelf.tables))
     }
 
-    fn build(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {
+    fn build(&self, point: &OperatingPoint, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {
         let deployment = self.deployment(point, sizes, role)?;
         let operators = self.operators(&deployment)?;
         self.price(deployment, operators.0)
     }
 
-    fn deployment(&self, point: &Point, sizes: &Sizes, role: Roles) -> Result<Deployment, EstimateError> {
+    fn deployment(
+        &self,
+        point: &OperatingPoint,
+        sizes: &Sizes,
+        role: Roles,
+    ) -> Result<Deployment, EstimateError> {
         let (system, chip) = self.placed(&point.system, point.chip.as_deref())?;
         let engine = self.engine(point.engine.as_deref(), point.engine_version.as_deref(), &chip)?;
         let formats = &point.formats;
@@ -401,7 +409,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Not even one.
-    pub fn instances(&self, point: &Point, layout: &Layout) -> Result<u32, EstimateError> {
+    pub fn instances(&self, point: &OperatingPoint, layout: &Layout) -> Result<u32, EstimateError> {
         let chip = self.chip(point)?;
         let needed = layout.ranks();
         let chips = point.chips.unwrap_or(f64::from(needed) / f64::from(chip.ranks));

@@ -74,7 +74,7 @@ pub struct Formats {
 
 /// One operating point of one deployment.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Point {
+pub struct OperatingPoint {
     /// Catalog key of the system.
     pub system: String,
     /// Catalog key of the chip that replaces the system's own.
@@ -123,7 +123,7 @@ pub struct Point {
     pub micro_batches: Option<bool>,
 }
 
-impl Point {
+impl OperatingPoint {
     /// Mean over nominal length of lengths drawn by `length_spread`.
     pub fn length_factor(&self) -> f64 {
         f64::midpoint(1.0, self.length_spread.unwrap_or(1.0))

@@ -47,6 +47,8 @@ pub struct Chip {
     pub price: Option<Fact<Dollars>>,
     /// Catalog key of the system it usually sits in.
     pub system: Option<String>,
+    /// Catalog key of the engine that usually serves on it.
+    pub engine: Option<String>,
     /// What the facts' source keys stand for.
     pub sources: BTreeMap<String, Source>,
 }
@@ -122,6 +124,11 @@ impl Chip {
             grade: price.grade.max(Grade::Assumed),
             ..price.map(|price| *price * 1.15)
         })
+    }
+
+    /// Catalog key of the engine to serve with where none is asked for.
+    pub fn usual_engine(&self) -> &str {
+        self.engine.as_deref().unwrap_or("vllm")
     }
 
     /// The weakest grade among the figures that times depend on.

@@ -119,6 +119,7 @@ pub fn chip(chip: &Chip) -> Sheet {
         ("kernels", chip.kernels.join(", ")),
     ];
     labels.extend(chip.system.clone().map(|system| ("system", system)));
+    labels.extend(chip.engine.clone().map(|engine| ("engine", engine)));
     labels.push(("weakest grade of what times depend on", chip.grade().to_string()));
     figures.sheet(format!("{}: {}", chip.id, chip.name), labels, &chip.sources)
 }

@@ -8,8 +8,8 @@ mod limits;
 mod transfer;
 mod wiring;
 
-pub use limits::{Settings, limits};
-pub use transfer::{KvTransfer, network_domain};
+pub use limits::{Settings, cache_bytes, limits};
+pub use transfer::{KvTransfer, network_domain, port};
 pub use wiring::{Pool, Wired, wire};
 
 use serving::RouterPolicy;

@@ -69,7 +69,7 @@ pub fn limits(model: &StepModel, role: Role, length: f64, settings: &Settings) -
 }
 
 /// Cache of one sequence of `tokens` tokens on all ranks of an instance that hold a part or a copy of it.
-pub(crate) fn cache_bytes(model: &StepModel, tokens: f64) -> Bytes {
+pub fn cache_bytes(model: &StepModel, tokens: f64) -> Bytes {
     model.memory().cache_bytes(tokens) * f64::from(shards(model))
 }
 

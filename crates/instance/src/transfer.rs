@@ -14,7 +14,7 @@ pub fn network_domain(system: &System, ranks: u32, several: bool) -> &Domain {
 }
 
 /// The ports of the instances of one pool that `domain` connects with their peers.
-pub(crate) fn port(model: &StepModel, domain: &Domain) -> PortConfig {
+pub fn port(model: &StepModel, domain: &Domain) -> PortConfig {
     let deployment = model.deployment();
     let ranks = f64::from(deployment.layout.ranks());
     let usual = PortConfig::default();

@@ -30,7 +30,7 @@ pub enum MatchError {
     Override(#[from] OverrideError),
     /// The figure cannot be varied continuously, or the chip has none.
     #[error(
-        "--vary {key}: {chip} has no such figure that can be varied; use chip.hbm.bandwidth, chip.hbm.capacity, \
+        "`vary` {key}: {chip} has no such figure that can be varied; use chip.hbm.bandwidth, chip.hbm.capacity, \
          chip.matrix.<format>, chip.scale-up.bandwidth, chip.scale-out.bandwidth, chip.package-link.bandwidth or \
          system.domain.<domain>.bandwidth"
     )]

@@ -2,6 +2,7 @@
 //!
 //! Sizes are in ranks (devices as software sees them), chips in packages. Quantities carry their unit.
 
+use estimate::{Formats, Mode, OperatingPoint, Sizes};
 use serde::{Deserialize, Serialize};
 use units::{Dollars, Dtype, GramsCo2, Joules, Seconds, TokensPerSecond, Watts};
 
@@ -237,18 +238,76 @@ pub struct SearchFile {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFileError {
     /// It is not JSON of this shape.
-    #[error(
-        "not a serving plan: {0}; give the output of `supernode plan serve --json`, which has the schema `{SCHEMA}`"
-    )]
+    #[error("not a serving plan: {0}; give what plan serve writes as JSON, which has the schema `{SCHEMA}`")]
     Malformed(#[from] serde_json::Error),
     /// It has another schema.
-    #[error(
-        "the schema is `{0}`, this version reads `{SCHEMA}`; make the plan anew with `supernode plan serve --json`"
-    )]
+    #[error("the schema is `{0}`, this version reads `{SCHEMA}`; make the plan anew with plan serve")]
     Schema(String),
 }
 
+impl DeploymentFile {
+    /// The deployment as an operating point with the lengths of `plan`'s requests, with as many of them in flight as the
+    /// plan predicts, so that anything that takes operating points can be asked about it.
+    pub fn operating_point(&self, plan: &PlanFile) -> OperatingPoint {
+        let sizes = |pool: &PoolFile| Sizes {
+            instances: Some(pool.instances),
+            tp: Some(pool.tp),
+            pp: Some(pool.pp),
+            dp: Some(pool.dp),
+            ep: Some(pool.ep),
+            moe_tp: Some(pool.moe_tp),
+            redundant_experts: Some(pool.redundant_experts),
+        };
+        let mut point = OperatingPoint {
+            model: plan.model.clone(),
+            isl: Some(plan.job.isl),
+            osl: Some(plan.job.osl),
+            concurrency: Some((self.predicted.concurrency.round() as u32).max(1)),
+            prefix_hit: plan.job.prefix_hit,
+            ..OperatingPoint::default()
+        };
+        if let Some(pool) = self.pools.last() {
+            point.system.clone_from(&pool.system);
+            point.chip = Some(pool.chip.clone());
+            point.engine = Some(pool.engine.clone());
+            point.formats = Formats {
+                weight: Some(pool.weight_dtype),
+                act: Some(pool.act_dtype),
+                kv: Some(pool.kv_dtype),
+                moe: Some(pool.moe_dtype),
+            };
+            point.spec_tokens = pool.spec_tokens;
+            point.micro_batches = Some(pool.micro_batches);
+        }
+        match self.pools.as_slice() {
+            [prefill, decode] => {
+                point.mode = Mode::Disagg;
+                (point.prefill, point.decode) = (sizes(prefill), sizes(decode));
+            }
+            [pool] => {
+                point.chips = Some(pool.chips);
+                point.sizes = Sizes { instances: None, ..sizes(pool) };
+                point.token_budget = Some(pool.token_budget);
+            }
+            _ => {}
+        }
+        point
+    }
+}
+
 impl PlanFile {
+    /// Notes what the simulator measured on the best deployment of either mode.
+    pub fn simulated(&mut self, aggregated: Option<SimulatedFile>, disaggregated: Option<SimulatedFile>) {
+        let runs = [(&mut self.aggregated, aggregated), (&mut self.disaggregated, disaggregated)];
+        for (deployment, run) in runs {
+            let Some(deployment) = deployment else { continue };
+            deployment.simulated = run;
+            if deployment.mode == self.best.mode {
+                self.best.simulated.clone_from(&deployment.simulated);
+            }
+        }
+    }
+
     /// Reads what `plan serve --json` printed.
     ///
     /// # Errors

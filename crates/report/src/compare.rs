@@ -3,61 +3,61 @@
 use crate::page::{self, BarPoint};
 use crate::table;
 use cost::step::Family;
-use estimate::{BAND_80, Estimate};
-use planner::compare::{Entry, Plan};
+use planner::compare::{Compared, Entry};
+use planner::plan_file::{PoolFile, Value as Figure};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-fn sizes(estimate: &Estimate) -> String {
-    estimate.pools.first().map_or_else(String::new, |pool| {
-        let layout = pool.model.deployment().layout;
-        if layout.ep > 1 {
-            format!("TP{} DP{} EP{}", layout.tp, layout.dp, layout.ep)
-        } else {
-            format!("TP{} DP{}", layout.tp, layout.dp)
-        }
-    })
+/// Sizes of the instances of a pool.
+fn sizes(pool: &PoolFile) -> String {
+    let mut text = format!("{} x TP{}", pool.instances, pool.tp);
+    if pool.pp > 1 {
+        let _ = write!(text, " PP{}", pool.pp);
+    }
+    if pool.dp > 1 {
+        let _ = write!(text, " DP{}", pool.dp);
+    }
+    if pool.ep > 1 {
+        let _ = write!(text, " EP{}", pool.ep);
+    }
+    text
 }
 
-fn optional<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
+fn optional(value: Option<&Figure>, digits: usize) -> String {
+    value.map_or_else(|| "unknown".to_owned(), |figure| format!("{:.digits$}", figure.value))
 }
 
-fn row(plan: &Plan) -> Vec<String> {
-    let tpot = plan.decode.tpot.map(|figure| figure.value);
+fn row(plan: &Compared) -> Vec<String> {
+    let best = plan.best();
+    let predicted = &best.predicted;
+    let (prefill, decode) = match best.pools.as_slice() {
+        [prefill, decode] => (sizes(prefill), sizes(decode)),
+        [both] => ("the same".to_owned(), sizes(both)),
+        _ => (String::new(), String::new()),
+    };
+    let throughput = &predicted.throughput_per_chip;
     vec![
-        plan.system.clone(),
-        plan.format.to_string(),
-        sizes(&plan.decode),
-        format!("{:.0}", batch(plan)),
-        optional(tpot),
-        optional(plan.prefill.ttft.map(|figure| figure.value)),
-        format!("{:.0}", plan.throughput.value.get()),
-        format!("+-{:.0} %", 100.0 * ((BAND_80 * plan.throughput.sigma).exp() - 1.0)),
-        format!("{:.0}", plan.throughput.value.get() * f64::from(plan.system_chips)),
-        optional(plan.power),
-        optional(plan.energy),
-        optional(plan.money),
-        optional(plan.carbon),
-        bound(plan).to_owned(),
-        grade(plan),
+        best.pools.last().map_or_else(String::new, |pool| pool.system.clone()),
+        best.pools.last().map_or_else(String::new, |pool| pool.weight_dtype.to_string()),
+        prefill,
+        decode,
+        format!("{:.0}", predicted.chips),
+        format!("{:.2} s", predicted.ttft.value),
+        format!("{:.1} ms", predicted.tpot.value * 1e3),
+        format!("{:.0}", throughput.value),
+        throughput
+            .high
+            .map_or_else(String::new, |high| format!("+-{:.0} %", 100.0 * (high / throughput.value - 1.0))),
+        predicted
+            .power
+            .as_ref()
+            .map_or_else(|| "unknown".to_owned(), |power| format!("{:.0} W", power.value / predicted.chips)),
+        optional(predicted.energy_per_token.as_ref(), 2),
+        optional(predicted.cost_per_million_tokens.as_ref(), 3),
+        optional(predicted.co2e_per_million_tokens.as_ref(), 0),
+        predicted.bound.clone(),
+        plan.grade.to_string(),
     ]
-}
-
-/// Decoding sequences per package.
-fn batch(plan: &Plan) -> f64 {
-    plan.decode.decoding / plan.decode.chips
-}
-
-fn bound(plan: &Plan) -> &'static str {
-    plan.decode.pools.first().map_or("", |pool| pool.bound().name())
-}
-
-fn grade(plan: &Plan) -> String {
-    plan.decode
-        .pools
-        .first()
-        .map_or_else(String::new, |pool| pool.model.deployment().chip.grade().to_string())
 }
 
 /// For people: one row per system, and below why a system has none.
@@ -65,17 +65,17 @@ pub fn compare_text(entries: &[Entry]) -> String {
     let header = [
         "system",
         "format",
-        "decode",
-        "batch/chip",
-        "TPOT",
         "prefill",
+        "decode",
+        "chips",
+        "TTFT",
+        "TPOT",
         "tok/s/chip",
         "80 % band",
-        "tok/s/system",
         "W/chip",
-        "energy/token",
+        "J/token",
         "$/M tokens",
-        "CO2e/M tokens",
+        "g CO2e/M",
         "bound",
         "evidence",
     ];
@@ -92,20 +92,30 @@ pub fn compare_text(entries: &[Entry]) -> String {
     text
 }
 
+/// Standard deviations of the logarithm of a figure, times the width of its band.
+fn spread(figure: &Figure) -> f64 {
+    figure.high.map_or(0.0, |high| (high / figure.value).ln())
+}
+
 /// The two best systems, if their bands overlap at the other's middle.
 fn tie(entries: &[Entry]) -> Option<(&str, &str)> {
-    let mut plans: Vec<&Plan> = entries.iter().filter_map(|entry| entry.plan.as_ref().ok()).collect();
-    plans.sort_by(|a, b| b.throughput.value.get().total_cmp(&a.throughput.value.get()));
+    let mut plans: Vec<(&str, &Figure)> = entries
+        .iter()
+        .filter_map(|entry| {
+            let plan = entry.plan.as_ref().ok()?;
+            Some((entry.system.as_str(), &plan.best().predicted.throughput_per_chip))
+        })
+        .collect();
+    plans.sort_by(|a, b| b.1.value.total_cmp(&a.1.value));
     let (first, second) = (plans.first()?, plans.get(1)?);
-    let distance = (first.throughput.value / second.throughput.value).ln();
-    let spread = BAND_80 * first.throughput.sigma.hypot(second.throughput.sigma);
-    (distance < spread).then_some((first.system.as_str(), second.system.as_str()))
+    let distance = (first.1.value / second.1.value).ln();
+    (distance < spread(first.1).hypot(spread(second.1))).then_some((first.0, second.0))
 }
 
 /// For programs.
 pub fn compare_json(entries: &[Entry]) -> Value {
     let systems: Vec<Value> = entries.iter().map(entry_json).collect();
-    json!({ "schema": "supernode.compare/1", "systems": systems })
+    json!({ "schema": "supernode.compare/2", "systems": systems })
 }
 
 fn entry_json(entry: &Entry) -> Value {
@@ -113,61 +123,44 @@ fn entry_json(entry: &Entry) -> Value {
         Ok(plan) => plan,
         Err(reason) => return json!({ "system": entry.system, "error": reason }),
     };
-    let (low, high) = plan.throughput.band();
     json!({
-        "system": plan.system,
+        "system": entry.system,
         "name": plan.name,
-        "chip": plan.chip,
-        "engine": plan.engine,
-        "format": plan.format,
-        "evidence_grade": grade(plan),
-        "throughput_per_chip": {
-            "value": plan.throughput.value.get(), "unit": "tokens/s", "low": low.get(), "high": high.get(), "band": 0.8,
-        },
-        "system_chips": plan.system_chips,
-        "decode_share": plan.decode_share,
-        "decode": crate::estimate_json(&plan.decode),
-        "prefill": crate::estimate_json(&plan.prefill),
-        "power_per_chip": plan.power.map(|power| json!({ "value": power.get(), "unit": "W" })),
-        "energy_per_token": plan.energy.map(|energy| json!({ "value": energy.get(), "unit": "J" })),
-        "cost_per_million_tokens": plan.money.map(|money| json!({ "value": money.get(), "unit": "USD" })),
-        "co2e_per_million_tokens": plan.carbon.map(|carbon| json!({ "value": carbon.get(), "unit": "g" })),
-        "bound": bound(plan),
-        "priced": plan.priced,
+        "evidence_grade": plan.grade.to_string(),
+        "plan": plan.best(),
+        "search": plan.file.search,
     })
 }
 
 /// A page with the table and charts: throughput with its band, where decode time goes, energy and cost.
 pub fn compare_html(entries: &[Entry]) -> String {
-    let plans: Vec<&Plan> = entries.iter().filter_map(|entry| entry.plan.as_ref().ok()).collect();
-    let names: Vec<String> = plans.iter().map(|plan| plan.system.clone()).collect();
-    let throughput: Vec<BarPoint> = plans
-        .iter()
-        .map(|plan| {
-            let (low, high) = plan.throughput.band();
-            let value = plan.throughput.value;
-            let band = Some(((value - low).get(), (high - value).get()));
-            BarPoint { name: plan.system.clone(), value: value.get(), band }
-        })
-        .collect();
-    let simple = |value: fn(&Plan) -> Option<f64>| -> Vec<BarPoint> {
-        let points = plans.iter().filter_map(|plan| Some((plan.system.clone(), value(plan)?)));
-        points.map(|(name, value)| BarPoint { name, value, band: None }).collect()
+    let plans: Vec<(&str, &Compared)> =
+        entries.iter().filter_map(|entry| Some((entry.system.as_str(), entry.plan.as_ref().ok()?))).collect();
+    let names: Vec<String> = plans.iter().map(|(system, _)| (*system).to_owned()).collect();
+    let bar = |system: &str, figure: &Figure| {
+        let band = figure.low.zip(figure.high);
+        let band = band.map(|(low, high)| (figure.value - low, high - figure.value));
+        BarPoint { name: system.to_owned(), value: figure.value, band }
+    };
+    let throughput: Vec<BarPoint> =
+        plans.iter().map(|(system, plan)| bar(system, &plan.best().predicted.throughput_per_chip)).collect();
+    let simple = |value: fn(&Compared) -> Option<&Figure>| -> Vec<BarPoint> {
+        plans.iter().filter_map(|(system, plan)| Some(bar(system, value(plan)?))).collect()
     };
     let parts: Vec<(String, Vec<f64>)> = Family::ALL
         .into_iter()
         .map(|family| {
-            let times = plans.iter().map(|plan| {
-                plan.decode.pools.first().map_or(0.0, |pool| pool.step.tally.family_time(family).ms())
-            });
+            let times = plans.iter().map(|(_, plan)| plan.step.tally.family_time(family).ms());
             (family.name().to_owned(), times.collect())
         })
         .collect();
+    let energy = simple(|plan| plan.best().predicted.energy_per_token.as_ref());
+    let cost = simple(|plan| plan.best().predicted.cost_per_million_tokens.as_ref());
     let charts = [
         page::bars("Output tokens per second and chip", "tokens/s/chip", &throughput),
         page::stacked("Decode step by operator family", "ms", &names, &parts),
-        page::bars("Energy per output token", "J", &simple(|plan| Some(plan.energy?.get()))),
-        page::bars("Cost per million output tokens", "USD", &simple(|plan| Some(plan.money?.get()))),
+        page::bars("Energy per output token", "J", &energy),
+        page::bars("Cost per million output tokens", "USD", &cost),
     ];
     page::page("supernode compare", &compare_text(entries), &charts)
 }

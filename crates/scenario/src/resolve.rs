@@ -8,7 +8,7 @@ use crate::traffic::{Traffic, traffic, typical_length};
 use crate::{faults, tiers};
 use cost::step::StepModel;
 use estimate::economics::Ownership;
-use estimate::{Formats, Point, Resolver, Sizes, ownership};
+use estimate::{Formats, OperatingPoint, Resolver, Sizes, ownership};
 use hardware::{Catalog, CatalogError};
 use instance::{Pool, Settings, Wired};
 use serving::{Admission, ClusterConfig, DeploymentConfig, EngineLimits, Recovery, Role, Tenant};
@@ -241,7 +241,7 @@ impl Context<'_> {
             moe_tp: pool.moe_tp,
             redundant_experts: pool.redundant_experts,
         };
-        let point = Point {
+        let point = OperatingPoint {
             system: pool.system.clone().unwrap_or_else(|| deployment.system.clone()),
             chip: pool.chip.clone().or_else(|| deployment.chip.clone()),
             chips: pool.chips.map(f64::from),
@@ -258,7 +258,7 @@ impl Context<'_> {
             decode: sizes,
             spec_tokens: deployment.spec_tokens,
             spec_accept: deployment.spec_accept,
-            ..Point::default()
+            ..OperatingPoint::default()
         };
         self.resolver.step_model(&point, role.into()).map_err(|error| ScenarioError::Deployment {
             at: self.place.at("deployment.pool", index, "role"),

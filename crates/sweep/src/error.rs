@@ -24,7 +24,7 @@ pub enum SweepError {
         problem: String,
     },
     /// The folder for the rows cannot be used.
-    #[error("--out {folder}: {problem}")]
+    #[error("`out` {folder}: {problem}")]
     Folder {
         /// The folder.
         folder: String,

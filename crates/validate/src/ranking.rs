@@ -133,7 +133,7 @@ fn choose(group: String, entries: &[Entry]) -> Option<Choice> {
 mod tests {
     use super::*;
     use crate::serving::{Measured, Prediction};
-    use estimate::{Point, Sizes};
+    use estimate::{OperatingPoint, Sizes};
     use units::TokensPerSecond;
 
     fn row(id: &str, tp: u32, measured: f64, predicted: f64) -> Outcome {
@@ -144,7 +144,12 @@ mod tests {
             row: ServingRow {
                 id: id.to_owned(),
                 line: 1,
-                point: Point { system: "x".to_owned(), model: "m".to_owned(), sizes, ..Point::default() },
+                point: OperatingPoint {
+                    system: "x".to_owned(),
+                    model: "m".to_owned(),
+                    sizes,
+                    ..OperatingPoint::default()
+                },
                 measured: figures(measured),
                 source: String::new(),
                 statistic: String::new(),

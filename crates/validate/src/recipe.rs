@@ -5,7 +5,7 @@
 //! these facts, each with the script it is from; nothing in it is fitted.
 
 use crate::serving::ServingRow;
-use estimate::Point;
+use estimate::OperatingPoint;
 use serde::Deserialize;
 use serving::Gathering;
 use std::sync::LazyLock;
@@ -139,7 +139,7 @@ struct Gather {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Launch {
     /// What was run.
-    pub point: Point,
+    pub point: OperatingPoint,
     /// When waiting prompts start.
     pub gathering: Option<Gathering>,
     /// Tokens that the first response of a stream carries.
@@ -230,7 +230,7 @@ impl Settings {
 }
 
 impl Budget {
-    fn of(self, point: &Point) -> Option<u32> {
+    fn of(self, point: &OperatingPoint) -> Option<u32> {
         let prompt = self.per_prompt_token.saturating_mul(point.isl?);
         let output = self.per_output_token.saturating_mul(point.osl?);
         let users = self.per_user.saturating_mul(point.concurrency?);

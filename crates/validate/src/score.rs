@@ -37,7 +37,7 @@ pub fn score_serving(catalog: &Catalog, outcomes: &[Outcome]) -> Vec<Scored> {
 /// # Errors
 /// There is none.
 pub fn find<'a>(rows: &'a [ServingRow], id: &str, path: &str) -> Result<&'a ServingRow, Unscored> {
-    let hint = "ids stand in the column `id`, and --worst lists some";
+    let hint = "ids stand in the column `id`, and `worst` lists some";
     let missing = || Unscored { path: path.to_owned(), id: id.to_owned(), hint };
     rows.iter().find(|row| row.id == id).ok_or_else(missing)
 }

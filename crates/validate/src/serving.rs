@@ -5,9 +5,9 @@ use crate::simulate;
 use crate::summary::{Metric, Pair, Scored};
 use crate::table::{Row, Table, TableError};
 use estimate::economics::Site;
-use estimate::{EstimateError, Formats, Mode, Point, Resolver, Sizes};
+use estimate::{EstimateError, KEYS, Mode, OperatingPoint, Resolver};
 use rayon::prelude::*;
-use units::{Dtype, Seconds, TokensPerSecond};
+use units::{Seconds, TokensPerSecond};
 
 /// One operating point of one deployment as a source measured it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,7 @@ pub struct ServingRow {
     /// Line in the file.
     pub line: u64,
     /// What was run.
-    pub point: Point,
+    pub point: OperatingPoint,
     /// What was measured.
     pub measured: Measured,
     /// Paper, table or benchmark, and date.
@@ -109,45 +109,16 @@ pub fn read_serving(table: &Table) -> Result<Vec<ServingRow>, TableError> {
 fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     let seconds = |column| Ok(row.positive(column)?.map(Seconds::from_ms));
     let name = |column: &str| row.text(column).map(str::to_owned);
-    let format = |column| row.parse::<Dtype>(column, "a number format");
-    let point = Point {
-        system: name("system").unwrap_or_default(),
-        chip: None,
-        chips: row.positive("chips")?,
-        model: name("model").unwrap_or_default(),
-        engine: name("engine"),
-        engine_version: name("engine_version"),
-        formats: Formats {
-            weight: format("weight_dtype")?,
-            act: format("act_dtype")?,
-            kv: format("kv_dtype")?,
-            moe: format("moe_dtype")?,
-        },
-        mode: row.parse("mode", "agg, disagg, prefill or decode")?.unwrap_or_default(),
-        isl: row.count("isl")?,
-        osl: row.count("osl")?,
-        length_spread: row.share("length_spread")?,
-        concurrency: row.count("concurrency")?,
-        sizes: Sizes {
-            instances: None,
-            tp: row.count("tp")?,
-            pp: row.count("pp")?,
-            dp: row.count("dp")?,
-            ep: row.count("ep")?,
-            moe_tp: row.count("moe_tp")?,
-            redundant_experts: None,
-        },
-        prefill: side(&row, "prefill")?,
-        decode: side(&row, "decode")?,
-        batch_per_rank: row.count("batch_per_rank")?,
-        kv_len: row.count("kv_len")?,
-        spec_tokens: row.count("spec_tokens")?.unwrap_or(0),
-        spec_accept: row.share("spec_accept")?,
-        prefix_hit: row.share("prefix_hit")?.unwrap_or(0.0),
-        token_budget: None,
-        expert_skew: None,
-        micro_batches: None,
-    };
+    let mut point = OperatingPoint::default();
+    for key in KEYS {
+        if let Some(cell) = row.text(key.name) {
+            point.set(key.name, cell).map_err(|error| row.wrong(key.name, cell, &error.problem))?;
+        }
+    }
+    row.positive("chips")?;
+    for share in ["length_spread", "spec_accept", "prefix_hit"] {
+        row.share(share)?;
+    }
     let mut row = ServingRow {
         id: name("id").unwrap_or_default(),
         line: row.line(),
@@ -165,19 +136,6 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     Ok(row)
 }
 
-fn side(row: &Row<'_>, kind: &str) -> Result<Sizes, TableError> {
-    let size = |name: &str| row.count(&format!("{kind}_{name}"));
-    Ok(Sizes {
-        instances: size("instances")?,
-        tp: size("tp")?,
-        pp: None,
-        dp: size("dp")?,
-        ep: size("ep")?,
-        moe_tp: None,
-        redundant_experts: None,
-    })
-}
-
 impl ServingRow {
     /// Throughput per package: as measured, else as the closed loop implies it from the latencies.
     pub fn throughput(&self) -> Option<TokensPerSecond> {
@@ -185,7 +143,7 @@ impl ServingRow {
     }
 
     /// What was run, as its source's published scripts launch it; see `recipes.toml`.
-    pub fn launched(&self) -> Point {
+    pub fn launched(&self) -> OperatingPoint {
         complete(self).point
     }
 
@@ -208,7 +166,7 @@ impl ServingRow {
 }
 
 /// `concurrency * osl / (TTFT + (osl - 1) TPOT) / chips`, nominal lengths, as the tables count it.
-fn implied(point: &Point, ttft: Seconds, tpot: Seconds) -> Option<TokensPerSecond> {
+fn implied(point: &OperatingPoint, ttft: Seconds, tpot: Seconds) -> Option<TokensPerSecond> {
     let (users, osl, chips) = (point.concurrency?, point.osl?, point.chips?);
     let osl = f64::from(osl);
     let cycle = ttft + tpot * (osl - 1.0);
@@ -301,7 +259,7 @@ impl Outcome {
     fn question(&self, engine: &str) -> Option<String> {
         let point = self.row.launched();
         let load = self.row.point.concurrency.or(point.batch_per_rank)?;
-        let Point { system, model, formats, mode, isl, osl, chips, kv_len, .. } = &point;
+        let OperatingPoint { system, model, formats, mode, isl, osl, chips, kv_len, .. } = &point;
         Some(format!(
             "{system}|{model}|{engine}|{formats:?}|{mode:?}|{isl:?}|{osl:?}|{kv_len:?}|{chips:?}|{load}"
         ))

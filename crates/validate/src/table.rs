@@ -206,7 +206,8 @@ impl<'a> Row<'a> {
         Err(self.wrong(column, self.text(column).unwrap_or_default(), "is not from 0 to 1"))
     }
 
-    fn wrong(&self, column: &str, value: &str, reason: &str) -> TableError {
+    /// What is wrong with a cell.
+    pub fn wrong(&self, column: &str, value: &str, reason: &str) -> TableError {
         TableError::Cell {
             path: self.table.path.clone(),
             line: self.line,

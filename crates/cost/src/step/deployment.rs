@@ -28,12 +28,12 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A size is zero.
-    #[error("--{0} must be at least 1")]
+    #[error("`{0}` must be at least 1")]
     Zero(&'static str),
     /// Expert sizes do not cover the attention ranks.
     #[error(
-        "--ep {ep} x --moe-tp {moe_tp} must equal --tp {tp} x --dp {dp} (the ranks that hold the experts); \
-         for all ranks use --ep {all} --moe-tp 1"
+        "`ep` {ep} x `moe_tp` {moe_tp} must equal `tp` {tp} x `dp` {dp} (the ranks that hold the experts); \
+         for all ranks use `ep` {all} `moe_tp` 1"
     )]
     Experts {
         /// As given.
@@ -49,8 +49,8 @@ pub enum LayoutError {
     },
     /// More expert-parallel ranks than experts and replicas.
     #[error(
-        "--ep {ep} is more than the {experts} experts of the model plus {redundant} redundant ones; \
-         lower --ep or raise --redundant-experts to {needed}"
+        "`ep` {ep} is more than the {experts} experts of the model plus {redundant} redundant ones; \
+         lower `ep` or raise `redundant_experts` to {needed}"
     )]
     TooManyExpertRanks {
         /// As given.
@@ -63,7 +63,7 @@ pub enum LayoutError {
         needed: u32,
     },
     /// More pipeline stages than layers.
-    #[error("--pp {pp} is more than the model's {layers} layers; lower --pp")]
+    #[error("`pp` {pp} is more than the model's {layers} layers; lower `pp`")]
     Stages {
         /// As given.
         pp: u32,
@@ -71,7 +71,7 @@ pub enum LayoutError {
         layers: u32,
     },
     /// More tensor-parallel ranks than attention heads.
-    #[error("--tp {tp} is more than the model's {heads} attention heads; lower --tp or use --dp")]
+    #[error("`tp` {tp} is more than the model's {heads} attention heads; lower `tp` or use `dp`")]
     Heads {
         /// As given.
         tp: u32,
@@ -102,7 +102,7 @@ impl Layout {
     /// Checks the sizes against each other and against the model.
     pub fn check(&self, model: &Model) -> Result<(), LayoutError> {
         for (name, size) in
-            [("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep), ("moe-tp", self.moe_tp)]
+            [("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep), ("moe_tp", self.moe_tp)]
         {
             if size == 0 {
                 return Err(LayoutError::Zero(name));

@@ -24,7 +24,7 @@ pub enum StepError {
     #[error(transparent)]
     Memory(#[from] DoesNotFit),
     /// The chip has no peak for any format that could multiply this one.
-    #[error("chip `{chip}` has no peak rate for {format} or a wider format; choose another --weight-dtype")]
+    #[error("chip `{chip}` has no peak rate for {format} or a wider format; choose another `weight_dtype`")]
     Format {
         /// Catalog key.
         chip: String,

@@ -94,6 +94,7 @@ impl Catalog {
             self.must_exist(file, "links", &port.link, problems);
         }
         chip.system.iter().for_each(|system| self.must_exist(file, "systems", system, problems));
+        chip.engine.iter().for_each(|engine| self.must_exist(file, "engines", engine, problems));
         if let (Some(port), Some(total)) = (&chip.scale_up, &chip.interconnect_bidirectional) {
             let both = port.bandwidth.value * (2.0 * f64::from(chip.ranks));
             if both > total.value * 1.01 {

@@ -23,6 +23,7 @@ struct RawChip {
     ranks: Option<Spanned<u32>>,
     kernels: Spanned<Vec<String>>,
     system: Option<String>,
+    engine: Option<String>,
     matrix: Spanned<BTreeMap<Dtype, RawFact<FlopPerSecond>>>,
     vector: Option<RawFact<FlopPerSecond>>,
     cores: RawFact<u32>,
@@ -126,6 +127,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
         price: reader.optional(raw.price, limits::PRICE)?,
         kernels: raw.kernels.into_inner(),
         system: raw.system,
+        engine: raw.engine,
         sources,
     })
 }

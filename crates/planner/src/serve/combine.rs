@@ -63,7 +63,7 @@ impl Pools {
         prefill.all += budgets;
         prefill.fit += if visit.fits { budgets } else { 0 };
         prefill.staged = prefill.fit;
-        prefill.within += visit.prefill.len() as u64;
+        prefill.within += visit.prefill_within;
         let decode = self.decode_counts.entry(size).or_default();
         decode.all += grid * (u64::from(around.drafts) + 1);
         decode.fit += visit.decode_fit;
@@ -77,13 +77,16 @@ impl Pools {
     pub fn thin(&mut self, energy: bool) {
         for (size, options) in &mut self.prefill {
             *options = unbeaten(std::mem::take(options), |a| {
-                [-a.rate, if energy { a.above_idle } else { 0.0 }, 0.0]
+                let energy = if energy { a.above_idle } else { 0.0 };
+                [-a.rate, -a.left, energy, a.port.port.handshake.get(), -a.port.own()]
             });
-            self.prefill_counts.entry(*size).or_default().kept = options.len() as u64;
+            let counts = self.prefill_counts.entry(*size).or_default();
+            counts.kept = counts.within.min(options.len() as u64);
         }
         for (size, options) in &mut self.decode {
             *options = unbeaten(std::mem::take(options), |a| {
-                [-a.rate, a.tpot, if energy { a.above_idle } else { 0.0 }]
+                let energy = if energy { a.above_idle } else { 0.0 };
+                [-a.rate, a.tpot, energy, a.port.bytes, a.port.bytes / a.port.own()]
             });
             self.decode_counts.entry(*size).or_default().kept = options.len() as u64;
         }
@@ -98,8 +101,8 @@ impl Pools {
 }
 
 /// Options none of whose keys, of which less is better, are all at least as bad as another's.
-fn unbeaten<T>(mut options: Vec<T>, keys: impl Fn(&T) -> [f64; 3]) -> Vec<T> {
-    let compare = |a: &[f64; 3], b: &[f64; 3]| {
+fn unbeaten<T, const N: usize>(mut options: Vec<T>, keys: impl Fn(&T) -> [f64; N]) -> Vec<T> {
+    let compare = |a: &[f64; N], b: &[f64; N]| {
         a.iter()
             .zip(b)
             .map(|(a, b)| a.total_cmp(b))
@@ -108,11 +111,12 @@ fn unbeaten<T>(mut options: Vec<T>, keys: impl Fn(&T) -> [f64; 3]) -> Vec<T> {
     };
     options.sort_by(|a, b| compare(&keys(a), &keys(b)));
     let mut kept: Vec<T> = Vec::new();
-    let mut known: Vec<[f64; 3]> = Vec::new();
+    let mut known: Vec<[f64; N]> = Vec::new();
     for option in options {
         let key = keys(&option);
         // What is sorted before is no worse in the first key.
-        if !known.iter().rev().any(|other| other[1] <= key[1] && other[2] <= key[2]) {
+        let beats = |other: &[f64; N]| other[1..].iter().zip(&key[1..]).all(|(other, own)| other <= own);
+        if !known.iter().rev().any(beats) {
             known.push(key);
             kept.push(option);
         }
@@ -228,13 +232,16 @@ fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size, 
         return best;
     };
     for fill in prefills {
+        // Between them they keep the limit on the first token.
+        let within = |option: &&DecodeOption| option.port.time(&fill.port) + option.streamed <= fill.left;
+        let decodes: Vec<&DecodeOption> = decodes.iter().filter(within).collect();
         match around.judge.target {
             Some(target) => {
                 for option in decodes {
                     sized(around, fill, option, target, &mut best);
                 }
             }
-            None => filled(around, fill, decodes, cancel, &mut best),
+            None => filled(around, fill, &decodes, cancel, &mut best),
         }
     }
     best
@@ -258,7 +265,7 @@ fn sized(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, tar
 fn filled(
     around: &Surroundings,
     fill: &PrefillOption,
-    options: &[DecodeOption],
+    options: &[&DecodeOption],
     cancel: &AtomicBool,
     best: &mut Best,
 ) {
@@ -270,6 +277,7 @@ fn filled(
             return;
         }
         for option in options {
+            let option = *option;
             let busy = f64::from(fills) * fill.rate / option.rate;
             let enough = if busy >= f64::from(most) { most } else { (busy.ceil() as u32).clamp(1, most) };
             offer(around, fill, option, (fills, enough), best);

@@ -1,8 +1,7 @@
 //! The kinds of instances there are: layouts times formats, before anything is priced.
 
 use super::job::{Job, Place};
-use crate::compare::usual_engine;
-use estimate::{EstimateError, Formats, Point, Resolver, Shelf, Sizes};
+use estimate::{EstimateError, Formats, OperatingPoint, Resolver, Shelf, Sizes};
 use hardware::{Chip, DomainKind, System};
 use model::{Ffn, Model};
 use std::sync::Arc;
@@ -28,8 +27,7 @@ pub(super) struct Ground {
 impl Ground {
     pub fn survey(resolver: &Resolver, job: &Job, place: &Place) -> Result<Self, EstimateError> {
         let (system, chip) = resolver.placed(&place.system, place.chip.as_deref())?;
-        let name = job.options.engine.clone().unwrap_or_else(|| usual_engine(&chip).to_owned());
-        let engine = resolver.engine(Some(&name), None, &chip)?;
+        let engine = resolver.engine(job.options.engine.as_deref(), None, &chip)?;
         let model = resolver.model(&job.model)?;
         let mut budgets = job.options.budgets.clone();
         budgets.push(engine.scheduler.token_budget.value);
@@ -118,8 +116,8 @@ impl Kind {
         self.tp * self.dp
     }
 
-    pub fn point(&self, ground: &Ground, job: &Job) -> Point {
-        Point {
+    pub fn point(&self, ground: &Ground, job: &Job) -> OperatingPoint {
+        OperatingPoint {
             system: ground.system.id.clone(),
             chip: ground.other_chip.clone(),
             model: job.model.clone(),
@@ -134,7 +132,7 @@ impl Kind {
                 moe_tp: Some(self.moe_tp),
                 redundant_experts: Some(self.redundant),
             },
-            ..Point::default()
+            ..OperatingPoint::default()
         }
     }
 }
@@ -151,15 +149,18 @@ fn tensor_sizes(ground: &Ground, model: &Model) -> Vec<u32> {
     std::iter::successors(Some(1_u32), |size| size.checked_mul(2)).take_while(|size| *size <= most).collect()
 }
 
-/// Ranks that hold one stage of a model with experts: powers of two, three times those, and what published deployments
-/// and the machine itself add.
+/// Odd factors of the ranks of a stage, and from how many ranks on each is looked at: machines come in threes and nines
+/// of a power of two (a rack of 72), and wide expert parallelism with spare replicas in fives (320 for 256 experts).
+const FACTORS: [(u32, u32); 4] = [(1, 1), (3, 24), (9, 72), (5, 320)];
+
+/// Ranks that hold one stage of a model with experts: powers of two times a factor, and the machine itself.
 fn stage_sizes(ranks: u32) -> Vec<u32> {
-    let powers = std::iter::successors(Some(1_u32), |size| size.checked_mul(2));
-    let mut sizes: Vec<u32> = powers.take_while(|size| *size <= ranks).collect();
-    let threes: Vec<u32> = sizes.iter().map(|size| size * 3).filter(|size| *size >= 24).collect();
-    sizes.extend(threes);
-    sizes.extend([72, 144, 288, 320, ranks]);
-    sizes.retain(|size| *size <= ranks);
+    let of = |(factor, from): (u32, u32)| {
+        let sizes = std::iter::successors(Some(factor), |size| size.checked_mul(2));
+        sizes.take_while(move |size| *size <= ranks).filter(move |size| *size >= from)
+    };
+    let mut sizes: Vec<u32> = FACTORS.into_iter().flat_map(of).collect();
+    sizes.push(ranks);
     sizes.sort_unstable();
     sizes.dedup();
     sizes

@@ -23,7 +23,6 @@ pub use settle::Planned;
 
 use crate::plan_file::{PlanFile, SearchFile};
 use combine::{Combined, Pools, combine};
-use cost::step::StepModel;
 use estimate::economics::Site;
 use estimate::{EstimateError, Resolver};
 use kinds::{Ground, Kind, kinds};
@@ -116,14 +115,14 @@ pub fn best(
 
 fn check(job: &Job, places: &[Place]) -> Result<(), PlanError> {
     if places.is_empty() {
-        return Err(PlanError::Flags("--system is needed; `supernode catalog list systems` shows them"));
+        return Err(PlanError::Flags("`system` is needed; the catalog lists them"));
     }
     if job.objective == Objective::Chips && job.target == Target::Most {
-        let hint = "--objective chips needs a load: give --target-rate or --target-concurrency";
+        let hint = "`objective` chips needs a load: give `target_rate` or `target_concurrency`";
         return Err(PlanError::Flags(hint));
     }
     if job.options.mix && job.target == Target::Most && places.iter().any(|place| place.chips.is_none()) {
-        let hint = "--mix needs --chips or a load (--target-rate or --target-concurrency): \
+        let hint = "`mix` needs `chips` or a load (`target_rate` or `target_concurrency`): \
                     otherwise there is no telling how many chips of either system to count";
         return Err(PlanError::Flags(hint));
     }
@@ -170,7 +169,7 @@ fn search(
             break;
         }
     }
-    best.ok_or(PlanError::Flags("--system is needed"))
+    best.ok_or(PlanError::Flags("`system` is needed"))
 }
 
 fn search_grounds(
@@ -297,18 +296,4 @@ fn merge(a: Found, b: Found) -> Found {
     }
     winner.counts.interrupted |= loser.counts.interrupted;
     winner
-}
-
-/// Seconds to move the cache of a prompt from a prefill to a decode instance: every rank of the prefill instance sends its
-/// share over its own port into the domain that holds both pools; between two systems, over the slower network.
-fn hand_over(grounds: &[Ground], ground: usize, prefill: &StepModel, job: &Job) -> f64 {
-    let own = &grounds[ground];
-    let bytes = prefill.memory().cache_bytes(job.work.prompt());
-    let domains = if job.options.mix && grounds.len() > 1 {
-        grounds.iter().filter_map(|ground| ground.system.domains.last()).collect()
-    } else {
-        vec![own.system.domain_for(own.ranks())]
-    };
-    let times = domains.iter().map(|domain| (domain.latency.value + bytes / domain.bandwidth.value).get());
-    times.fold(0.0, f64::max)
 }

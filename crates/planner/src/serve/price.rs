@@ -53,17 +53,31 @@ fn joules(model: &StepModel, price: &StepPrice) -> f64 {
     if model.idle_power().is_some() { price.energy.get() } else { f64::NAN }
 }
 
-/// A pure decoding step.
+/// A decoding step of `batch` sequences per rank; of one sequence where there are fewer, in between which nothing runs.
 pub(super) fn decode_step(model: &StepModel, work: &Work, batch: f64) -> DecodeStep {
-    let dp = model.deployment().layout.dp;
-    let step = model.price(&StepShape::even(busiest(batch, work, dp), dp));
-    DecodeStep { batch, time: step.time.get(), energy: joules(model, &step) }
+    let shape = decode_shape(model, work, batch);
+    let step = model.price(&shape);
+    let time = step.time.get();
+    let busy = (batch * f64::from(model.deployment().layout.dp)).min(1.0);
+    let idle = model.idle_power().map_or(f64::NAN, units::Watts::get);
+    let energy = joules(model, &step);
+    let energy = if busy < 1.0 { busy * energy + (1.0 - busy) * idle * time } else { energy };
+    DecodeStep { batch, time, energy }
 }
 
 /// The same with its breakdown.
 pub(super) fn decode_cost(model: &StepModel, work: &Work, batch: f64) -> StepCost {
+    model.cost(&decode_shape(model, work, batch))
+}
+
+/// Ranks hold whole sequences, and a step has at least one.
+fn decode_shape(model: &StepModel, work: &Work, batch: f64) -> StepShape {
     let dp = model.deployment().layout.dp;
-    model.cost(&StepShape::even(busiest(batch, work, dp), dp))
+    StepShape {
+        busiest: busiest(batch, work, dp),
+        total_decode_seqs: (batch * f64::from(dp)).max(1.0),
+        total_prefill_tokens: 0.0,
+    }
 }
 
 /// The fullest of `dp` ranks, which all wait for.
@@ -73,20 +87,35 @@ pub(super) fn decode_cost(model: &StepModel, work: &Work, batch: f64) -> StepCos
 /// as the largest of `dp` exponential times exceeds the mean one. Ranks of equal context differ in sequences by as much
 /// as contexts differ in length; the most of `dp` is about 0.8 times the usual bound of their normal deviations.
 fn busiest(batch: f64, work: &Work, dp: u32) -> RankLoad {
-    let even = RankLoad::decode(batch, work.context);
-    if dp == 1 {
+    let even = RankLoad::decode(batch.max(1.0), work.context);
+    // Below one sequence per rank only some of the ranks work.
+    let ranks = f64::from(dp) * batch.min(1.0);
+    if ranks <= 1.0 {
         return even;
     }
-    let ranks = f64::from(dp);
     // The harmonic number of `dp` less one.
     let waited = ranks.ln() + 0.577_216 + 0.5 / ranks - 1.0;
     let spread = work.output / (12_f64.sqrt() * work.context);
     let most = 0.8 * (2.0 * ranks.ln()).sqrt();
+    let more = if batch < 1.0 { 0.0 } else { most * spread * batch.sqrt() };
     RankLoad {
-        decode_seqs: batch + most * spread * batch.sqrt(),
+        decode_seqs: even.decode_seqs + more,
         decode_context: even.decode_context + waited * work.output,
         ..even
     }
+}
+
+/// Share of the prompts that others send, as one of those who decode sees it: nobody is held up by a prompt of one's own.
+fn others(model: &StepModel, batch: f64) -> f64 {
+    let decoding = batch * f64::from(model.deployment().layout.dp);
+    (1.0 - 1.0 / decoding.max(1.0)).max(0.0)
+}
+
+/// Seconds to the first token and per token as a client sees them that gets its first tokens together.
+pub(super) fn streamed(model: &StepModel, work: &Work, ttft: f64, tpot: f64) -> (f64, f64) {
+    let interval = model.deployment().engine.host.first_chunk.value;
+    let held = (interval - 1.0).clamp(0.0, work.after_first());
+    (ttft + held * tpot, tpot * (1.0 - held / work.after_first()))
 }
 
 /// Requests that end in a step.
@@ -95,13 +124,16 @@ fn completions(model: &StepModel, work: &Work, batch: f64) -> f64 {
     batch * ranks * model.deployment().speculation.tokens_per_step() / work.after_first()
 }
 
-/// What decoding alone would do: no aggregated instance does better at this batch.
+/// What decoding alone would do: no aggregated instance does better at this batch. Its first token is that of a request
+/// whose cache is there.
 pub(super) fn decoding(model: &StepModel, work: &Work, step: &DecodeStep) -> Serving {
+    let (ttft, tpot) =
+        streamed(model, work, 0.0, step.time / model.deployment().speculation.tokens_per_step());
     Serving {
         batch: step.batch,
         rate: completions(model, work, step.batch) / step.time,
-        tpot: step.time / model.deployment().speculation.tokens_per_step(),
-        ttft: 0.0,
+        tpot,
+        ttft,
         power: step.energy / step.time,
         prompts: 0.0,
     }
@@ -278,12 +310,15 @@ fn prompts_first(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f6
     let fill = Cuts::new(model, work, budget).spent(model, ending / share);
     let cycle = decode.time + share * fill.time;
     let gain = model.deployment().speculation.tokens_per_step();
-    let rest = (decode.time.powi(2) + share * fill.time.powi(2)) / (2.0 * cycle);
+    let others = others(model, decode.batch);
+    let rest = others * (decode.time.powi(2) + share * fill.time.powi(2)) / (2.0 * cycle);
+    let seen = (decode.time + others * share * fill.time) / gain;
+    let (ttft, tpot) = streamed(model, work, once(model, work) + rest + fill.time, seen);
     Some(Serving {
         batch: decode.batch,
         rate: ending / cycle,
-        tpot: cycle / gain,
-        ttft: once(model, work) + rest + fill.time,
+        tpot,
+        ttft,
         power: (decode.energy + share * fill.energy) / cycle,
         prompts: share * fill.time / cycle,
     })
@@ -310,14 +345,18 @@ fn mixed(model: &StepModel, work: &Work, decode: &DecodeStep, ending: f64) -> Op
     let held = busiest(decode.batch, work, deployment.layout.dp);
     let with = cutting.step(model, under_way / share, held);
     let mean = (1.0 - share) * decode.time + share * with.time;
-    let rest = ((1.0 - share) * decode.time.powi(2) + share * with.time.powi(2)) / (2.0 * mean);
+    let others = others(model, decode.batch);
+    let rest = others * ((1.0 - share) * decode.time.powi(2) + share * with.time.powi(2)) / (2.0 * mean);
     let queue =
         with.time * cutting.chunks * load.powf((2.0 * (most + 1.0)).sqrt()) / (2.0 * most * (1.0 - load));
+    let seen = decode.time + others * share * (with.time - decode.time);
+    let first = once(model, work) + rest + others * queue + with.time * cutting.chunks;
+    let (ttft, tpot) = streamed(model, work, first, seen / deployment.speculation.tokens_per_step());
     Some(Serving {
         batch: decode.batch,
         rate: ending / mean,
-        tpot: mean / deployment.speculation.tokens_per_step(),
-        ttft: once(model, work) + rest + queue + with.time * cutting.chunks,
+        tpot,
+        ttft,
         power: ((1.0 - share) * decode.energy + share * with.energy) / mean,
         prompts: share * (with.time - decode.time) / mean,
     })
@@ -395,7 +434,7 @@ impl Prefilling {
 
     /// Seconds to the first token, hand-over apart, at `rate` requests per second.
     ///
-    /// Who comes waits for the rest of the round under way, and in a full instance for rounds before: the wait of a
+    /// An arriving request waits for the rest of the current round, and in a full instance for rounds before: the wait of a
     /// queue of one server is spread over the places of a round, with Sakasegawa's exponent for many places.
     pub fn ttft(&self, rate: f64) -> f64 {
         let round = self.round(self.prompts_at(rate)).0;

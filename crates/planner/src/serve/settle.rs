@@ -4,11 +4,13 @@ use super::job::Job;
 use super::kinds::Ground;
 use super::price::{self, Prefilling, Serving};
 use super::worth::{Candidate, Shape, Side, money};
-use super::{Found, Outcome, PlanError, hand_over, reasons};
+use super::{Found, Outcome, PlanError, reasons};
 use crate::plan_file::{DeploymentFile, JobFile, PlanFile, PoolFile, PredictedFile, SCHEMA, Value};
 use cost::step::{Bound, StepCost, StepModel};
 use estimate::economics::Site;
 use estimate::{EstimateError, Resolver, Roles};
+use hardware::Grade;
+use instance::KvTransfer;
 use std::sync::Arc;
 use units::{GramsCo2, Joules, Seconds, TokensPerSecond};
 
@@ -22,6 +24,21 @@ pub struct Planned {
     pub file: DeploymentFile,
     pub(super) pools: Vec<SettledPool>,
     pub(super) detail: Detail,
+}
+
+impl Planned {
+    /// The step of the instances that decode, at the plan's batch.
+    pub fn decoding(&self, job: &Job) -> StepCost {
+        let batch = self.detail.batch;
+        let decodes = self.pools.last().expect("a deployment has a pool");
+        price::decode_cost(&decodes.model, &job.work, batch)
+    }
+
+    /// The weakest grade among the figures of its chips.
+    pub fn grade(&self) -> Grade {
+        let grades = self.pools.iter().map(|pool| pool.model.deployment().chip.grade());
+        grades.max().unwrap_or(Grade::Assumed)
+    }
 }
 
 /// Instances of one kind, ready to run.
@@ -232,7 +249,8 @@ impl Bench<'_> {
         let fills = self.model(prefill, None)?;
         let decodes = self.model(decode, Some(f64::from(decode.batch)))?;
         let queue = Prefilling::new(&fills, work);
-        let moved = hand_over(self.grounds, prefill.kind.ground, &fills, self.job);
+        let all = ranks_of(prefill).saturating_add(ranks_of(decode));
+        let moved = KvTransfer::new(&fills, &decodes, all).time(&decodes, work.prompt()).get();
         let count = f64::from(decode.instances);
         let at = |batch: f64| price::decoding(&decodes, work, &price::decode_step(&decodes, work, batch));
         let full = at(f64::from(decode.batch));
@@ -260,7 +278,7 @@ impl Bench<'_> {
             prefill_busy: busy,
             bound_share: bound(&step).1,
             rate,
-            ttft: queue.ttft(per_fill) + moved,
+            ttft: queue.ttft(per_fill) + moved + serving.ttft,
             tpot: serving.tpot,
         };
         let name = bound(&step).0;
@@ -385,9 +403,14 @@ impl Bench<'_> {
     }
 }
 
+/// Ranks of all instances of a side.
+fn ranks_of(side: &Side) -> u32 {
+    side.kind.ranks().saturating_mul(side.instances)
+}
+
 fn unstable() -> EstimateError {
     EstimateError::Range {
-        flag: "osl",
+        key: "osl",
         value: "this".to_owned(),
         allowed: "longer: prompts come faster than they can be computed",
     }

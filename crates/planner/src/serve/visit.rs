@@ -7,6 +7,8 @@ use super::worth::{Candidate, Class, Front, Judge, Shape, Side, Worth, money};
 use cost::step::{Speculation, StepModel};
 use estimate::economics::{Ownership, Site};
 use estimate::{EstimateError, Resolver};
+use instance::KvTransfer;
+use sim::PortConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,15 +24,56 @@ pub(super) struct DecodeOption {
     pub above_idle: f64,
     /// Watts of the instance when nothing runs.
     pub idle: f64,
+    /// Where caches enter.
+    pub port: CachePort,
+    /// Seconds from when a request's cache is there until the client has its first token.
+    pub streamed: f64,
 }
 
-/// A prefill instance under one token budget.
+/// Where caches leave or enter instances.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CachePort {
+    pub port: PortConfig,
+    /// Bytes of a prompt's cache on the ranks that hold it.
+    pub bytes: f64,
+}
+
+impl CachePort {
+    pub fn new(around: &Surroundings, kind: &Kind, model: &StepModel) -> Self {
+        let ground = &around.grounds[kind.ground];
+        let several = around.job.options.mix && around.grounds.len() > 1;
+        Self {
+            port: instance::port(model, instance::network_domain(&ground.system, ground.ranks(), several)),
+            bytes: instance::cache_bytes(model, around.job.work.prompt()).get(),
+        }
+    }
+
+    /// Bytes per second of one sequence.
+    pub fn own(&self) -> f64 {
+        self.port.fabric.get() * self.port.sequence_share
+    }
+
+    /// Seconds in which a decode instance that caches enter here has one from a prefill instance.
+    pub fn time(&self, prefill: &Self) -> f64 {
+        let transfer = KvTransfer::between(&prefill.port, &self.port);
+        (transfer.latency + units::Bytes::new(self.bytes) / transfer.bandwidth).get()
+    }
+}
+
+/// Shares of the limit on the first token that are left for what comes after the prefill: moving the cache and sending.
+const LEFT: [f64; 7] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7];
+
+/// A prefill instance under one token budget, and under one share of the limit that is left for what comes after it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PrefillOption {
     pub kind: Kind,
     pub budget: u32,
-    /// Most requests per second within the limit on the first token.
+    /// Most requests per second within what the limit on the first token leaves.
     pub rate: f64,
+    /// Seconds that are left.
+    pub left: f64,
+    /// Where caches leave.
+    pub port: CachePort,
     /// Joules per request above idle.
     pub above_idle: f64,
     /// Watts of the instance when nothing runs.
@@ -73,6 +116,8 @@ impl Counts {
 pub(super) struct Visit {
     pub decode: Vec<DecodeOption>,
     pub prefill: Vec<PrefillOption>,
+    /// Token budgets under which a prefill instance can keep the limit.
+    pub prefill_within: u64,
     /// The best aggregated deployment of the kind.
     pub best: Option<Candidate>,
     pub front: Front<Candidate>,
@@ -240,19 +285,24 @@ fn prefill_options(around: &Surroundings, kind: &Kind, model: &StepModel, visit:
         let Some(budgeted) = with_budget(model, *budget) else { continue };
         let queue = Prefilling::new(&budgeted, &around.job.work);
         visit.counts.priced += 1;
-        let limit =
-            around.job.ttft.get() - super::hand_over(around.grounds, kind.ground, &budgeted, around.job);
-        if let Some(rate) = queue.most_rate(limit) {
+        let port = CachePort::new(around, kind, &budgeted);
+        let known = visit.prefill.len();
+        for share in LEFT {
+            let left = share * around.job.ttft.get();
+            let Some(rate) = queue.most_rate(around.job.ttft.get() - left) else { break };
+            // The same rate with more time left is the better option.
+            visit.prefill.truncate(known.max(visit.prefill.len() - usize::from(same(visit, known, rate))));
             let above_idle = queue.above_idle(rate);
-            visit.prefill.push(PrefillOption {
-                kind: *kind,
-                budget: *budget,
-                rate,
-                above_idle,
-                idle: queue.idle,
-            });
+            let (kind, budget, idle) = (*kind, *budget, queue.idle);
+            visit.prefill.push(PrefillOption { kind, budget, rate, left, port, above_idle, idle });
         }
+        visit.prefill_within += u64::from(visit.prefill.len() > known);
     }
+}
+
+/// Whether the last option after the first `known` has this rate.
+fn same(visit: &Visit, known: usize, rate: f64) -> bool {
+    visit.prefill[known..].last().is_some_and(|last| last.rate <= rate)
 }
 
 /// The same instance with another token budget.
@@ -271,6 +321,7 @@ fn decode_options(
     visit: &mut Visit,
 ) {
     let idle = model.idle_power().map_or(f64::NAN, units::Watts::get);
+    let port = CachePort::new(around, kind, model);
     for (batch, step) in steps {
         let alone = price::decoding(model, &around.job.work, step);
         if alone.tpot <= around.job.tpot.get() {
@@ -282,6 +333,8 @@ fn decode_options(
                 tpot: alone.tpot,
                 above_idle: (alone.power - idle) / alone.rate,
                 idle,
+                port,
+                streamed: alone.ttft,
             });
         }
     }

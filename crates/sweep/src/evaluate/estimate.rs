@@ -1,14 +1,12 @@
-//! Jobs of `estimate`: its flags as keys.
+//! Jobs of `estimate`: the keys of an operating point, and a region.
 
 use super::{Refusal, Wanted};
 use crate::unit::Unit;
 use cost::step::StepError;
 use estimate::economics::Site;
-use estimate::{EstimateError, Formats, Point, Resolver, Sizes, estimate};
+use estimate::{EstimateError, OperatingPoint, Resolver, estimate};
 use report::ColumnKind::{Real, Text, Whole};
-use serde::Deserialize;
 use serde_json::Value;
-use units::Dtype;
 
 pub(super) const RESULTS: &[Wanted] = &[
     ("model", "/model", Text),
@@ -53,108 +51,28 @@ pub(super) const RESULTS: &[Wanted] = &[
     ("pool2_bound", "/pools/1/bound", Text),
 ];
 
-/// The flags of `estimate`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Job {
-    system: String,
-    chip: Option<String>,
-    chips: Option<f64>,
-    model: String,
-    engine: Option<String>,
-    engine_version: Option<String>,
-    mode: Option<String>,
-    weight_dtype: Option<Dtype>,
-    act_dtype: Option<Dtype>,
-    kv_dtype: Option<Dtype>,
-    moe_dtype: Option<Dtype>,
-    isl: Option<u32>,
-    osl: Option<u32>,
-    length_spread: Option<f64>,
-    concurrency: Option<u32>,
-    tp: Option<u32>,
-    pp: Option<u32>,
-    dp: Option<u32>,
-    ep: Option<u32>,
-    moe_tp: Option<u32>,
-    redundant_experts: Option<u32>,
-    prefill_instances: Option<u32>,
-    prefill_tp: Option<u32>,
-    prefill_dp: Option<u32>,
-    prefill_ep: Option<u32>,
-    decode_instances: Option<u32>,
-    decode_tp: Option<u32>,
-    decode_dp: Option<u32>,
-    decode_ep: Option<u32>,
-    batch_per_rank: Option<u32>,
-    kv_len: Option<u32>,
-    #[serde(default)]
-    spec_tokens: u32,
-    spec_accept: Option<f64>,
-    #[serde(default)]
-    prefix_hit: f64,
-    token_budget: Option<u32>,
-    expert_skew: Option<f64>,
-    micro_batches: Option<bool>,
-    region: Option<String>,
-}
-
-impl Job {
-    fn point(&self) -> Result<Point, String> {
-        let mode = self.mode.as_deref().unwrap_or("agg");
-        let side = |instances, tp, dp, ep| Sizes { instances, tp, dp, ep, ..Sizes::default() };
-        Ok(Point {
-            system: self.system.clone(),
-            chip: self.chip.clone(),
-            chips: self.chips,
-            model: self.model.clone(),
-            engine: self.engine.clone(),
-            engine_version: self.engine_version.clone(),
-            formats: Formats {
-                weight: self.weight_dtype,
-                act: self.act_dtype,
-                kv: self.kv_dtype,
-                moe: self.moe_dtype,
-            },
-            mode: mode.parse().map_err(|error: estimate::UnknownMode| error.to_string())?,
-            isl: self.isl,
-            osl: self.osl,
-            length_spread: self.length_spread,
-            concurrency: self.concurrency,
-            sizes: Sizes {
-                instances: None,
-                tp: self.tp,
-                pp: self.pp,
-                dp: self.dp,
-                ep: self.ep,
-                moe_tp: self.moe_tp,
-                redundant_experts: self.redundant_experts,
-            },
-            prefill: side(self.prefill_instances, self.prefill_tp, self.prefill_dp, self.prefill_ep),
-            decode: side(self.decode_instances, self.decode_tp, self.decode_dp, self.decode_ep),
-            batch_per_rank: self.batch_per_rank,
-            kv_len: self.kv_len,
-            spec_tokens: self.spec_tokens,
-            spec_accept: self.spec_accept,
-            prefix_hit: self.prefix_hit,
-            token_budget: self.token_budget,
-            expert_skew: self.expert_skew,
-            micro_batches: self.micro_batches,
-        })
+/// The point and the region of a job.
+pub(super) fn read(job: &Value) -> Result<(OperatingPoint, Option<String>), String> {
+    let mut job = super::respelled(job, '-', "_");
+    let region = job.as_object_mut().and_then(|keys| keys.remove("region"));
+    let region = match region {
+        None | Some(Value::Null) => None,
+        Some(Value::String(region)) => Some(region),
+        Some(other) => return Err(format!("region: `{other}` is not a name")),
+    };
+    let point: OperatingPoint = serde_json::from_value(job).map_err(|error| error.to_string())?;
+    for (key, given) in [("system", &point.system), ("model", &point.model)] {
+        if given.is_empty() {
+            return Err(format!("missing field `{key}`"));
+        }
     }
-}
-
-pub(super) fn read(job: &Value) -> Result<(Job, Point), String> {
-    let job: Job =
-        serde_json::from_value(super::respelled(job, '-', "_")).map_err(|error| error.to_string())?;
-    let point = job.point()?;
-    Ok((job, point))
+    Ok((point, region))
 }
 
 pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusal> {
-    let (job, mut point) = read(&unit.job).map_err(Refusal::invalid)?;
+    let (mut point, region) = read(&unit.job).map_err(Refusal::invalid)?;
     point.model = super::model_name(unit, &point.model);
-    let site = site(resolver, job.region.as_deref()).map_err(Refusal::invalid)?;
+    let site = site(resolver, region.as_deref()).map_err(Refusal::invalid)?;
     let estimate = estimate(resolver, &point, &site).map_err(|error| match error {
         EstimateError::Step(StepError::Memory(refusal)) => Refusal::refused(refusal),
         other => Refusal::invalid(other),

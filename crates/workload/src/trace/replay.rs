@@ -92,7 +92,7 @@ impl Replay {
         let (format, rows) = open(file, input, options.format)?;
         if !format.has_times() && options.arrivals.is_none() {
             return Err(wrong(
-                "the trace has no times; give an arrival process and a rate (`--arrival poisson --rate 4`)",
+                "the trace has no times; give an arrival process and a rate (`arrival` poisson, `rate` 4)",
             ));
         }
         Ok(Self {
@@ -164,7 +164,7 @@ impl Replay {
         let line = |problem: String| WorkloadError::Line { file: self.file.clone(), line: row.line, problem };
         let at = row.at.ok_or_else(|| {
             line(
-                "the request has no time; give an arrival process and a rate (`--arrival poisson --rate 4`)"
+                "the request has no time; give an arrival process and a rate (`arrival` poisson, `rate` 4)"
                     .to_owned(),
             )
         })?;

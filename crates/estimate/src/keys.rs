@@ -1,0 +1,322 @@
+//! The keys of an operating point: the one list that flags, jobs, scenarios, table columns and plans are read by.
+//!
+//! A new key is a field of [`OperatingPoint`] and a line of [`KEYS`].
+
+use crate::spec::{Mode, OperatingPoint};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use units::Dtype;
+
+/// A field of an operating point, by what may be written into it.
+pub enum Slot<'a> {
+    /// A name that must be given.
+    Name(&'a mut String),
+    /// A name.
+    Text(&'a mut Option<String>),
+    /// A whole number.
+    Count(&'a mut Option<u32>),
+    /// A whole number that is 0 if not given.
+    Whole(&'a mut u32),
+    /// A number.
+    Number(&'a mut Option<f64>),
+    /// A share from 0 to 1 that is 0 if not given.
+    Share(&'a mut f64),
+    /// True or false.
+    Truth(&'a mut Option<bool>),
+    /// A number format.
+    Format(&'a mut Option<Dtype>),
+    /// What kind of instances serve.
+    Mode(&'a mut Mode),
+}
+
+/// One key.
+pub struct Key {
+    /// Its name; on the command line with `-` for `_`.
+    pub name: &'static str,
+    /// What it means, a sentence.
+    pub help: &'static str,
+    /// Its field.
+    pub slot: fn(&mut OperatingPoint) -> Slot<'_>,
+}
+
+macro_rules! keys {
+    ($($name:literal $kind:ident $($field:ident).+ : $help:literal;)+) => {
+        /// Every key, in the order they are shown.
+        pub const KEYS: &[Key] = &[
+            $(Key { name: $name, help: $help, slot: |point| Slot::$kind(&mut point.$($field).+) },)+
+        ];
+    };
+}
+
+keys! {
+    "system" Name system: "Catalog key of the system.";
+    "chip" Text chip: "Catalog key of a chip to put in the system instead of its own.";
+    "chips" Number chips: "Packages used by the whole deployment.";
+    "model" Name model: "Hugging Face id of a built-in model, or the path of a config.json.";
+    "engine" Text engine: "Catalog key of the engine; the chip's usual one if not given.";
+    "engine_version" Text engine_version: "Version of the engine, where its overheads depend on it, for example 0.12.0.";
+    "mode" Mode mode: "agg, disagg, prefill or decode.";
+    "weight_dtype" Format formats.weight: "Weights instead of the checkpoint's format.";
+    "act_dtype" Format formats.act: "Activations.";
+    "kv_dtype" Format formats.kv: "Cache.";
+    "moe_dtype" Format formats.moe: "Routed experts.";
+    "isl" Count isl: "Prompt tokens.";
+    "osl" Count osl: "Output tokens.";
+    "length_spread" Number length_spread: "Lengths are uniform from this share of nominal to nominal.";
+    "concurrency" Count concurrency: "Requests in flight in the whole deployment.";
+    "tp" Count sizes.tp: "Tensor-parallel ranks.";
+    "pp" Count sizes.pp: "Pipeline stages.";
+    "dp" Count sizes.dp: "Attention data-parallel ranks.";
+    "ep" Count sizes.ep: "Expert-parallel ranks.";
+    "moe_tp" Count sizes.moe_tp: "Tensor-parallel ranks of one expert.";
+    "redundant_experts" Count sizes.redundant_experts: "Expert replicas beyond one of each.";
+    "prefill_instances" Count prefill.instances: "Prefill instances (disagg).";
+    "prefill_tp" Count prefill.tp: "Tensor-parallel ranks of a prefill instance.";
+    "prefill_pp" Count prefill.pp: "Pipeline stages of a prefill instance.";
+    "prefill_dp" Count prefill.dp: "Attention data-parallel ranks of a prefill instance.";
+    "prefill_ep" Count prefill.ep: "Expert-parallel ranks of a prefill instance.";
+    "prefill_moe_tp" Count prefill.moe_tp: "Tensor-parallel ranks of one expert of a prefill instance.";
+    "prefill_redundant_experts" Count prefill.redundant_experts: "Expert replicas of a prefill instance beyond one of each.";
+    "decode_instances" Count decode.instances: "Decode instances (disagg).";
+    "decode_tp" Count decode.tp: "Tensor-parallel ranks of a decode instance.";
+    "decode_pp" Count decode.pp: "Pipeline stages of a decode instance.";
+    "decode_dp" Count decode.dp: "Attention data-parallel ranks of a decode instance.";
+    "decode_ep" Count decode.ep: "Expert-parallel ranks of a decode instance.";
+    "decode_moe_tp" Count decode.moe_tp: "Tensor-parallel ranks of one expert of a decode instance.";
+    "decode_redundant_experts" Count decode.redundant_experts: "Expert replicas of a decode instance beyond one of each.";
+    "batch_per_rank" Count batch_per_rank: "Sequences (decode) or tokens (prefill) per rank and step.";
+    "kv_len" Count kv_len: "Context length of a decode point.";
+    "spec_tokens" Whole spec_tokens: "Draft tokens per step.";
+    "spec_accept" Number spec_accept: "Mean share of draft tokens accepted, 0 to 1.";
+    "prefix_hit" Share prefix_hit: "Share of prompt tokens served from a cache, 0 to 1.";
+    "token_budget" Count token_budget: "Most tokens of one step instead of the engine's.";
+    "expert_skew" Number expert_skew: "Load of the busiest expert rank over the mean, minus 1, instead of the engine's.";
+    "micro_batches" Truth micro_batches: "Whether two micro-batches overlap communication with computation, instead of the engine's habit.";
+}
+
+/// A key that does not exist or a value that it cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct KeyError {
+    /// The key as it was written.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl Key {
+    /// The key called `name`.
+    pub fn find(name: &str) -> Option<&'static Key> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+}
+
+fn read<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is not {what}"))
+}
+
+/// A whole number; one that is written as a decimal (`8.0`, as tables have it) is read as well.
+fn count(text: &str) -> Result<u32, String> {
+    if let Ok(count) = text.parse() {
+        return Ok(count);
+    }
+    let number: f64 = read(text, "a whole number")?;
+    let whole = (0.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0;
+    if whole {
+        Ok(number as u32)
+    } else {
+        Err(format!("`{text}` is not a whole number from 0 to {}", u32::MAX))
+    }
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let number: f64 = read(text, "a number")?;
+    if number.is_finite() { Ok(number) } else { Err(format!("`{text}` is not a finite number")) }
+}
+
+impl Slot<'_> {
+    /// Writes what a text says.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn set(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Name(name) => *name = text.to_owned(),
+            Self::Text(name) => *name = Some(text.to_owned()),
+            Self::Count(slot) => *slot = Some(count(text)?),
+            Self::Whole(slot) => *slot = count(text)?,
+            Self::Number(slot) => *slot = Some(number(text)?),
+            Self::Share(slot) => *slot = number(text)?,
+            Self::Truth(slot) => *slot = Some(read(text, "true or false")?),
+            Self::Format(slot) => {
+                *slot = Some(text.parse().map_err(|error: units::UnknownDtype| error.to_string())?);
+            }
+            Self::Mode(mode) => {
+                *mode = text.parse().map_err(|error: crate::spec::UnknownMode| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OperatingPoint {
+    /// Writes the value of a key.
+    ///
+    /// # Errors
+    /// There is no such key, or it cannot have this value.
+    pub fn set(&mut self, key: &str, text: &str) -> Result<(), KeyError> {
+        let wrong = |problem: String| KeyError { key: key.to_owned(), problem };
+        let Some(found) = Key::find(key) else {
+            let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+            return Err(wrong(format!(
+                "is not a key of an operating point; use one of {}",
+                names.join(", ")
+            )));
+        };
+        (found.slot)(self).set(text).map_err(wrong)
+    }
+
+    /// The point that keys and texts describe.
+    ///
+    /// # Errors
+    /// As [`OperatingPoint::set`], for the first that is wrong.
+    pub fn of<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, KeyError> {
+        let mut point = Self::default();
+        for (key, text) in entries {
+            point.set(key, text)?;
+        }
+        Ok(point)
+    }
+}
+
+/// A value as TOML and JSON have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Truth(bool),
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truth(value) => value.fmt(f),
+            Self::Whole(value) => value.fmt(f),
+            Self::Number(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for OperatingPoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = OperatingPoint;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("keys of an operating point with their values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OperatingPoint, A::Error> {
+                let mut point = OperatingPoint::default();
+                while let Some((key, value)) = map.next_entry::<String, Option<Scalar>>()? {
+                    if let Some(value) = value {
+                        point.set(&key, &value.to_string()).map_err(A::Error::custom)?;
+                    } else if Key::find(&key).is_none() {
+                        point.set(&key, "").map_err(A::Error::custom)?;
+                    }
+                }
+                Ok(point)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Keys that have a value other than what they have if not given.
+impl Serialize for OperatingPoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut point = self.clone();
+        let mut map = serializer.serialize_map(None)?;
+        for key in KEYS {
+            let name = key.name;
+            match (key.slot)(&mut point) {
+                Slot::Name(value) if !value.is_empty() => map.serialize_entry(name, value)?,
+                Slot::Text(Some(value)) => map.serialize_entry(name, value)?,
+                Slot::Count(Some(value)) => map.serialize_entry(name, value)?,
+                Slot::Whole(value) if *value != 0 => map.serialize_entry(name, value)?,
+                Slot::Number(Some(value)) => map.serialize_entry(name, value)?,
+                Slot::Share(value) if *value != 0.0 => map.serialize_entry(name, value)?,
+                Slot::Truth(Some(value)) => map.serialize_entry(name, value)?,
+                Slot::Format(Some(value)) => map.serialize_entry(name, value)?,
+                Slot::Mode(value) if *value != Mode::default() => map.serialize_entry(name, value)?,
+                _ => {}
+            }
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A value that every key of its kind can have.
+    fn sample(key: &Key, number: u32) -> String {
+        match (key.slot)(&mut OperatingPoint::default()) {
+            Slot::Name(_) | Slot::Text(_) => format!("name-{number}"),
+            Slot::Count(_) | Slot::Whole(_) => (number + 1).to_string(),
+            Slot::Number(_) | Slot::Share(_) => format!("{}", f64::from(number + 1) / 64.0),
+            Slot::Truth(_) => (number % 2 == 0).to_string(),
+            Slot::Format(_) => ["bf16", "fp8", "int8"][number as usize % 3].to_owned(),
+            Slot::Mode(_) => ["disagg", "prefill", "decode"][number as usize % 3].to_owned(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(chosen in proptest::collection::btree_map(0..KEYS.len(), 0_u32..60, 0..12)) {
+            let mut point = OperatingPoint::default();
+            for (at, number) in &chosen {
+                point.set(KEYS[*at].name, &sample(&KEYS[*at], *number)).unwrap();
+            }
+            let text = serde_json::to_string(&point).unwrap();
+            let read: OperatingPoint = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(read, point);
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_field_of_its_own() {
+        for (at, key) in KEYS.iter().enumerate() {
+            let mut point = OperatingPoint::default();
+            point.set(key.name, &sample(key, 1)).unwrap();
+            let written = serde_json::to_value(&point).unwrap();
+            let names: Vec<&String> = written.as_object().unwrap().keys().collect();
+            assert_eq!(names, [key.name]);
+            assert!(KEYS[..at].iter().all(|other| other.name != key.name), "{} is there twice", key.name);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |text: &str| serde_json::from_str::<OperatingPoint>(text).unwrap_err().to_string();
+        for (text, part) in [
+            (r#"{"tpp": 4}"#, "tpp: is not a key"),
+            (r#"{"tp": "four"}"#, "tp: `four` is not a whole number"),
+            (r#"{"isl": -1}"#, "isl: `-1` is not a whole number from 0"),
+            (r#"{"kv_dtype": "fp9"}"#, "kv_dtype:"),
+            (r#"{"mode": "both"}"#, "mode: `both`"),
+            (r#"{"micro_batches": 3}"#, "micro_batches: `3` is not true or false"),
+        ] {
+            let message = wrong(text);
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
+}

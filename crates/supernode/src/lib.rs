@@ -1,0 +1,198 @@
+//! supernode as a library: plain data in, plain data out.
+//!
+//! A [`Session`] holds the facts that questions are answered from. Questions are data that serde reads and writes: an
+//! [`OperatingPoint`], a [`ServingJob`], a scenario, a sweep. An [`Answer`] is what was found, as text for people and as a
+//! JSON document that names its schema. An [`Error`] says whether the question was wrong or the answer is no, and which
+//! key is to blame.
+//!
+//! ```
+//! use supernode::{Answer, Facts, OperatingPoint, Session};
+//!
+//! let session = Session::open(&Facts::default())?;
+//! let point: OperatingPoint = serde_json::from_str(
+//!     r#"{"system": "h100-8", "model": "meta-llama/Llama-3.1-8B", "tp": 1, "isl": 1024, "osl": 128, "concurrency": 1}"#,
+//! ).expect("an operating point");
+//! let found = supernode::estimate(&session, &point)?;
+//! assert_eq!(found.document()["schema"], "supernode.estimate/1");
+//! # Ok::<(), supernode::Error>(())
+//! ```
+
+mod error;
+mod job;
+mod matching;
+mod session;
+
+pub use error::{Error, Kind};
+pub use estimate::{Estimate, OperatingPoint};
+pub use job::ServingJob;
+pub use matching::{Match, MatchRequest, match_};
+pub use planner::compare::Entry;
+pub use planner::plan_file::PlanFile;
+pub use planner::serve::{Options, Outcome, Watch};
+pub use session::{Facts, Session};
+
+use planner::serve::Planned;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// What was found.
+pub trait Answer {
+    /// For programs: a document whose `schema` says what it is and in which version.
+    fn document(&self) -> Value;
+
+    /// For people.
+    fn text(&self) -> String;
+}
+
+/// A watch that shows nothing and never stops a search.
+pub fn unwatched() -> Watch<'static> {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    Watch { cancel: &NEVER, progress: &|_, _| () }
+}
+
+/// What a deployment does in the steady state.
+///
+/// # Errors
+/// Names that are unknown, keys that are missing or out of range, a model that does not fit.
+pub fn estimate(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
+    Ok(estimate::estimate(session.resolver(), point, session.site())?)
+}
+
+impl Answer for Estimate {
+    fn document(&self) -> Value {
+        report::estimate_json(self)
+    }
+
+    fn text(&self) -> String {
+        report::estimate_text(self)
+    }
+}
+
+/// A run in virtual time.
+pub struct Simulated {
+    /// What was measured.
+    pub outcome: scenario::Outcome<()>,
+    /// What the chips of each pool cost per hour.
+    pub prices: report::simulate::Prices,
+}
+
+impl Answer for Simulated {
+    fn document(&self) -> Value {
+        report::simulate_json(&self.outcome, &self.prices)
+    }
+
+    fn text(&self) -> String {
+        report::simulate_text(&self.outcome, &self.prices)
+    }
+}
+
+/// Runs a scenario, request by request. `text` is that of a scenario file; `path` is what messages call it and what its own
+/// paths are relative to.
+///
+/// # Errors
+/// A scenario that says what it cannot say, a model that does not fit, a trace that cannot be read.
+pub fn simulate(session: &Session, path: &Path, text: &str) -> Result<Simulated, Error> {
+    let raw = scenario::parse(&path.display().to_string(), text)?;
+    let resolved = scenario::resolve(&raw, path, text, session.resolver())?;
+    let prices = resolved.hourly_prices(session.catalog())?;
+    let (outcome, ()) = scenario::run(resolved, ())?.split();
+    Ok(Simulated { outcome, prices })
+}
+
+/// The best way to serve a job on `chips` chips of `systems`; the system's own number if absent and no load is given.
+/// `confirm` runs the best deployments in the simulator.
+///
+/// # Errors
+/// Names that are unknown, keys out of range or that contradict each other, no deployment that meets the limits.
+pub fn plan_serve(
+    session: &Session,
+    job: &ServingJob,
+    systems: &[String],
+    chips: Option<u32>,
+    confirm: bool,
+    watch: &Watch,
+) -> Result<PlanFile, Error> {
+    let places = job.places(systems, chips);
+    let job = job.resolve(Options::default())?;
+    let outcome = planner::serve::plan(session.resolver(), &job, &places, session.site(), watch)?;
+    let Outcome { mut file, aggregated, disaggregated, .. } = outcome;
+    if confirm {
+        let run = |planned: &Option<Planned>| {
+            planned.as_ref().map(|planned| planner::serve::confirm(planned, &job)).transpose()
+        };
+        let runs = (run(&aggregated)?, run(&disaggregated)?);
+        file.simulated(runs.0, runs.1);
+    }
+    Ok(file)
+}
+
+impl Answer for PlanFile {
+    fn document(&self) -> Value {
+        report::plan_json(self)
+    }
+
+    fn text(&self) -> String {
+        report::plan_text(self)
+    }
+}
+
+/// What is considered where a comparison does not say: to be quick, no draft tokens, pipelines or token budgets beside the
+/// engine's own.
+pub fn quick() -> Options {
+    Options { drafts: 0, budgets: Vec::new(), stages: vec![1], ..Options::default() }
+}
+
+/// The same job on several systems: what [`plan_serve`] finds on each, on `chips` chips of each; as many as the largest of
+/// them has if absent.
+///
+/// # Errors
+/// As [`plan_serve`]; a system that cannot do the job has its reason in its entry.
+pub fn compare(
+    session: &Session,
+    job: &ServingJob,
+    systems: &[String],
+    chips: Option<u32>,
+    watch: &Watch,
+) -> Result<Vec<Entry>, Error> {
+    let job = job.resolve(quick())?;
+    let chips = match chips {
+        Some(chips) => chips,
+        None => planner::compare::common_chips(session.resolver(), systems)?,
+    };
+    Ok(planner::compare::compare(session.resolver(), &job, systems, chips, session.site(), watch)?)
+}
+
+impl Answer for Vec<Entry> {
+    fn document(&self) -> Value {
+        report::compare_json(self)
+    }
+
+    fn text(&self) -> String {
+        report::compare_text(self)
+    }
+}
+
+/// Holds the predictions of every row of a table of measurements to what was measured.
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn validate(
+    session: &Session,
+    table: &Path,
+    chip: Option<&str>,
+    fidelity: validate::Fidelity,
+) -> Result<Vec<validate::Scored>, Error> {
+    let rows = validate::Measurements::open(table, chip)?;
+    Ok(rows.score(session.catalog(), session.site(), fidelity)?)
+}
+
+/// Rows of the cells of a sweep, in the order of its cells. `text` is that of a sweep's file, as for [`simulate`].
+///
+/// # Errors
+/// A specification that says what it cannot say.
+pub fn sweep(facts: &Facts, path: &Path, text: &str) -> Result<Vec<sweep::Row>, Error> {
+    let plan = sweep::Plan::parse(path, text, facts.catalog.as_deref(), &facts.set)?;
+    let evaluator = sweep::Evaluator::default();
+    Ok((0..plan.cells()).map(|cell| evaluator.row(&plan.unit(cell))).collect())
+}

@@ -1,0 +1,69 @@
+//! What questions have in common: the facts they are answered from.
+
+use crate::error::Error;
+use estimate::Resolver;
+use estimate::economics::Site;
+use hardware::Catalog;
+use hardware::overrides::Override;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Where facts come from and which of them are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Facts {
+    /// Folder with chips, systems, engines and kernel profiles that are added to (or replace) the built-in ones.
+    pub catalog: Option<PathBuf>,
+    /// Replaced figures, each as `chip.hbm.bandwidth=4TB/s`.
+    pub set: Vec<String>,
+    /// Region whose electricity price and carbon intensity are used; the catalog's default prices otherwise.
+    pub region: Option<String>,
+}
+
+/// Facts that were read, and what has been looked up in them so far; questions asked of one session share it.
+#[derive(Clone)]
+pub struct Session {
+    resolver: Resolver,
+    site: Site,
+}
+
+impl Session {
+    /// Reads the facts.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, a figure that cannot be set, a region that is unknown.
+    pub fn open(facts: &Facts) -> Result<Self, Error> {
+        let catalog = match &facts.catalog {
+            Some(folder) => Catalog::with_overlay(folder)?,
+            None => Catalog::builtin(),
+        };
+        let sets = facts.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let catalog = catalog.with_overrides(&sets);
+        let prices = match &facts.region {
+            Some(region) => catalog.prices(region)?,
+            None => catalog.economics()?.prices,
+        };
+        let site = Site {
+            electricity: prices.electricity.value,
+            pue: prices.pue.value,
+            carbon: prices.carbon.value,
+            lifetime: prices.depreciation.value,
+        };
+        Ok(Self { resolver: Resolver::new(catalog), site })
+    }
+
+    /// Names to step models.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The facts.
+    pub fn catalog(&self) -> &Catalog {
+        self.resolver.catalog()
+    }
+
+    /// What electricity and buildings cost.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+}
