@@ -166,6 +166,15 @@ struct TrafficFlags {
     /// Its format, if it cannot be told.
     #[arg(long)]
     trace_format: Option<String>,
+    /// Unit of its times where they are plain numbers: s, ms, us or ns.
+    #[arg(long)]
+    time_unit: Option<String>,
+    /// Tokens per hash of its prefixes.
+    #[arg(long)]
+    block_size: Option<u32>,
+    /// Columns of a table of no known format: arrival=NAME,input=NAME,output=NAME[,session=NAME][,priority=NAME].
+    #[arg(long, value_name = "NAMES")]
+    columns: Option<String>,
     /// How much denser than recorded the trace is played.
     #[arg(long)]
     rate_scale: Option<f64>,
@@ -244,6 +253,9 @@ impl Args {
         replace(&mut workload.isl, flags.isl);
         replace(&mut workload.osl, flags.osl);
         replace(&mut workload.trace_format, flags.trace_format.clone());
+        replace(&mut workload.time_unit, flags.time_unit.clone());
+        replace(&mut workload.block_size, flags.block_size);
+        replace(&mut workload.columns, flags.columns.clone());
         replace(&mut workload.rate_scale, flags.rate_scale);
         replace(&mut workload.repeat, flags.repeat);
         replace(&mut raw.slo.ttft, flags.slo_ttft);

@@ -313,6 +313,15 @@ pub struct RawWorkload {
     /// Its format, if it cannot be told.
     #[serde(default)]
     pub trace_format: Option<String>,
+    /// The unit of its times where they are plain numbers: `s`, `ms`, `us` or `ns`.
+    #[serde(default)]
+    pub time_unit: Option<String>,
+    /// Tokens per hash of its prefixes.
+    #[serde(default)]
+    pub block_size: Option<u32>,
+    /// The columns of a table of no known format: `arrival=NAME,input=NAME,output=NAME`.
+    #[serde(default)]
+    pub columns: Option<String>,
     /// How much denser than recorded it is played.
     #[serde(default)]
     pub rate_scale: Option<f64>,

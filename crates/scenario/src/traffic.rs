@@ -6,8 +6,8 @@ use crate::raw::{Raw, RawWorkload};
 use std::path::{Path, PathBuf};
 use units::Seconds;
 use workload::{
-    Arrival, ArrivalError, Arrivals, ClosedLoop, Format, Lengths, Mix, Mixed, OpenLoop, Process, Replay,
-    ReplayOptions, Sessions, SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
+    Arrival, ArrivalError, Arrivals, ClosedLoop, Format, Lengths, Mix, Mixed, OpenLoop, Process, Reading,
+    Replay, ReplayOptions, Sessions, SessionsConfig, SharedPrefix, Source, TenantShare, WorkloadError,
 };
 
 const TABLE: &str = "workload";
@@ -116,20 +116,18 @@ fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Sent, ScenarioError
     let workload = &raw.workload;
     let file = workload.trace.as_deref().unwrap_or("-");
     let path = if file == "-" { PathBuf::from(file) } else { folder.join(file) };
-    let format = match workload.trace_format.as_deref().map(str::parse) {
-        Some(Ok(format)) => Some(format),
-        Some(Err(error)) => {
-            let error: workload::trace::UnknownFormat = error;
-            return Err(place.wrong(TABLE, 0, "trace_format", error.to_string()));
-        }
-        None => None,
+    let reading = Reading {
+        format: parsed(place, "trace_format", workload.trace_format.as_deref())?,
+        time_unit: parsed(place, "time_unit", workload.time_unit.as_deref())?,
+        block_size: workload.block_size,
+        columns: parsed(place, "columns", workload.columns.as_deref())?,
     };
     // Times of a trace are its own unless an arrival process is asked for by name or by rate.
     let replaced = workload.arrival.is_some() || workload.rate.is_some();
     let arrivals = replaced.then(|| process(workload, place)).transpose()?;
     let arrivals = arrivals.map(|process| Arrivals::new(process, raw.seed)).transpose();
     let options = ReplayOptions {
-        format,
+        reading,
         rate_scale: workload.rate_scale.unwrap_or(1.0),
         limit: workload.requests,
         repeat: workload.repeat.unwrap_or(1),
@@ -137,7 +135,21 @@ fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Sent, ScenarioError
     };
     let replay = Replay::open(&path, options)?;
     let (hash_block, recorded) = (replay.hash_block(), replay.format() == Format::Supernode);
-    Ok(Sent { source: Box::new(replay), hash_block, requests: None, closed: false, recorded })
+    // Requests that wait for others need the ends of those, as the users of a closed loop do.
+    let closed = replay.waits();
+    Ok(Sent { source: Box::new(replay), hash_block, requests: None, closed, recorded })
+}
+
+/// A value of its own form, if it is given.
+fn parsed<T: std::str::FromStr>(
+    place: &Place,
+    key: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, ScenarioError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.map(str::parse).transpose().map_err(|error: T::Err| place.wrong(TABLE, 0, key, error.to_string()))
 }
 
 fn named(place: &Place, error: &ArrivalError) -> ScenarioError {

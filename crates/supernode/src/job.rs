@@ -174,6 +174,8 @@ fn of_trace(model: &str, path: &Path, hit: f64, ttft: Seconds, tpot: Seconds) ->
     let mut lengths = Vec::new();
     while lengths.len() < TRACE_REQUESTS {
         let Some(arrival) = replay.pop()? else { break };
+        // Only lengths are wanted: what waits for this request may come next.
+        replay.ended(arrival.ticket, arrival.at);
         lengths.push((arrival.input.max(1), arrival.output.max(1)));
     }
     if lengths.is_empty() {

@@ -22,4 +22,4 @@ pub use mix::{Mix, Mixed, SharedPrefix, TenantShare};
 pub use open::OpenLoop;
 pub use sessions::{Sessions, SessionsConfig};
 pub use source::{Arrival, Source};
-pub use trace::{Format, Replay, ReplayOptions, TraceWriter};
+pub use trace::{ColumnNames, Format, Reading, Replay, ReplayOptions, TimeUnit, TraceWriter};

@@ -3,6 +3,15 @@
 use crate::error::WorkloadError;
 use std::io::{self, BufRead, BufReader, Read};
 
+/// No line of a trace is longer than this; more is a file of another kind.
+const LONGEST_LINE: u64 = 256 << 20;
+
+/// No trace has more bytes than this once decompressed: beyond it a small file was made to grow without end.
+const LONGEST_TEXT: u64 = 256 << 30;
+
+/// No result that is read as a whole is larger than this.
+const LONGEST_WHOLE: u64 = 512 << 20;
+
 /// How much is looked at to tell the format.
 const PEEK: usize = 1 << 16;
 
@@ -39,6 +48,7 @@ pub(crate) struct Text {
     start: String,
     input: BufReader<Ahead>,
     compressed: bool,
+    taken: u64,
     /// The line that is read next, from one.
     pub line: u64,
 }
@@ -64,7 +74,7 @@ impl Text {
         let ahead = Ahead::new(input);
         let start = String::from_utf8_lossy(ahead.head.get_ref()).into_owned();
         let input = BufReader::with_capacity(PEEK, ahead);
-        Ok(Self { file: file.to_owned(), start, input, compressed, line: 1 })
+        Ok(Self { file: file.to_owned(), start, input, compressed, taken: 0, line: 1 })
     }
 
     fn failed(&self, error: io::Error) -> WorkloadError {
@@ -89,15 +99,30 @@ impl Text {
     /// The next line without its end; false at the end of the text.
     pub fn read_line(&mut self, line: &mut Vec<u8>) -> Result<bool, WorkloadError> {
         line.clear();
-        let count = self.input.read_until(b'\n', line).map_err(|error| self.failed(error))?;
+        let count = (&mut self.input).take(LONGEST_LINE).read_until(b'\n', line);
+        let count = count.map_err(|error| self.failed(error))?;
         if count == 0 {
             return Ok(false);
         }
+        if count as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
+            return Err(self.wrong(self.line, format!("the line has more than {LONGEST_LINE} bytes")));
+        }
+        self.count(count as u64)?;
         self.line += 1;
         while matches!(line.last(), Some(b'\n' | b'\r')) {
             line.pop();
         }
         Ok(true)
+    }
+
+    /// Counts bytes, and stops at more than any trace has.
+    fn count(&mut self, bytes: u64) -> Result<(), WorkloadError> {
+        self.taken += bytes;
+        if self.taken <= LONGEST_TEXT {
+            return Ok(());
+        }
+        Err(self
+            .wrong(self.line, format!("the text has more than {LONGEST_TEXT} bytes; cut the trace in parts")))
     }
 
     /// The next byte, if there is one.
@@ -109,6 +134,7 @@ impl Text {
         if let Some(byte) = next {
             self.input.consume(1);
             self.line += u64::from(byte == b'\n');
+            self.count(1)?;
         }
         Ok(next)
     }
@@ -116,7 +142,11 @@ impl Text {
     /// All that is left.
     pub fn rest(&mut self) -> Result<Vec<u8>, WorkloadError> {
         let mut bytes = Vec::new();
-        self.input.read_to_end(&mut bytes).map_err(|error| self.failed(error))?;
+        let read = (&mut self.input).take(LONGEST_WHOLE + 1).read_to_end(&mut bytes);
+        read.map_err(|error| self.failed(error))?;
+        if bytes.len() as u64 > LONGEST_WHOLE {
+            return Err(self.wrong(1, format!("the result has more than {LONGEST_WHOLE} bytes")));
+        }
         Ok(bytes)
     }
 }

@@ -1,7 +1,7 @@
 //! Traces in columns.
 
 use super::bytes::Text;
-use super::{Format, Row, Rows, length};
+use super::{Format, Reading, Row, Rows, TimeUnit, length};
 use crate::error::WorkloadError;
 use crate::source::Arrival;
 
@@ -9,31 +9,49 @@ use crate::source::Arrival;
 pub(crate) struct Columns {
     text: Text,
     format: Format,
-    /// Positions of time, input and output.
+    /// Positions of time, input and output; a table without times has no position for them.
     at: [usize; 3],
-    names: [&'static str; 3],
+    names: [String; 3],
+    timed: bool,
+    session: Option<usize>,
+    priority: Option<usize>,
+    unit: TimeUnit,
     line: Vec<u8>,
 }
 
 impl Columns {
-    pub fn new(mut text: Text, format: Format) -> Result<Self, WorkloadError> {
+    pub fn new(mut text: Text, format: Format, reading: &Reading) -> Result<Self, WorkloadError> {
+        let named = reading.columns.clone().unwrap_or_default();
         let names = match format {
             Format::Azure => ["TIMESTAMP", "ContextTokens", "GeneratedTokens"],
             Format::BurstGpt => ["Timestamp", "Request tokens", "Response tokens"],
             Format::Vidur => ["arrived_at", "num_prefill_tokens", "num_decode_tokens"],
+            Format::Csv if reading.columns.is_none() => {
+                let problem = "a table needs its columns named (arrival=NAME,input=NAME,output=NAME)";
+                return Err(text.wrong(1, problem));
+            }
+            Format::Csv => [named.arrival.as_deref().unwrap_or(""), &named.input, &named.output],
             _ => ["arrival_timestamp", "prompt_size", "token_size"],
         };
+        let names = names.map(str::to_owned);
+        let timed = !names[0].is_empty();
         let mut line = Vec::new();
         text.read_line(&mut line)?;
         let header = String::from_utf8_lossy(&line).trim_start_matches('\u{feff}').to_owned();
         let columns: Vec<&str> = header.split(',').map(|name| name.trim().trim_matches('"')).collect();
-        let mut at = [0; 3];
-        for (position, name) in at.iter_mut().zip(names) {
-            *position = columns.iter().position(|column| *column == name).ok_or_else(|| {
+        let find = |name: &str| {
+            columns.iter().position(|column| *column == name).ok_or_else(|| {
                 text.wrong(1, format!("the header lacks the column `{name}` of a {format} trace"))
-            })?;
+            })
+        };
+        let mut at = [0; 3];
+        for (position, name) in at.iter_mut().zip(&names).filter(|(_, name)| !name.is_empty()) {
+            *position = find(name)?;
         }
-        Ok(Self { text, format, at, names, line })
+        let session = named.session.as_deref().map(find).transpose()?;
+        let priority = named.priority.as_deref().map(find).transpose()?;
+        let unit = reading.time_unit.unwrap_or(TimeUnit::Seconds);
+        Ok(Self { text, format, at, names, timed, session, priority, unit, line })
     }
 
     fn parse(&self, fields: &[&str]) -> Result<Option<Row>, String> {
@@ -48,20 +66,43 @@ impl Columns {
             let value = whole.parse::<i64>().map_err(|_| {
                 format!("`{}` is `{text}`, which is not a whole number of tokens", self.names[which])
             })?;
-            length(value, self.names[which])
+            length(value, &self.names[which])
         };
-        let time = field(0)?;
-        let at = match self.format {
-            Format::Azure => wall_clock(time),
-            _ => decimal_nanoseconds(time),
-        };
-        let at = at.ok_or_else(|| format!("`{}` is `{time}`, which is not a time", self.names[0]))?;
+        let at = if self.timed { Some(self.time(field(0)?)?) } else { None };
         let (input, output) = (tokens(1)?, tokens(2)?);
         if input == 0 || output == 0 {
             return Ok(None);
         }
-        let arrival = Arrival { input, output, measured: true, ..Arrival::default() };
-        Ok(Some(Row { at: Some(at), arrival, line: 0 }))
+        let other =
+            |column: Option<usize>| column.and_then(|column| fields.get(column)).map(|text| text.trim());
+        let session = other(self.session).filter(|text| !text.is_empty());
+        let session = session.map(|text| super::rows::session_number(&serde_json::Value::from(text)));
+        let priority = match other(self.priority).filter(|text| !text.is_empty()) {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| format!("`{text}` is not a class between 0 and 255"))?,
+        };
+        let arrival = Arrival { input, output, session, priority, measured: true, ..Arrival::default() };
+        Ok(Some(Row { at, arrival, ..Row::default() }))
+    }
+
+    /// A time in nanoseconds: a date with a time of day, or a number in the trace's unit.
+    fn time(&self, text: &str) -> Result<i128, String> {
+        let scale = self.unit.nanoseconds();
+        let number = || match self.unit {
+            TimeUnit::Seconds => decimal_nanoseconds(text),
+            _ => {
+                let value = text.parse::<f64>().ok().map(|value| value * scale);
+                value
+                    .filter(|value| value.is_finite() && value.abs() < 1e19)
+                    .map(|value| value.round() as i128)
+            }
+        };
+        let at = match self.format {
+            Format::Azure => wall_clock(text),
+            Format::Csv => wall_clock(text).or_else(number),
+            _ => number(),
+        };
+        at.ok_or_else(|| format!("`{}` is `{text}`, which is not a time", self.names[0]))
     }
 }
 

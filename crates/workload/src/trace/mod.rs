@@ -9,6 +9,15 @@
 //! | [`Format::Mooncake`] | objects with `input_length` and `timestamp` (ms) | yes | yes | `hash_ids`, 512 tokens each |
 //! | [`Format::Supernode`] | objects with `arrival_ns` | yes | yes | `hash_ids`, `hash_block` tokens each |
 //! | [`Format::LlmServingSim`] | objects with `input_toks` | ns | yes | no |
+//! | [`Format::Bailian`] | objects with `chat_id` and `hash_ids` | seconds | yes | `hash_ids`, 16 tokens each |
+//! | [`Format::ServeGen`] | objects with `data` of `input_tokens` | seconds | yes | no |
+//! | [`Format::Agentic`] | Mooncake's with `wait_for`, `delay` or `tool_wait_ms` (ms) | of those that wait for none | yes | yes |
+//! | [`Format::Weka`] | objects with `requests` of `in` and `out` | seconds | yes | yes |
+//! | [`Format::AiPerf`] | objects with `text` or `turns` | ms, or none | from the text | no |
+//! | [`Format::Lmsys`] | objects with `conversation` | none | from the text | no |
+//! | [`Format::OpenAiBatch`] | objects with `custom_id` and `body` | none | from the text, `max_tokens` | no |
+//! | [`Format::VllmCustom`] | objects with `prompt` | none | from the text | no |
+//! | [`Format::Csv`] | by [`ReplayOptions::columns`] | `time_unit` | yes | no |
 //! | [`Format::ShareGpt`] | array of objects with `conversations` | none | from the text | no |
 //! | [`Format::VllmBench`] | one object with `input_lens` and `output_lens` | `start_times` | yes | no |
 //!
@@ -18,11 +27,17 @@
 
 mod bytes;
 mod columns;
+mod conversations;
+mod graph;
+mod guess;
 mod objects;
+mod reading;
 mod replay;
 mod rows;
+mod weka;
 mod write;
 
+pub use reading::{ColumnNames, Reading, TimeUnit};
 pub use replay::{Replay, ReplayOptions};
 pub use write::TraceWriter;
 
@@ -52,13 +67,31 @@ pub enum Format {
     LlmServingSim,
     /// ShareGPT conversations: the first question and answer of each.
     ShareGpt,
+    /// Qwen-Bailian usage traces.
+    Bailian,
+    /// ServeGen's request lists.
+    ServeGen,
+    /// Mooncake's form with requests that wait for others: Dynamo's agentic traces and sessions with delays.
+    Agentic,
+    /// Weka's agentic coding sessions: turns, sub-agents, joins.
+    Weka,
+    /// AIPerf's single-turn and multi-turn inputs.
+    AiPerf,
+    /// LMSYS-Chat: the first question and answer of each conversation.
+    Lmsys,
+    /// Input files of OpenAI's batch API.
+    OpenAiBatch,
+    /// vLLM's custom data sets: a prompt and a number of output tokens.
+    VllmCustom,
+    /// A table whose columns are named on the command line.
+    Csv,
     /// The result file of `vllm bench serve --save-result --save-detailed`.
     VllmBench,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 18] = [
         Self::Azure,
         Self::BurstGpt,
         Self::Vidur,
@@ -68,6 +101,15 @@ impl Format {
         Self::LlmServingSim,
         Self::ShareGpt,
         Self::VllmBench,
+        Self::Bailian,
+        Self::ServeGen,
+        Self::Agentic,
+        Self::Weka,
+        Self::AiPerf,
+        Self::Lmsys,
+        Self::OpenAiBatch,
+        Self::VllmCustom,
+        Self::Csv,
     ];
 
     /// The name on the command line.
@@ -82,12 +124,23 @@ impl Format {
             Self::LlmServingSim => "llmservingsim",
             Self::ShareGpt => "sharegpt",
             Self::VllmBench => "vllm-bench",
+            Self::Bailian => "bailian",
+            Self::ServeGen => "servegen",
+            Self::Agentic => "agentic",
+            Self::Weka => "weka",
+            Self::AiPerf => "aiperf",
+            Self::Lmsys => "lmsys",
+            Self::OpenAiBatch => "openai-batch",
+            Self::VllmCustom => "vllm-custom",
+            Self::Csv => "csv",
         }
     }
 
     /// Whether its requests have times of their own.
+    ///
+    /// AIPerf's have them or not, row by row.
     pub const fn has_times(self) -> bool {
-        !matches!(self, Self::ShareGpt)
+        !matches!(self, Self::ShareGpt | Self::Lmsys | Self::OpenAiBatch | Self::VllmCustom)
     }
 }
 
@@ -113,19 +166,39 @@ impl FromStr for Format {
     }
 }
 
+/// What a row waits for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Link {
+    /// What other rows call it.
+    pub name: Option<String>,
+    /// Names of the rows whose ends it waits for.
+    pub waits: Vec<String>,
+    /// Nanoseconds between the last of these ends and its sending: a tool at work, a person thinking.
+    pub delay: i128,
+}
+
 /// A row of a trace, before it is scaled: its time in nanoseconds from the trace's own origin.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Row {
     /// `None` in a trace without times.
     pub at: Option<i128>,
     pub arrival: Arrival,
     pub line: u64,
+    /// `None` where rows do not wait for each other.
+    pub link: Option<Link>,
+    /// Whether its output length is a default.
+    pub assumed: bool,
 }
 
 /// Rows of a trace in file order.
 pub(crate) trait Rows {
     /// The next row; rows without output come as `None` inside.
     fn next(&mut self) -> Result<Option<Option<Row>>, WorkloadError>;
+
+    /// What was guessed or estimated on the way, as sentences.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Tokens no request has more of: beyond it a length is a mistake.
@@ -140,68 +213,34 @@ pub(crate) fn length(value: i64, name: &str) -> Result<u32, String> {
     }
 }
 
-/// Opens `input` and tells its format, unless `format` says it.
-pub(crate) fn open(
-    file: &str,
-    input: Box<dyn Read>,
-    format: Option<Format>,
-) -> Result<(Format, Box<dyn Rows>), WorkloadError> {
+/// A trace opened for reading.
+pub(crate) struct Opened {
+    pub format: Format,
+    pub rows: Box<dyn Rows>,
+    /// Tokens per hash, where rows have hashes.
+    pub block: Option<u32>,
+    pub notes: Vec<String>,
+}
+
+/// Opens `input` and tells its format, unit and block, unless they are given.
+pub(crate) fn open(file: &str, input: Box<dyn Read>, reading: &Reading) -> Result<Opened, WorkloadError> {
     let mut text = Text::open(file, input)?;
     if text.start().is_empty() {
         // Nothing to see: because there is nothing, or because it cannot be read.
         text.byte()?;
     }
-    let format = match format {
-        Some(format) => format,
-        None => detect(file, text.start())?,
+    let format = match (reading.format, &reading.columns) {
+        (Some(format), _) => format,
+        (None, Some(_)) => Format::Csv,
+        (None, None) => guess::format(file, text.start())?,
     };
+    let told = guess::told(file, format, text.start(), reading)?;
     let rows: Box<dyn Rows> = match format {
-        Format::Azure | Format::BurstGpt | Format::Vidur | Format::Splitwise => {
-            Box::new(columns::Columns::new(text, format)?)
+        Format::Azure | Format::BurstGpt | Format::Vidur | Format::Splitwise | Format::Csv => {
+            Box::new(columns::Columns::new(text, format, reading)?)
         }
         Format::VllmBench => Box::new(rows::VllmBench::new(text)?),
-        _ => Box::new(rows::ObjectRows::new(text, format)),
+        _ => Box::new(rows::ObjectRows::new(text, format, told.unit, told.block)),
     };
-    Ok((format, rows))
-}
-
-fn detect(file: &str, start: &str) -> Result<Format, WorkloadError> {
-    let trimmed = start.trim_start_matches('\u{feff}').trim_start();
-    let has = |key: &str| trimmed.contains(&format!("\"{key}\""));
-    let first_line = trimmed.lines().next().unwrap_or("");
-    let column = |name: &str| first_line.split(',').any(|column| column.trim().trim_matches('"') == name);
-    let found = if trimmed.starts_with(['{', '[']) {
-        let keys = [
-            ("arrival_ns", Format::Supernode),
-            ("conversations", Format::ShareGpt),
-            ("input_lens", Format::VllmBench),
-            ("input_toks", Format::LlmServingSim),
-            ("input_length", Format::Mooncake),
-        ];
-        // A vLLM result begins with its settings; its lengths come much later.
-        keys.into_iter().find(|(key, _)| has(key)).map(|(_, format)| format).or_else(|| {
-            (has("total_input_tokens") || has("request_rate") || has("endpoint_type"))
-                .then_some(Format::VllmBench)
-        })
-    } else if column("ContextTokens") {
-        Some(Format::Azure)
-    } else if column("Request tokens") {
-        Some(Format::BurstGpt)
-    } else if column("num_prefill_tokens") {
-        Some(Format::Vidur)
-    } else if column("prompt_size") {
-        Some(Format::Splitwise)
-    } else {
-        None
-    };
-    found.ok_or_else(|| {
-        let seen: String = first_line.chars().take(60).collect();
-        let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
-        let problem = if trimmed.is_empty() {
-            "the trace is empty".to_owned()
-        } else {
-            format!("`{seen}` begins no known format; the formats are {}", names.join(", "))
-        };
-        WorkloadError::Format { file: file.to_owned(), problem }
-    })
+    Ok(Opened { format, rows, block: told.has_hashes.then_some(told.block), notes: told.notes })
 }

@@ -1,6 +1,7 @@
 //! A trace as a source of requests: scaled, cut and repeated.
 
-use super::{Format, Row, Rows, open};
+use super::graph::Graph;
+use super::{Format, Opened, Reading, Row, Rows, open};
 use crate::arrivals::Arrivals;
 use crate::error::WorkloadError;
 use crate::source::{Arrival, Source};
@@ -12,8 +13,8 @@ use units::Seconds;
 /// How to replay a trace.
 #[derive(Debug, Clone)]
 pub struct ReplayOptions {
-    /// The format; told from the file if not given.
-    pub format: Option<Format>,
+    /// How the text is to be taken: format, unit, block, columns.
+    pub reading: Reading,
     /// Times are divided by this: 4 makes the traffic four times as dense.
     pub rate_scale: f64,
     /// Requests to send at most.
@@ -27,7 +28,7 @@ pub struct ReplayOptions {
 impl Default for ReplayOptions {
     /// Once, as recorded.
     fn default() -> Self {
-        Self { format: None, rate_scale: 1.0, limit: None, repeat: 1, arrivals: None }
+        Self { reading: Reading::default(), rate_scale: 1.0, limit: None, repeat: 1, arrivals: None }
     }
 }
 
@@ -49,6 +50,10 @@ pub struct Replay {
     round: u32,
     skipped: u64,
     repeated_times: Option<u64>,
+    block: Option<u32>,
+    guesses: Vec<String>,
+    /// The whole trace, where requests wait for each other.
+    graph: Option<Graph>,
 }
 
 impl Replay {
@@ -89,12 +94,23 @@ impl Replay {
         if !options.rate_scale.is_finite() || options.rate_scale <= 0.0 {
             return Err(wrong("the rate scale must be more than 0"));
         }
-        let (format, rows) = open(file, input, options.format)?;
+        let Opened { format, mut rows, block, notes } = open(file, input, &options.reading)?;
         if !format.has_times() && options.arrivals.is_none() {
             return Err(wrong(
                 "the trace has no times; give an arrival process and a rate (`arrival` poisson, `rate` 4)",
             ));
         }
+        let mut options = options;
+        let linked = matches!(format, Format::Agentic | Format::Weka | Format::AiPerf);
+        let (graph, skipped) = if linked {
+            if options.repeat > 1 {
+                return Err(wrong("a trace whose requests wait for each other can be played only once"));
+            }
+            let (graph, skipped) = graph(file, rows.as_mut(), &mut options)?;
+            (Some(graph), skipped)
+        } else {
+            (None, 0)
+        };
         Ok(Self {
             file: file.to_owned(),
             path: None,
@@ -109,8 +125,11 @@ impl Replay {
             last: (0, 0),
             offset: 0,
             round: 0,
-            skipped: 0,
+            skipped,
             repeated_times: None,
+            block,
+            guesses: notes,
+            graph,
         })
     }
 
@@ -121,7 +140,12 @@ impl Replay {
 
     /// Tokens per hash of its prefixes, if it has any.
     pub fn hash_block(&self) -> Option<u32> {
-        (self.format == Format::Mooncake).then_some(512)
+        self.block
+    }
+
+    /// Whether requests wait for the ends of others.
+    pub fn waits(&self) -> bool {
+        self.graph.is_some()
     }
 
     /// Rows left out because they have no prompt or no output.
@@ -196,7 +220,8 @@ impl Replay {
             return Ok(());
         };
         let input = open_file(&path, &self.file)?;
-        self.rows = open(&self.file, input, Some(self.format))?.1;
+        let reading = Reading { format: Some(self.format), ..self.options.reading.clone() };
+        self.rows = open(&self.file, input, &reading)?.rows;
         // The gap between two rounds is the mean gap.
         let length = self.last.0 - self.origin.unwrap_or(0);
         let per_round = self.sent / u64::from(self.round);
@@ -206,6 +231,24 @@ impl Replay {
     }
 }
 
+/// Reads a trace whose requests wait for each other. Times of those that wait for none are scaled; pauses are not.
+fn graph(
+    file: &str,
+    rows: &mut dyn Rows,
+    options: &mut ReplayOptions,
+) -> Result<(Graph, u64), WorkloadError> {
+    let (mut origin, scale) = (None, options.rate_scale);
+    let arrivals = &mut options.arrivals;
+    Graph::read(file, rows, options.limit, |at| {
+        if let Some(times) = arrivals {
+            return Some((times.next().unwrap_or_default().get() * 1e9).round() as i128);
+        }
+        let at = at?;
+        let first = *origin.get_or_insert(at);
+        Some(((at - first) as f64 / scale).round() as i128)
+    })
+}
+
 fn open_file(path: &Path, file: &str) -> Result<Box<dyn Read>, WorkloadError> {
     let opened = File::open(path).map_err(|error| WorkloadError::Read { file: file.to_owned(), error })?;
     Ok(Box::new(opened))
@@ -213,13 +256,25 @@ fn open_file(path: &Path, file: &str) -> Result<Box<dyn Read>, WorkloadError> {
 
 impl Source for Replay {
     fn peek(&mut self) -> Result<Option<Seconds>, WorkloadError> {
+        if let Some(graph) = &self.graph {
+            return Ok(graph.peek());
+        }
         self.advance()?;
         Ok(self.next.as_ref().map(|arrival| arrival.at))
     }
 
     fn pop(&mut self) -> Result<Option<Arrival>, WorkloadError> {
+        if let Some(graph) = &mut self.graph {
+            return Ok(graph.pop());
+        }
         self.advance()?;
         Ok(self.next.take())
+    }
+
+    fn ended(&mut self, ticket: u64, at: Seconds) {
+        if let Some(graph) = &mut self.graph {
+            graph.ended(ticket, at);
+        }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -229,6 +284,7 @@ impl Source for Replay {
         let repeated = self.repeated_times.map(|line| {
             format!("{file}:{line}: the time is that of the line before; such requests arrive together")
         });
-        skipped.into_iter().chain(repeated).collect()
+        let guesses = self.guesses.iter().cloned().chain(self.rows.notes());
+        guesses.chain(skipped).chain(repeated).collect()
     }
 }
