@@ -57,7 +57,7 @@ impl Graph {
                 );
                 return Err(WorkloadError::Line { file: file.to_owned(), line: row.line, problem });
             }
-            let Row { at, arrival, line, link } = row;
+            let Row { at, arrival, line, link, .. } = row;
             let link = link.unwrap_or_default();
             nodes.push(Node { arrival, at, delay: link.delay, missing: 0, followers: Vec::new(), line });
             links.push(link);
