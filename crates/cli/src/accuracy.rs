@@ -1,6 +1,6 @@
 //! `supernode accuracy`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, write_file};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text, write_file};
 use ::validate::{ERRORS_FILE, accepted_errors, collect, errors_of, errors_toml, predict_published, rises};
 use std::path::PathBuf;
 
@@ -73,19 +73,16 @@ fn published(args: &Args) -> Result<(), Failure> {
 }
 
 fn document(args: &Args, data: &std::path::Path) -> Result<(), Failure> {
+    let document = Beside::open(args.out.as_deref())?;
     let catalog = args.catalog.load()?;
     let site = args.site.site(&catalog)?;
     let accuracy = collect(data, &args.published, &catalog, &site, &|name| eprintln!("reading {name}"))?;
     let text = report::accuracy_markdown(&accuracy);
     if let Some(file) = &args.check {
-        let present = std::fs::read_to_string(file)
-            .map_err(|error| Failure::Input(format!("{}: cannot be read ({error})", file.display())))?;
+        let present = read_text(file)?;
         return check(&present, &text, file);
     }
-    match &args.out {
-        Some(file) => write_file(file, &text),
-        None => print(&text),
-    }
+    if document.is_wanted() { document.deliver(|| text, || Ok(())) } else { print(&text) }
 }
 
 fn check(present: &str, text: &str, file: &std::path::Path) -> Result<(), Failure> {

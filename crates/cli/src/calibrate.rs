@@ -1,6 +1,6 @@
 //! `supernode calibrate`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, write_file};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print};
 use ::estimate::{OperatingPoint, Resolver};
 use ::validate::{
     Fidelity, Split, Table, accepts, fit_engine, group, predict, read_serving, split, summarise,
@@ -8,6 +8,7 @@ use ::validate::{
 use calibration::ops::{CalibrateOptions, Calibrated, OpTable, Study, calibrate_ops, families, study_ops};
 use calibration::stats::{fnv1a, median};
 use hardware::Source;
+use report::Outputs;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -85,25 +86,41 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if tables.iter().all(accepts) { operators(args, &tables) } else { engine(args) }
 }
 
-fn make_folder(args: &Args, kind: &str) -> Result<PathBuf, Failure> {
-    let folder = args.out.join(kind);
-    std::fs::create_dir_all(&folder).map_err(|error| {
-        Failure::Input(format!("{}: cannot be made ({error}); choose another --out", folder.display()))
-    })?;
-    Ok(folder)
+/// The folder of one kind of file in `--out`, made before anything is fitted.
+struct Folder {
+    outputs: Outputs,
+    path: PathBuf,
+}
+
+impl Folder {
+    fn make(args: &Args, kind: &str) -> Result<Self, Failure> {
+        let (mut outputs, path) = (Outputs::new(), args.out.join(kind));
+        outputs.folder(&path)?;
+        Ok(Self { outputs, path })
+    }
+
+    /// Writes all files, named by their keys, or none.
+    fn write<'a>(mut self, files: impl IntoIterator<Item = (&'a str, String)>) -> Result<(), Failure> {
+        for (id, text) in files {
+            let file = self.outputs.open(&self.path.join(format!("{id}.toml")))?;
+            self.outputs.write(file, &text)?;
+        }
+        Ok(self.outputs.commit()?)
+    }
 }
 
 fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
+    let folder = Folder::make(args, "kernels")?;
     let catalog = args.catalog.load()?;
     let options =
         CalibrateOptions { catalog: &catalog, date: &args.date, source: &args.source, seed: 1, study: true };
     if !args.study.is_empty() {
         let files = study_ops(tables, &families(), &options, &args.study)?;
-        write_profiles(args, &files)?;
+        write_profiles(folder, &files)?;
         return print(&studied(&files, &args.study));
     }
     let files = calibrate_ops(tables, &families(), &options)?;
-    write_profiles(args, &files)?;
+    write_profiles(folder, &files)?;
     let mut rows = Vec::new();
     for file in &files {
         for set in &file.profile.sets {
@@ -122,11 +139,8 @@ fn operators(args: &Args, tables: &[OpTable]) -> Result<(), Failure> {
     print(&report::table(&header, rows))
 }
 
-fn write_profiles(args: &Args, files: &[Calibrated]) -> Result<(), Failure> {
-    let folder = make_folder(args, "kernels")?;
-    files
-        .iter()
-        .try_for_each(|file| write_file(&folder.join(format!("{}.toml", file.id)), &file.profile.to_toml()))
+fn write_profiles(folder: Folder, files: &[Calibrated]) -> Result<(), Failure> {
+    folder.write(files.iter().map(|file| (file.id.as_str(), file.profile.to_toml())))
 }
 
 fn percent(pair: Option<[f64; 2]>) -> String {
@@ -172,13 +186,14 @@ fn engine(args: &Args) -> Result<(), Failure> {
             "--engine is needed to calibrate from a serving table; name the engine whose rows are fitted";
         return Err(Failure::Input(message.to_owned()));
     };
+    let folder = Folder::make(args, "engines")?;
     let resolver = Resolver::new(args.catalog.load()?);
     let site = args.site.site(resolver.catalog())?;
     let start = resolver.catalog().engine(name)?;
     let mut rows = Vec::new();
     let mut bytes = Vec::new();
     for file in &args.data {
-        bytes.extend(std::fs::read(file)?);
+        bytes.extend(bounded::bytes_of(std::fs::File::open(file)?, bounded::TABLE)?);
         rows.extend(read_serving(&Table::open(file)?)?);
     }
     // An engine's rows are those of the releases that have its profile.
@@ -220,8 +235,7 @@ fn engine(args: &Args) -> Result<(), Failure> {
         address: "supernode calibrate".to_owned(),
     };
     engine.mark_fitted("fit", provenance);
-    let folder = make_folder(args, "engines")?;
-    write_file(&folder.join(format!("{}.toml", engine.id)), &engine.to_toml())?;
+    folder.write([(engine.id.as_str(), engine.to_toml())])?;
     let mut text = String::new();
     for (name, value) in &fit.coefficients {
         let _ = writeln!(text, "{name:<26}{value:.4e}");

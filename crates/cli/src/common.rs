@@ -3,6 +3,7 @@
 use ::estimate::economics::Site;
 use hardware::Catalog;
 use hardware::overrides::Override;
+use report::{OutputId, Outputs};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -84,11 +85,54 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
 }
 
-/// Writes a file the user named.
+/// A file that is written beside what is printed. It is opened before the work begins, so that work is never done for
+/// nothing.
+pub struct Beside {
+    outputs: Outputs,
+    id: Option<OutputId>,
+}
+
+impl Beside {
+    /// Opens the file, if one is asked for.
+    pub fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let mut outputs = Outputs::new();
+        let id = path.map(|path| outputs.open(path)).transpose()?;
+        Ok(Self { outputs, id })
+    }
+
+    /// Whether there is one.
+    pub fn is_wanted(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Writes the file, then prints, whether or not the file could be written.
+    pub fn deliver(
+        mut self,
+        text: impl FnOnce() -> String,
+        print: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let written = match self.id {
+            Some(id) => self.outputs.write(id, &text()).and_then(|()| self.outputs.commit()),
+            None => Ok(()),
+        };
+        print()?;
+        Ok(written?)
+    }
+}
+
+/// Writes a file the user named, all or nothing.
 pub fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| {
-        Failure::Input(format!("{}: cannot be written ({error}); choose another file", path.display()))
-    })
+    Beside::open(Some(path))?.deliver(|| text.to_owned(), || Ok(()))
+}
+
+/// The text of a file, or of standard input where the path is `-`.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let text = if path.as_os_str() == "-" {
+        bounded::text_of(std::io::stdin().lock(), bounded::TEXT)
+    } else {
+        bounded::read_text(path, bounded::TEXT)
+    };
+    text.map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
 /// Where facts come from and which of them are replaced.

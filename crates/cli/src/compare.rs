@@ -1,6 +1,6 @@
 //! `supernode compare`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::plan_serve::{JobArgs, quiet_watch};
 use std::path::PathBuf;
 use supernode::Answer;
@@ -36,17 +36,12 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = Beside::open(args.html.as_deref())?;
     let session = args.catalog.session(&args.site)?;
     let job = args.job.job(&args.model);
     let entries = supernode::compare(&session, &job, &args.systems, args.chips, &quiet_watch())?;
-    if let Some(file) = &args.html {
-        write_file(file, &report::compare_html(&entries))?;
-    }
-    if args.json {
-        print_json(&entries.document())?;
-    } else {
-        print(&entries.text())?;
-    }
+    let show = || if args.json { print_json(&entries.document()) } else { print(&entries.text()) };
+    page.deliver(|| report::compare_html(&entries), show)?;
     if entries.iter().all(|entry| entry.plan.is_err()) {
         return Err(Failure::No("no system can do this job".to_owned()));
     }

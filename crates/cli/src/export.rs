@@ -1,9 +1,11 @@
 //! `supernode export`.
 
-use crate::common::{Failure, print};
-use ::export::{Choice, ExportError, LaunchFile, Options, Target, Trainer, export_training, read_training};
+use crate::common::{Failure, print, read_text};
+use ::export::{
+    Choice, ExportError, LaunchFile, Options, Target, Trainer, export_training, is_address, read_training,
+};
 use planner::plan_file::PlanFile;
-use std::io::Read;
+use report::Outputs;
 use std::path::{Path, PathBuf};
 
 /// Writes a serving plan as launch files of an engine or orchestrator.
@@ -75,7 +77,7 @@ fn training(args: &Args, trainer: Trainer) -> Result<LaunchFile, Failure> {
             return Err(Failure::Input(problem.to_owned()));
         }
     };
-    let (layout, model) = read_training(&read(&args.plan)?, place).map_err(failure)?;
+    let (layout, model) = read_training(&read_text(&args.plan)?, place).map_err(failure)?;
     let name = args.model.clone().or(model).ok_or_else(|| {
         Failure::Input("--model is needed: the plan does not say which model it is for".to_owned())
     })?;
@@ -83,7 +85,7 @@ fn training(args: &Args, trainer: Trainer) -> Result<LaunchFile, Failure> {
 }
 
 fn serving(args: &Args, target: Target) -> Result<Vec<LaunchFile>, Failure> {
-    let plan = PlanFile::parse(&read(&args.plan)?)
+    let plan = PlanFile::parse(&read_text(&args.plan)?)
         .map_err(|error| Failure::Input(format!("{}: {error}", args.plan.display())))?;
     let options = Options {
         choice: args.deployment,
@@ -104,26 +106,13 @@ fn failure(error: ExportError) -> Failure {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let result = if path.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).map(drop)
-    } else {
-        std::fs::read_to_string(path).map(|found| text = found)
-    };
-    result.map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-    Ok(text)
-}
-
 /// Addresses, one a line; they end up in scripts, so that nothing but an address is one.
 fn hosts(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = read(path)?;
+    let text = read_text(path)?;
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
     lines
         .map(|(at, line)| {
-            let address =
-                line.chars().all(|letter| letter.is_ascii_alphanumeric() || ".-_:[]".contains(letter));
-            if address && !line.starts_with('-') {
+            if is_address(line) {
                 return Ok(line.to_owned());
             }
             let problem = format!("`{line}` is no address; give a name or an IP address a line");
@@ -141,29 +130,16 @@ fn listing(files: &[LaunchFile]) -> String {
 }
 
 fn write(folder: &Path, files: &[LaunchFile]) -> Result<(), Failure> {
-    let failed = |path: &Path, error: std::io::Error| {
-        Failure::Input(format!("{}: cannot be written ({error}); choose another folder", path.display()))
-    };
-    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    let mut names = String::new();
+    let mut outputs = Outputs::new();
+    outputs.folder(folder)?;
     for file in files {
-        let path = folder.join(&file.name);
-        std::fs::write(&path, &file.text).map_err(|error| failed(&path, error))?;
+        let id = outputs.open(&folder.join(&file.name))?;
+        outputs.write(id, &file.text)?;
         if file.executable {
-            make_executable(&path).map_err(|error| failed(&path, error))?;
+            outputs.executable(id);
         }
-        names += &format!("{}\n", path.display());
     }
+    let names: String = outputs.paths().map(|path| format!("{}\n", path.display())).collect();
+    outputs.commit()?;
     print(&names)
-}
-
-#[cfg(unix)]
-fn make_executable(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_path: &Path) -> std::io::Result<()> {
-    Ok(())
 }

@@ -7,6 +7,7 @@ mod common;
 mod compare;
 mod estimate;
 mod export;
+mod interrupt;
 #[cfg(feature = "live")]
 mod live_cluster;
 mod match_chips;

@@ -1,11 +1,11 @@
 //! `supernode plan serve`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::interrupt::stopped;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use planner::serve::Objective;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use supernode::{Answer, ServingJob, Watch};
 use units::{Dtype, PerSecond, Seconds};
@@ -134,22 +134,6 @@ impl JobArgs {
     }
 }
 
-/// Set by the first interrupt; a second one ends the program as usual.
-fn stopped() -> &'static AtomicBool {
-    static STOPPED: OnceLock<&'static AtomicBool> = OnceLock::new();
-    STOPPED.get_or_init(|| {
-        static FLAG: AtomicBool = AtomicBool::new(false);
-        let set = ctrlc::set_handler(|| {
-            if FLAG.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-        });
-        // Without a handler an interrupt ends the program, which is what it does otherwise.
-        drop(set);
-        &FLAG
-    })
-}
-
 /// For searches that an interrupt ends and that are too many to show each.
 pub fn quiet_watch() -> Watch<'static> {
     Watch { cancel: stopped(), progress: &|_, _| () }
@@ -189,6 +173,7 @@ impl Bar {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = Beside::open(args.html.as_deref())?;
     let job = ServingJob {
         objective: Some(args.objective.to_string()),
         mix: args.mix,
@@ -205,8 +190,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let watch = Watch { cancel: stopped(), progress: &progress };
     let file = supernode::plan_serve(&session, &job, &args.system, args.chips, !args.no_confirm, &watch)?;
     eprintln!("planned in {:.2} s", start.elapsed().as_secs_f64());
-    if let Some(path) = &args.html {
-        write_file(path, &report::plan_html(&file))?;
-    }
-    if args.json { print_json(&file.document()) } else { print(&file.text()) }
+    let show = || if args.json { print_json(&file.document()) } else { print(&file.text()) };
+    page.deliver(|| report::plan_html(&file), show)
 }

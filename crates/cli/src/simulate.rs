@@ -1,18 +1,19 @@
 //! `supernode simulate`.
 
 use crate::common::{CatalogArgs, Failure, print, print_json};
+use crate::interrupt::stopped;
 use crate::progress::Progress;
 use ::estimate::Resolver;
 use report::simulate::Prices;
 use report::{
-    Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
+    Detail, Outputs, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
 };
 use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
 use scenario::{Outcome, Resolved, ScenarioError};
 use sim::{Observer, SimError};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use units::{Dtype, PerSecond, Seconds};
 use workload::Lengths;
 
@@ -22,7 +23,7 @@ use workload::Lengths;
 #[derive(clap::Args)]
 pub struct Args {
     /// Scenario file (TOML).
-    #[arg(conflicts_with_all = ["system", "model"])]
+    #[arg(conflicts_with = "DeploymentFlags")]
     scenario: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -31,13 +32,14 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Per-request records in --out: jsonl, csv or parquet.
-    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = ["jsonl", "csv", "parquet"])]
+    #[arg(long, value_name = "FORMAT", default_value = "jsonl", requires = "out", value_parser = ["jsonl", "csv", "parquet"])]
     records: String,
     /// Timeline for ui.perfetto.dev.
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
     /// One request in so many is drawn in the timeline.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "perfetto",
+        value_parser = clap::value_parser!(u64).range(1..))]
     perfetto_sample: u64,
     /// Step through every iteration instead of leaping.
     #[arg(long)]
@@ -244,6 +246,7 @@ impl Args {
     fn overlay(&self, raw: &mut Raw) {
         let flags = &self.traffic;
         let workload: &mut RawWorkload = &mut raw.workload;
+        flags.supersede(workload);
         replace(&mut workload.requests, flags.requests);
         replace(&mut workload.arrival, flags.arrival.clone());
         replace(&mut workload.rate, flags.rate.map(PerSecond::new));
@@ -270,6 +273,31 @@ impl Args {
     }
 }
 
+impl TrafficFlags {
+    /// Takes away what a scenario says of traffic of another kind than the one that is asked for.
+    fn supersede(&self, workload: &mut RawWorkload) {
+        if self.trace.is_some() && workload.trace.is_none() {
+            *workload = RawWorkload {
+                requests: workload.requests,
+                split: workload.split.take(),
+                prefix: workload.prefix,
+                deadline: workload.deadline,
+                patience: workload.patience,
+                ..RawWorkload::default()
+            };
+        }
+        let other = self.arrival.is_some() && self.arrival != workload.arrival;
+        if other {
+            (workload.burstiness, workload.burst) = (None, None);
+            (workload.swing, workload.period) = (None, None);
+            (workload.users, workload.warm_up) = (None, None);
+            if self.arrival.as_deref() == Some("closed") {
+                workload.rate = None;
+            }
+        }
+    }
+}
+
 fn replace<T>(slot: &mut Option<T>, given: Option<T>) {
     if given.is_some() {
         *slot = given;
@@ -289,6 +317,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     args.overlay(&mut raw);
     let mut resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(refused)?;
     resolved.options.exact = args.exact;
+    resolved.options.stop = Some(Arc::clone(stopped()));
     resolved.options.checks = args.check || cfg!(debug_assertions);
     let prices = resolved.hourly_prices(resolver.catalog())?;
     match (&args.out, &args.perfetto) {
@@ -317,18 +346,25 @@ fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, 
 
 fn show<O>(args: &Args, outcome: &Outcome<O>, prices: &Prices) -> Result<(), Failure> {
     if args.json {
-        print_json(&simulate_json(outcome, prices))
+        print_json(&simulate_json(outcome, prices))?;
     } else {
-        print(&simulate_text(outcome, prices))
+        print(&simulate_text(outcome, prices))?;
     }
+    let metrics = &outcome.metrics;
+    if metrics.completed + metrics.warm_up > 0 {
+        return Ok(());
+    }
+    let rejected = metrics.rejected.iter().map(|(reason, count)| format!("{count} {}", reason.words()));
+    let mut causes: Vec<String> = rejected.collect();
+    if metrics.cancelled > 0 {
+        causes.push(format!("{} were cancelled", metrics.cancelled));
+    }
+    let arrived = outcome.totals.arrived;
+    let causes = if causes.is_empty() { "none was sent".to_owned() } else { causes.join(", ") };
+    Err(Failure::No(format!("none of {arrived} requests completed: {causes}")))
 }
 
-fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::Input(format!("{}: cannot be written ({error})", path.display()));
-    File::create(path).map(BufWriter::new).map_err(failed)
-}
-
+/// Files of `--out`, and the timeline; all are of this run or of the one before.
 fn with_files(
     args: &Args,
     resolved: Resolved,
@@ -336,39 +372,48 @@ fn with_files(
     out: Option<&Path>,
     perfetto: Option<&Path>,
 ) -> Result<(), Failure> {
-    let failed = |path: &Path, error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
-    if let Some(folder) = out {
-        std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    }
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::Input(format!("{}: cannot be written ({error}); choose another place", path.display()))
+    };
     let format = match args.records.as_str() {
         "csv" => RecordFormat::Csv,
         "parquet" => RecordFormat::Parquet,
         _ => RecordFormat::Jsonl,
     };
+    let mut outputs = Outputs::new();
+    out.map(|folder| outputs.folder(folder)).transpose()?;
     let records_path = out.map(|folder| folder.join(format!("requests.{}", args.records)));
-    let open = |path: &Path| Records::new(create(path)?, format).map_err(|error| failed(path, error));
-    let records = records_path.as_deref().map(open).transpose()?;
-    let timeline = perfetto.map(create).transpose()?.map(|file| Perfetto::new(file, args.perfetto_sample));
+    let mut open = |path: &Path| outputs.stream(path);
+    let records = records_path.as_deref().map(&mut open).transpose()?;
+    let timeline = perfetto.map(&mut open).transpose()?;
+    let mut summaries = Vec::new();
+    for name in out.map_or(&[][..], |_| &["summary.json", "vllm.json", "report.html"]) {
+        summaries.extend(out.map(|folder| outputs.open(&folder.join(name))).transpose()?);
+    }
+    let begin = |file| Records::new(file, format);
+    let records = records.map(begin).transpose();
+    let records = records.map_err(|error| failed(records_path.as_deref().unwrap_or(Path::new("")), error))?;
+    let timeline = timeline.map(|file| Perfetto::new(file, args.perfetto_sample));
     let outcome = simulate(resolved, ((Maybe(records), Maybe(timeline)), Detail::default()))?;
     let (outcome, ((records, timeline), detail)) = outcome.split();
-    if let (Some(records), Some(path)) = (records.0, &records_path) {
-        records.finish().map_err(|error| failed(path, error))?;
-    }
-    if let (Some(timeline), Some(path)) = (timeline.0, perfetto) {
-        timeline.finish().map_err(|error| failed(path, error))?;
-    }
-    if let Some(folder) = out {
-        let files = [
-            ("summary.json", format!("{:#}\n", simulate_json(&outcome, prices))),
-            ("vllm.json", format!("{}\n", vllm_json(&outcome, &detail))),
-            ("report.html", simulate_html(&outcome, prices)),
-        ];
-        for (file, text) in files {
-            let path = folder.join(file);
-            std::fs::write(&path, text).map_err(|error| failed(&path, error))?;
+    let write = || -> Result<(), Failure> {
+        if let (Some(records), Some(path)) = (records.0, &records_path) {
+            records.finish().map_err(|error| failed(path, error))?;
         }
-    }
-    show(args, &outcome, prices)
+        if let (Some(timeline), Some(path)) = (timeline.0, perfetto) {
+            timeline.finish().map_err(|error| failed(path, error))?;
+        }
+        if let [summary, vllm, page] = summaries[..] {
+            outputs.write(summary, &format!("{:#}\n", simulate_json(&outcome, prices)))?;
+            outputs.write(vllm, &format!("{}\n", vllm_json(&outcome, &detail)))?;
+            outputs.write(page, &simulate_html(&outcome, prices))?;
+        }
+        Ok(outputs.commit()?)
+    };
+    // What has been computed is shown, whether or not it can be written.
+    let written = write();
+    let answer = show(args, &outcome, prices);
+    written.and(answer)
 }
 
 /// An observer that may not be wanted.

@@ -1,6 +1,6 @@
 //! `supernode train` and `supernode plan train`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
 use hardware::Catalog;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -207,10 +207,6 @@ impl Prepared {
 /// Ranks beyond which a count is taken for a slip of the pen.
 const MAX_RANKS: u32 = 4_000_000;
 
-fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
-}
-
 fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
     let mut spec = JobSpec {
         model: args.model.clone(),
@@ -226,13 +222,13 @@ fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
         ..flags
     };
     if let Some(path) = &args.job {
-        let file = JobSpec::parse(&read(path)?)
+        let file = JobSpec::parse(&read_text(path)?)
             .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
         spec = spec.or(file);
     }
     let mut imported = None;
     if let Some(path) = &args.from_megatron {
-        let import = megatron::import(&read(path)?)
+        let import = megatron::import(&read_text(path)?)
             .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
         say_what_was_read(path, &import);
         spec = spec.or(import.spec);
@@ -293,6 +289,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         tokens: args.tokens.clone(),
         ..JobSpec::default()
     };
+    let timeline = Beside::open(args.timeline.as_deref())?;
     let prepared = prepare(&args.job, flags)?;
     let job = prepared.spec.job(prepared.model.clone(), prepared.ranks(prepared.chips)?)?;
     let step = price(&job, &prepared.machine())?;
@@ -312,11 +309,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => None,
     };
     let report = TrainReport::new(&job, &step, &prepared.site, &prepared.framework(), request.as_ref());
-    if let Some(path) = &args.timeline {
-        std::fs::write(path, timeline::perfetto(&job, &step))
-            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-    }
-    print(&if args.job.json { format!("{}\n", report.json()) } else { report.text() })
+    let text = || if args.job.json { format!("{}\n", report.json()) } else { report.text() };
+    timeline.deliver(|| timeline::perfetto(&job, &step), || print(&text()))
 }
 
 /// Runs `plan train`.

@@ -1,6 +1,6 @@
 //! `supernode validate`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json, write_file};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
 use ::estimate::{Resolver, estimate};
 use ::validate::{
     Contest, Fidelity, Measurements, Scored, Unscored, find, operator_id, operator_predictions, predict,
@@ -47,6 +47,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = Beside::open(args.html.as_deref())?;
     let measured = Measurements::open(&args.data, args.chip.as_deref())?;
     let catalog = args.catalog.load()?;
     if args.ranking {
@@ -57,17 +58,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let rows = measured.score(&catalog, &args.site.site(&catalog)?, args.fidelity)?;
     let summary = summarise(&rows);
-    if let Some(file) = &args.html {
-        write_file(file, &report::validate_html(&summary, &rows))?;
-    }
-    if args.json {
-        return print_json(&report::validate_json(&summary));
-    }
-    print(&report::validate_text(&summary))?;
-    if args.worst > 0 {
-        print(&format!("\n{}", worst(args, &catalog, &measured, &rows)?))?;
-    }
-    Ok(())
+    let show = || {
+        if args.json {
+            return print_json(&report::validate_json(&summary));
+        }
+        print(&report::validate_text(&summary))?;
+        if args.worst > 0 {
+            print(&format!("\n{}", worst(args, &catalog, &measured, &rows)?))?;
+        }
+        Ok(())
+    };
+    page.deliver(|| report::validate_html(&summary, &rows), show)
 }
 
 /// The choices that predictions make among measured configurations.

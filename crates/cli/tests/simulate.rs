@@ -278,3 +278,19 @@ fn the_documentation_runs() {
         run(&[&path.display().to_string()]);
     }
 }
+
+#[test]
+fn law_8_where_nothing_completes_no_figure_is_shown() {
+    let job = ["--system", "h100-8", "--model", "meta-llama/Llama-3.1-8B", "--requests", "5", "--rate", "1"];
+    let run = |more: &[&str]| {
+        let arguments = [&job[..], &["--isl", "4000000", "--osl", "8"], more].concat();
+        command(&arguments).output().expect("it runs")
+    };
+    let text = run(&[]);
+    assert_eq!(text.status.code(), Some(1));
+    let shown = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(shown.contains("none") && !shown.contains(" 0.00"), "{shown}");
+    let json: Value = serde_json::from_slice(&run(&["--json"]).stdout).expect("JSON");
+    let (mean, rate) = (&json["latency"]["ttft"]["mean"], &json["output_throughput"]["value"]);
+    assert!(mean.is_null() && rate.is_null(), "{json:#}");
+}

@@ -1,5 +1,6 @@
 //! The steady state of a point with everything counted from it.
 
+use crate::check::{check, holds};
 use crate::economics::{self, Ownership, Site, TokenCost};
 use crate::resolve::{EstimateError, Resolver, Roles};
 use crate::spec::{Mode, OperatingPoint};
@@ -117,35 +118,6 @@ pub fn estimate(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Res
     }
 }
 
-fn check(point: &OperatingPoint) -> Result<(), EstimateError> {
-    let range = |key, value: String, allowed| Err(EstimateError::Range { key, value, allowed });
-    let share = |value: f64| (0.0..=1.0).contains(&value);
-    for (key, value) in [("isl", point.isl), ("osl", point.osl), ("concurrency", point.concurrency)] {
-        if value == Some(0) {
-            return range(key, "0".to_owned(), "1 and more");
-        }
-    }
-    if let Some(chips) = point.chips.filter(|chips| !(*chips > 0.0 && *chips <= 1e6)) {
-        return range("chips", chips.to_string(), "above 0 and at most 1000000");
-    }
-    if let Some(spread) = point.length_spread.filter(|spread| !share(*spread)) {
-        return range("length_spread", spread.to_string(), "0 to 1");
-    }
-    if let Some(accept) = point.spec_accept.filter(|accept| !share(*accept)) {
-        return range("spec_accept", accept.to_string(), "0 to 1");
-    }
-    if !(0.0..1.0).contains(&point.prefix_hit) {
-        return range("prefix_hit", point.prefix_hit.to_string(), "0 to below 1");
-    }
-    if point.token_budget == Some(0) {
-        return range("token_budget", "0".to_owned(), "1 and more");
-    }
-    if point.spec_tokens > 16 {
-        return range("spec_tokens", point.spec_tokens.to_string(), "0 to 16");
-    }
-    Ok(())
-}
-
 fn needed(
     value: Option<u32>,
     key: &'static str,
@@ -162,6 +134,11 @@ fn lengths(point: &OperatingPoint, mode: &'static str) -> Result<(f64, f64, f64)
     let factor = point.length_factor();
     let prompt = (isl * factor).max(1.0);
     Ok((prompt * (1.0 - point.prefix_hit), prompt * point.prefix_hit, (osl * factor).max(1.0)))
+}
+
+/// Tokens of a request of nominal length with its answer.
+fn longest(point: &OperatingPoint) -> f64 {
+    point.isl.map_or(0.0, f64::from) + point.osl.map_or(0.0, f64::from)
 }
 
 /// Spread of the steady-state approximation itself, on top of the step's.
@@ -185,6 +162,7 @@ fn aggregated(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Resul
     let model = resolver.step_model(point, Roles::Both)?;
     let instances = resolver.instances(point, &model.deployment().layout)?;
     let (new, cached, output) = lengths(point, "agg")?;
+    holds(&model, longest(point), 1.0)?;
     let users = f64::from(point.concurrency.unwrap_or(DEFAULT_CONCURRENCY));
     let load = Load {
         users: (users / f64::from(instances)).max(1.0),
@@ -296,6 +274,7 @@ fn decode_point(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Res
         (None, Some(isl)) => f64::from(isl) + point.osl.map_or(0.0, f64::from) / 2.0,
         (None, None) => needed(None, "kv_len", "decode", "give the context length in tokens")?,
     };
+    holds(&model, context, batch)?;
     let step = model.cost(&StepShape::even(RankLoad::decode(batch, context), layout.dp));
     let tpot = step.time / model.deployment().speculation.tokens_per_step();
     let sequences = batch * attention_ranks;
@@ -323,6 +302,7 @@ fn prefill_point(
     let budget = point.batch_per_rank.map_or(isl, f64::from);
     let cached = isl * point.prefix_hit;
     let sequences = (budget / isl).max(1.0_f64.min(budget / isl));
+    holds(&model, isl, sequences.min(1.0))?;
     let load = RankLoad::prefill(sequences, isl - cached, cached);
     let step = model.cost(&StepShape::even(load, layout.dp));
     let tokens = sequences * isl * f64::from(layout.dp * instances);
@@ -348,6 +328,8 @@ fn disaggregated(
     let prefills = point.prefill.instances.unwrap_or(1).max(1);
     let decodes = point.decode.instances.unwrap_or(1).max(1);
     let (new, cached, output) = lengths(point, "disagg")?;
+    holds(&prefill, point.isl.map_or(0.0, f64::from), 1.0)?;
+    holds(&decode, longest(point), 1.0)?;
     let users = f64::from(point.concurrency.unwrap_or(DEFAULT_CONCURRENCY));
     let ranks =
         |model: &StepModel, instances: u32| model.deployment().layout.ranks().saturating_mul(instances);

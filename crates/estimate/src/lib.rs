@@ -3,6 +3,7 @@
 //! [`OperatingPoint`] says what is asked in the words of the measurement tables; [`Resolver`] turns it into step models;
 //! [`estimate`] finds the steady state and everything that is counted from it.
 
+mod check;
 pub mod economics;
 mod estimate;
 mod keys;
@@ -10,6 +11,7 @@ mod resolve;
 mod spec;
 pub mod steady;
 
+pub use check::refuse_unused;
 pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, ownership, with_queue};
 pub use keys::{KEYS, Key, KeyError, Slot};
 pub use resolve::{EstimateError, Resolver, Roles, Shelf};

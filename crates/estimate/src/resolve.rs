@@ -1,6 +1,7 @@
 //! Names and sizes to step models.
 
 use crate::spec::{OperatingPoint, Sizes};
+use bounded::ranges::OutOfRange;
 use cost::comm::{InstanceComm, Network};
 use cost::step::{Deployment, Layout, LayoutError, Speculation, StepError, StepModel, TablePool};
 use hardware::catalog::CatalogError;
@@ -8,6 +9,7 @@ use hardware::{Catalog, Chip, Engine, System};
 use model::Model;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use units::Bytes;
 
 /// Why a point cannot be estimated.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -47,6 +49,37 @@ pub enum EstimateError {
         hint: &'static str,
     },
     /// A number is out of its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// Requests are longer than the model's context.
+    #[error(
+        "{model} has a context of {most} tokens, less than the {tokens} of a request; shorten prompt and answer, or give a \
+         config.json that extends the context"
+    )]
+    Context {
+        /// The model.
+        model: String,
+        /// Tokens of a request with its answer.
+        tokens: f64,
+        /// Tokens of the model's context.
+        most: u32,
+    },
+    /// The cache of the requests that run at once is too small.
+    #[error(
+        "does not fit: the cache of {sequences} sequences of {tokens} tokens takes {needed} per rank, and there is room for \
+         {room}; use fewer or shorter sequences, a narrower kv_dtype, or more ranks"
+    )]
+    Cache {
+        /// Sequences of one rank.
+        sequences: f64,
+        /// Tokens of each.
+        tokens: f64,
+        /// What they take.
+        needed: Bytes,
+        /// What there is.
+        room: Bytes,
+    },
+    /// A number is out of its range.
     #[error("`{key}` {value} is out of range; allowed is {allowed}")]
     Range {
         /// The key.
@@ -56,6 +89,17 @@ pub enum EstimateError {
         /// What may be given.
         allowed: &'static str,
     },
+}
+
+impl EstimateError {
+    /// Whether the deployment is one that cannot do what is asked, rather than a slip in what was asked.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Step(error) => error.is_refusal(),
+            Self::Context { .. } | Self::Cache { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<CatalogError> for EstimateError {

@@ -4,12 +4,15 @@ use crate::error::ExportError;
 use crate::placement::Placement;
 use crate::target::Target;
 use crate::{LaunchFile, Options};
-use planner::plan_file::{DeploymentFile, PlanFile, PoolFile};
+use planner::plan_file::{DeploymentFile, PlanFile, PoolFile, PoolRole};
 use serde::Serialize;
 use units::Dtype;
 
 /// Longest name of a Kubernetes object that leaves room for what is added to it.
 const LONGEST_NAME: usize = 40;
+
+/// Most nodes that launch files are written for.
+const MOST_NODES: usize = 1 << 18;
 
 /// The whole deployment.
 #[derive(Debug, Clone, Serialize)]
@@ -51,9 +54,9 @@ pub struct Sizes {
 #[derive(Debug, Clone, Serialize)]
 pub struct Pool {
     /// `serve`, `prefill` or `decode`.
-    pub name: String,
-    /// `aggregated`, `prefill` or `decode`.
-    pub role: String,
+    pub name: &'static str,
+    /// What its instances do.
+    pub role: PoolRole,
     /// Its number, from 0.
     pub index: usize,
     /// The engine that is launched: `vllm`, `sglang` or `trtllm`.
@@ -134,6 +137,9 @@ impl Context {
         target: Target,
         options: &Options,
     ) -> Result<Self, ExportError> {
+        if let Some(address) = options.hosts.iter().find(|host| !is_address(host)) {
+            return Err(ExportError::Address { address: address.clone() });
+        }
         let experts = model::resolve(&plan.model).map_or(0, |model| experts(&model));
         let mut pools = Vec::new();
         for (index, file) in deployment.pools.iter().enumerate() {
@@ -141,6 +147,9 @@ impl Context {
             pools.push(Pool::new(index, file, target, experts)?);
         }
         let needed: usize = pools.iter().map(|pool| pool.place.pool_nodes as usize).sum();
+        if needed > MOST_NODES {
+            return Err(ExportError::Nodes { needed, most: MOST_NODES });
+        }
         if !options.hosts.is_empty() && options.hosts.len() < needed {
             return Err(ExportError::Hosts { given: options.hosts.len(), needed });
         }
@@ -172,7 +181,7 @@ impl Context {
 impl Pool {
     fn new(index: usize, file: &PoolFile, target: Target, experts: u32) -> Result<Self, ExportError> {
         let node_devices = file.chips_per_node.max(1).saturating_mul(file.ranks_per_chip.max(1));
-        let refused = |problem| ExportError::Pool { target: target.name(), pool: file.role.clone(), problem };
+        let refused = |problem| ExportError::Pool { target: target.name(), pool: file.role.name(), problem };
         let place = Placement::new(node_devices, file.tp.saturating_mul(file.pp), file.dp, file.instances)
             .map_err(refused)?;
         let engine = target.engine(&file.engine, &file.vendor);
@@ -188,8 +197,8 @@ impl Pool {
             return Err(refused(problem));
         }
         Ok(Self {
-            name: if file.role == "aggregated" { "serve".to_owned() } else { file.role.clone() },
-            role: file.role.clone(),
+            name: if file.role == PoolRole::Aggregated { "serve" } else { file.role.name() },
+            role: file.role,
             index,
             engine,
             npu: file.vendor == "Huawei",
@@ -223,7 +232,7 @@ impl Pool {
             micro_batches: file.micro_batches,
             deepep: file.expert_backend == "deepep",
             // The llm-d proxy takes port 8000 of a decode pod.
-            port: if file.role == "decode" { 8200 } else { 8000 },
+            port: if file.role == PoolRole::Decode { 8200 } else { 8000 },
         })
     }
 
@@ -236,7 +245,7 @@ impl Pool {
 
 fn step_tokens(file: &PoolFile) -> u32 {
     let decoding = file.max_sequences_per_rank.saturating_mul(file.spec_tokens.saturating_add(1));
-    let whole = if file.chunked_prefill || file.role == "decode" { 0 } else { file.max_model_length };
+    let whole = if file.chunked_prefill || file.role == PoolRole::Decode { 0 } else { file.max_model_length };
     file.token_budget.max(decoding).max(whole)
 }
 
@@ -260,6 +269,12 @@ fn resource(vendor: &str) -> &'static str {
         "Google" => "google.com/tpu",
         _ => "nvidia.com/gpu",
     }
+}
+
+/// Whether a text is a name or an address of a host and nothing else.
+pub fn is_address(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_:[]".contains(letter);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(plain)
 }
 
 /// Routed experts of a layer; 0 without any.
@@ -296,7 +311,7 @@ fn title(plan: &PlanFile, deployment: &DeploymentFile) -> String {
             )
         })
         .collect();
-    let one_line = |text: &str| text.replace(['\n', '\r'], " ");
+    let one_line = |text: &str| text.replace(char::is_control, " ");
     one_line(&format!(
         "{}: {}; planned for {} tokens in, {} out",
         plan.model,

@@ -31,7 +31,7 @@ pub enum ExportError {
         /// The target.
         target: &'static str,
         /// The pool.
-        pool: String,
+        pool: &'static str,
         /// What it cannot do, and what to do.
         problem: String,
     },
@@ -55,6 +55,12 @@ pub enum ExportError {
         /// The target.
         target: &'static str,
     },
+    /// Something that is no address; addresses end up in scripts.
+    #[error("--hosts: `{address}` is no address; give a name or an IP address a line")]
+    Address {
+        /// As given.
+        address: String,
+    },
     /// Too few addresses.
     #[error("--hosts names {given} nodes, the plan takes {needed}; give one address a line")]
     Hosts {
@@ -62,6 +68,14 @@ pub enum ExportError {
         given: usize,
         /// How many are needed.
         needed: usize,
+    },
+    /// More nodes than launch files are written for.
+    #[error("the plan takes {needed} nodes; launch files are written for at most {most}")]
+    Nodes {
+        /// How many are needed.
+        needed: usize,
+        /// How many are possible.
+        most: usize,
     },
     /// A template is broken, which is a mistake of the program.
     #[error("template {name}: {problem}")]

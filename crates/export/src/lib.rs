@@ -11,6 +11,7 @@ mod render;
 mod target;
 mod training;
 
+pub use context::is_address;
 pub use error::ExportError;
 pub use target::Target;
 pub use training::{TrainLayout, Trainer, export_training, read_training};

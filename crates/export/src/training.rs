@@ -61,6 +61,47 @@ pub struct TrainLayout {
     pub sequence_parallel: bool,
 }
 
+/// Most ranks of a job, and most of any of its sizes.
+const MOST_RANKS: u64 = 1 << 24;
+
+impl TrainLayout {
+    /// Checks the sizes that a plan states.
+    fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("tp", self.tp),
+            ("pp", self.pp),
+            ("vpp", self.vpp),
+            ("dp", self.dp),
+            ("cp", self.cp),
+            ("ep", self.ep),
+            ("etp", self.etp),
+            ("micro_batch", self.micro_batch),
+            ("global_batch", self.global_batch),
+            ("seq", self.seq),
+        ];
+        let out = |size: u32| !(1..=MOST_RANKS).contains(&u64::from(size));
+        if let Some((name, size)) = sizes.into_iter().find(|(_, size)| out(*size)) {
+            return Err(format!("`layout.{name}` is {size}; allowed is 1 to {MOST_RANKS}"));
+        }
+        let parts = [self.tp, self.cp, self.pp, self.dp];
+        let ranks = parts.into_iter().fold(1_u64, |ranks, size| ranks.saturating_mul(size.into()));
+        if ranks > MOST_RANKS {
+            return Err(format!("tp x cp x pp x dp make {ranks} ranks; at most {MOST_RANKS} are allowed"));
+        }
+        if self.zero > 3 {
+            return Err(format!("`layout.zero` is {}; allowed is 0 to 3", self.zero));
+        }
+        let layers = self.recompute.parse::<u32>().is_ok();
+        if !layers && !matches!(self.recompute.as_str(), "none" | "selective" | "full") {
+            return Err(format!(
+                "`layout.recompute` is {:?}; use none, selective, full or a number of layers",
+                self.recompute
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// A layout of a training plan and the model it is for, if the plan says so.
 ///
 /// # Errors
@@ -84,7 +125,8 @@ pub fn read_training(text: &str, place: usize) -> Result<(TrainLayout, Option<St
     if layout.is_null() {
         return Err(ExportError::NoDeployment { wanted: format!("layout at place {}", place + 1) });
     }
-    let layout = serde_json::from_value(layout).map_err(|error| malformed(error.to_string()))?;
+    let layout: TrainLayout = serde_json::from_value(layout).map_err(|error| malformed(error.to_string()))?;
+    layout.check().map_err(malformed)?;
     Ok((layout, value["model"].as_str().map(str::to_owned)))
 }
 
@@ -154,10 +196,10 @@ pub fn export_training(
     check(layout, trainer).map_err(refused)?;
     let sizes = sizes(layout, model, trainer).map_err(refused)?;
     let parts = [layout.tp, layout.cp, layout.pp, layout.dp];
-    let ranks = parts.iter().map(|size| u64::from(*size)).product();
+    let ranks = parts.iter().fold(1_u64, |ranks, size| ranks.saturating_mul(u64::from(*size)));
     let title = format!(
         "{} on {ranks} devices: tp {} cp {} pp {} dp {} ep {}",
-        model.id.replace(['\n', '\r'], " "),
+        model.id.replace(char::is_control, " "),
         layout.tp,
         layout.cp,
         layout.pp,

@@ -32,6 +32,8 @@ pub struct Engine {
     pub scheduler: Scheduler,
     /// Use of device memory.
     pub memory: MemoryPolicy,
+    /// What it demands of a model's shards before it starts.
+    pub sharding: Sharding,
     /// What the facts' source keys stand for.
     pub sources: BTreeMap<String, Source>,
 }
@@ -125,6 +127,16 @@ pub struct MemoryPolicy {
     pub fp8_cache: bool,
     /// Of that, what graphs, workspaces and communication buffers need.
     pub reserve: Fact<Bytes>,
+}
+
+/// What an engine demands of a model's shards before it starts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sharding {
+    /// Whether it pads whatever does not come out even, so that it starts with any sizes.
+    pub pads: bool,
+    /// The vocabulary is padded to a multiple of this many entries and must then divide over tensor-parallel ranks;
+    /// where nothing is said it is padded to what divides.
+    pub vocabulary: Option<Fact<u32>>,
 }
 
 impl Engine {

@@ -92,6 +92,13 @@ impl Engine {
             &self.memory.reserve,
             format!("\"{:.4} GB\"", self.memory.reserve.value.get() / 1e9),
         );
+        if self.sharding.pads || self.sharding.vocabulary.is_some() {
+            out.section("sharding");
+            let _ = writeln!(out.0, "pads = {}", self.sharding.pads);
+            if let Some(vocabulary) = &self.sharding.vocabulary {
+                out.fact("vocabulary", vocabulary, vocabulary.value);
+            }
+        }
         for (key, source) in &self.sources {
             out.section(&format!("sources.{key}"));
             let _ = writeln!(

@@ -2,8 +2,11 @@
 //!
 //! Sizes are in ranks (devices as software sees them), chips in packages. Quantities carry their unit.
 
+mod check;
+
 use estimate::{Formats, Mode, OperatingPoint, Sizes};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use units::{Dollars, Dtype, GramsCo2, Joules, Seconds, TokensPerSecond, Watts};
 
 /// The schema that this version writes and reads.
@@ -96,11 +99,66 @@ pub struct JobFile {
     pub tpot: Value,
 }
 
+/// Whether prefill and decode run on instances of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeploymentMode {
+    /// Every instance prefills and decodes.
+    Aggregated,
+    /// Prefill and decode are apart.
+    Disaggregated,
+}
+
+impl DeploymentMode {
+    /// As files and reports write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aggregated => "aggregated",
+            Self::Disaggregated => "disaggregated",
+        }
+    }
+}
+
+impl fmt::Display for DeploymentMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What the instances of a pool do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolRole {
+    /// Prefill and decode.
+    Aggregated,
+    /// Prefill only.
+    Prefill,
+    /// Decode only.
+    Decode,
+}
+
+impl PoolRole {
+    /// As files and reports write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aggregated => "aggregated",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+impl fmt::Display for PoolRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// One deployment with what it is predicted to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentFile {
-    /// `aggregated` or `disaggregated`.
-    pub mode: String,
+    /// Whether prefill and decode are apart.
+    pub mode: DeploymentMode,
     /// One pool that does everything, or a prefill pool and a decode pool, in this order.
     pub pools: Vec<PoolFile>,
     /// What it does in the steady state.
@@ -113,8 +171,8 @@ pub struct DeploymentFile {
 /// Instances of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolFile {
-    /// `aggregated`, `prefill` or `decode`.
-    pub role: String,
+    /// What its instances do.
+    pub role: PoolRole,
     /// Catalog key of the system.
     pub system: String,
     /// Catalog key of the chip.
@@ -243,6 +301,14 @@ pub enum PlanFileError {
     /// It has another schema.
     #[error("the schema is `{0}`, this version reads `{SCHEMA}`; make the plan anew with plan serve")]
     Schema(String),
+    /// A value that no plan has.
+    #[error("not a serving plan that can be used: `{key}` {problem}")]
+    Key {
+        /// Where it is, for example `best.pools[0].tp`.
+        key: String,
+        /// What is wrong with it and what is allowed.
+        problem: String,
+    },
 }
 
 impl DeploymentFile {
@@ -311,7 +377,7 @@ impl PlanFile {
     /// Reads what `plan serve --json` printed.
     ///
     /// # Errors
-    /// The text is no JSON, has another schema, or lacks something a launch needs.
+    /// The text is no JSON, has another schema, lacks something a launch needs, or holds a value that no plan has.
     pub fn parse(text: &str) -> Result<Self, PlanFileError> {
         #[derive(Deserialize)]
         struct Tag {
@@ -321,7 +387,9 @@ impl PlanFile {
         if tag.schema != SCHEMA {
             return Err(PlanFileError::Schema(tag.schema));
         }
-        Ok(serde_json::from_str(text)?)
+        let plan: Self = serde_json::from_str(text)?;
+        plan.check()?;
+        Ok(plan)
     }
 }
 

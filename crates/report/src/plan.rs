@@ -2,7 +2,7 @@
 
 use crate::page;
 use crate::table;
-use planner::plan_file::{DeploymentFile, PlanFile, PoolFile, Value};
+use planner::plan_file::{DeploymentFile, DeploymentMode, PlanFile, PoolFile, Value};
 use std::fmt::Write;
 
 /// Columns and rows of the front as it is drawn in text.
@@ -63,7 +63,7 @@ fn plot(plan: &PlanFile) -> String {
         cells[row][column] = mark;
     };
     for one in &plan.front {
-        put(one, if one.mode == "disaggregated" { '*' } else { 'o' });
+        put(one, if one.mode == DeploymentMode::Disaggregated { '*' } else { 'o' });
     }
     put(&plan.best, '@');
     let mut text = "tokens/s per chip    * disaggregated  o aggregated  @ the best\n".to_owned();
@@ -151,7 +151,7 @@ fn side_by_side(plan: &PlanFile) -> String {
         ("bound by", figures(&|one| format!("{}, {}", one.predicted.bound, one.predicted.limit))),
     ];
     let mut header = vec![""];
-    header.extend(kinds.iter().map(|one| one.mode.as_str()));
+    header.extend(kinds.iter().map(|one| one.mode.name()));
     table(&header, rows.into_iter().map(|(name, cells)| [vec![name.to_owned()], cells].concat()))
 }
 
@@ -189,7 +189,7 @@ fn top(plan: &PlanFile) -> String {
         let predicted = &one.predicted;
         vec![
             (index + 1).to_string(),
-            one.mode.clone(),
+            one.mode.to_string(),
             join(&|pool| pool.instances.to_string()),
             join(&layout),
             join(&|pool| pool.weight_dtype.to_string()),
@@ -227,12 +227,12 @@ pub fn plan_json(plan: &PlanFile) -> serde_json::Value {
 
 /// A page with the front as a chart and everything the text says.
 pub fn plan_html(plan: &PlanFile) -> String {
-    let series = |mode: &str| -> (String, Vec<(f64, f64)>) {
+    let series = |mode: DeploymentMode| -> (String, Vec<(f64, f64)>) {
         let points = plan.front.iter().filter(|one| one.mode == mode);
         let place = |one: &DeploymentFile| {
             (one.predicted.tokens_per_user.value, one.predicted.throughput_per_chip.value)
         };
-        (mode.to_owned(), points.map(place).collect())
+        (mode.to_string(), points.map(place).collect())
     };
     let winner = &plan.best.predicted;
     let best =
@@ -241,7 +241,7 @@ pub fn plan_html(plan: &PlanFile) -> String {
         "Throughput against speed for the user",
         "tokens/s per user",
         "tokens/s per chip",
-        &[series("aggregated"), series("disaggregated"), best],
+        &[series(DeploymentMode::Aggregated), series(DeploymentMode::Disaggregated), best],
     );
     page::page("supernode plan serve", &plan_text(plan), &[chart])
 }

@@ -48,6 +48,6 @@ pub enum ScenarioError {
 impl ScenarioError {
     /// Whether the answer is no (the model does not fit) rather than the input wrong.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Deployment { error: EstimateError::Step(cost::step::StepError::Memory(_)), .. })
+        matches!(self, Self::Deployment { error, .. } if error.is_refusal())
     }
 }

@@ -5,6 +5,7 @@
 
 mod error;
 mod faults;
+mod limits;
 mod place;
 mod policies;
 pub mod raw;
@@ -32,8 +33,8 @@ use utilisation::Utilisation;
 /// A file that cannot be read, or that says what a scenario cannot say.
 pub fn read(path: &Path) -> Result<(Raw, String), ScenarioError> {
     let file = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| ScenarioError::Read { file: file.clone(), error })?;
+    let text = bounded::read_text(path, bounded::TEXT)
+        .map_err(|error| ScenarioError::Read { file: file.clone(), error })?;
     let raw = parse(&file, &text)?;
     Ok((raw, text))
 }

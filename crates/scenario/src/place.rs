@@ -20,7 +20,7 @@ impl Place {
         let path = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
         match self.line(table, index, key) {
             Some(line) => format!("{}:{line}: {path}", self.file),
-            None if self.text.is_empty() => format!("--{}", key.replace('_', "-")),
+            None if self.text.is_empty() => flag(table, key),
             None => format!("{}: {path}", self.file),
         }
     }
@@ -48,6 +48,15 @@ impl Place {
             }
         }
         header
+    }
+}
+
+/// The flag that stands for a key.
+fn flag(table: &str, key: &str) -> String {
+    match (table, key) {
+        ("workload", "users") => "--concurrency".to_owned(),
+        ("slo", key) => format!("--slo-{key}"),
+        (_, key) => format!("--{}", key.replace('_', "-")),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::policies;
 use crate::raw::{Raw, RawDeployment, RawPool};
 use crate::traffic::{Traffic, traffic, typical_length};
-use crate::{faults, tiers};
+use crate::{faults, limits, tiers};
 use cost::step::StepModel;
 use estimate::economics::Ownership;
 use estimate::{Formats, OperatingPoint, Resolver, Sizes, ownership};
@@ -85,6 +85,7 @@ pub(crate) fn resolve(
             "is needed; a scenario has at least one `[[deployment]]`",
         ));
     }
+    limits::check(raw, place)?;
     let Traffic { source, hash_block, prefixes, requests } = traffic(raw, place, folder)?;
     let mut context = Context {
         raw,

@@ -82,6 +82,24 @@ impl Reason {
         Self::Closed,
     ];
 
+    /// What happened to such requests, as a sentence about them goes on.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::LongerThanContext => "are longer than the model's context",
+            Self::LongerThanKv => "are longer than the cache of an instance",
+            Self::OutgrewKv => "outgrew the cache of an instance",
+            Self::QueueFull => "met a full queue",
+            Self::RateLimited => "were over their tenant's rate",
+            Self::DeadlinePassed => "could not start in time",
+            Self::NoInstance => "found no instance",
+            Self::RetriesExhausted => "were lost too often",
+            Self::UnknownDeployment => "asked for a deployment that is not there",
+            Self::ConcurrencyLimited => "were over their tenant's requests at once",
+            Self::TokensLimited => "were over their tenant's tokens per minute",
+            Self::Closed => "came when nothing was taken any more",
+        }
+    }
+
     /// The machine-readable name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -139,7 +139,7 @@ fn leaping_is_stepping_within_a_thousandth() {
 }
 
 #[test]
-fn a_recorded_run_replays_to_the_same_records() {
+fn law_7_a_recorded_run_replays_to_the_same_records() {
     let limits = EngineLimits { kv_blocks: 3000, prefix_cache: Some(64), ..EngineLimits::default() };
     let config = || cluster(vec![pool(Role::Aggregated, &limits, 3, RouterPolicy::PowerOfTwo)]);
     let shared = SharedPrefix { groups: 5, share: 0.5, hash_block: 64 };
@@ -154,6 +154,33 @@ fn a_recorded_run_replays_to_the_same_records() {
     let bytes = writer.finish().unwrap();
     let replay = Replay::from_reader("run", Box::new(Cursor::new(bytes)), ReplayOptions::default()).unwrap();
     assert_eq!(records(config(), replay, false), run);
+}
+
+#[test]
+fn law_4_what_is_decided_before_answers_end_does_not_know_how_long_they_are() {
+    let limits = EngineLimits { kv_blocks: 3000, ..EngineLimits::default() };
+    for router in [RouterPolicy::LeastRequests, RouterPolicy::LeastTokens, RouterPolicy::PowerOfTwo] {
+        let config = || cluster(vec![pool(Role::Aggregated, &limits, 3, router)]);
+        // Prompts are drawn from a range, answers are of one length each, so that both runs draw the same prompts.
+        let decided = |output: u32| {
+            let source = poisson(400.0, 40, Lengths::Uniform(100, 3000), Lengths::Fixed(output));
+            let records = records(config(), source, true);
+            let first_end =
+                records.iter().map(|record| record.end).fold(Seconds::new(f64::MAX), Seconds::min);
+            let taken = |record: &Record| {
+                let early = record.first_token.filter(|first| *first < first_end);
+                (record.ticket, record.instance, record.admitted, early)
+            };
+            (records.iter().map(taken).collect::<Vec<_>>(), first_end)
+        };
+        let ((short, first_end), (long, _)) = (decided(1500), decided(3000));
+        let before =
+            |(_, _, admitted, _): &&(u64, _, Option<Seconds>, _)| admitted.is_some_and(|at| at < first_end);
+        let (short, long): (Vec<_>, Vec<_>) =
+            (short.iter().filter(before).collect(), long.iter().filter(before).collect());
+        assert!(short.len() > 20, "{router:?}: {} are admitted before the first answer ends", short.len());
+        assert_eq!(short, long, "{router:?}");
+    }
 }
 
 /// Requests whose output has an exponential law, rounded up to whole tokens.

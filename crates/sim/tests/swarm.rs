@@ -304,7 +304,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn no_law_is_broken_whatever_happens() {
+fn laws_1_2_5_hold_whatever_happens() {
     let from = setting("SUPERNODE_SWARM_FROM", 0);
     let (mut completed, mut rejected, mut cancelled, mut restarted) = (0, 0, 0, 0);
     for seed in from..from + setting("SUPERNODE_SWARM_SEEDS", 2000) {
@@ -347,7 +347,7 @@ fn tokens_are_counted_to_the_end_on_an_instance_that_changes_its_role() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_records() {
+fn law_3_the_same_seed_gives_the_same_records() {
     for seed in 0..50 {
         assert_eq!(run(seed, false).unwrap().1, run(seed, false).unwrap().1, "seed {seed}");
     }

@@ -1,6 +1,5 @@
 //! Why there is no answer.
 
-use cost::step::StepError;
 use estimate::{EstimateError, KeyError};
 use hardware::CatalogError;
 use planner::matching::MatchError;
@@ -67,7 +66,7 @@ impl From<EstimateError> for Error {
     /// A model that does not fit is an answer, not a mistake.
     fn from(error: EstimateError) -> Self {
         match error {
-            EstimateError::Step(StepError::Memory(refusal)) => Self::no(refusal),
+            refusal if refusal.is_refusal() => Self::no(refusal),
             other => Self::input(other),
         }
     }

@@ -56,6 +56,7 @@ pub fn unwatched() -> Watch<'static> {
 /// # Errors
 /// Names that are unknown, keys that are missing or out of range, a model that does not fit.
 pub fn estimate(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
+    estimate::refuse_unused(point)?;
     Ok(estimate::estimate(session.resolver(), point, session.site())?)
 }
 
@@ -117,9 +118,12 @@ pub fn plan_serve(
     let job = job.resolve(Options::default())?;
     let outcome = planner::serve::plan(session.resolver(), &job, &places, session.site(), watch)?;
     let Outcome { mut file, aggregated, disaggregated, .. } = outcome;
-    if confirm {
-        let run = |planned: &Option<Planned>| {
-            planned.as_ref().map(|planned| planner::serve::confirm(planned, &job)).transpose()
+    // What was interrupted is shown at once, as far as it came.
+    let stopped = || watch.cancel.load(std::sync::atomic::Ordering::Relaxed);
+    if confirm && !stopped() {
+        let run = |planned: &Option<Planned>| -> Result<_, Error> {
+            let Some(planned) = planned else { return Ok(None) };
+            Ok(planner::serve::confirm(planned, &job, watch.cancel)?)
         };
         let runs = (run(&aggregated)?, run(&disaggregated)?);
         file.simulated(runs.0, runs.1);

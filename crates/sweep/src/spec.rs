@@ -68,7 +68,7 @@ impl Plan {
     /// # Errors
     /// The file cannot be read or says what a sweep cannot say; the message names the key.
     pub fn read(path: &Path, catalog: Option<&Path>, set: &[String]) -> Result<Self, SweepError> {
-        let text = std::fs::read_to_string(path).map_err(|error| SweepError::io(path, &error))?;
+        let text = bounded::read_text(path, bounded::TEXT).map_err(|error| SweepError::io(path, &error))?;
         Self::parse(path, &text, catalog, set)
     }
 
@@ -124,7 +124,8 @@ impl Plan {
                 let problem = "only `kind = \"simulate\"` starts from a scenario; use [base]".to_owned();
                 return Err(self.wrong("scenario", problem));
             }
-            let text = std::fs::read_to_string(&path).map_err(|error| SweepError::io(&path, &error))?;
+            let text =
+                bounded::read_text(&path, bounded::TEXT).map_err(|error| SweepError::io(&path, &error))?;
             let file = path.display().to_string();
             base = toml::from_str(&text)
                 .map_err(|error| SweepError::File { file, message: error.to_string().trim().to_owned() })?;

@@ -111,7 +111,9 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     let name = |column: &str| row.text(column).map(str::to_owned);
     let mut point = OperatingPoint::default();
     for key in KEYS {
-        if let Some(cell) = row.text(key.name) {
+        // A size of zero is one that the source did not record.
+        let unrecorded = |cell: &str| SIZES.contains(&key.name) && cell.parse() == Ok(0.0);
+        if let Some(cell) = row.text(key.name).filter(|cell| !unrecorded(cell)) {
             point.set(key.name, cell).map_err(|error| row.wrong(key.name, cell, &error.problem))?;
         }
     }
@@ -135,6 +137,10 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     row.point.engine_version = recipe::version(&row);
     Ok(row)
 }
+
+/// Sizes of layouts.
+const SIZES: [&str; 9] =
+    ["tp", "pp", "dp", "ep", "moe_tp", "prefill_dp", "prefill_ep", "decode_dp", "decode_ep"];
 
 impl ServingRow {
     /// Throughput per package: as measured, else as the closed loop implies it from the latencies.

@@ -1,5 +1,6 @@
 //! A CSV table with named columns, plain or gzipped.
 
+use bounded::Capped;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -63,9 +64,9 @@ pub fn open_text(path: &Path) -> Result<Box<dyn Read>, TableError> {
         File::open(path).map_err(|error| TableError::Read { path: shown, reason: error.to_string() })?;
     let file = BufReader::new(file);
     Ok(if path.extension().is_some_and(|extension| extension == "gz") {
-        Box::new(flate2::bufread::MultiGzDecoder::new(file))
+        Box::new(Capped::new(flate2::bufread::MultiGzDecoder::new(file), bounded::TABLE))
     } else {
-        Box::new(file)
+        Box::new(Capped::new(file, bounded::TABLE))
     })
 }
 
@@ -99,7 +100,7 @@ impl Table {
     /// # Errors
     /// As [`Table::open`].
     pub fn read(input: impl Read, path: &str) -> Result<Self, TableError> {
-        let mut reader = csv::ReaderBuilder::new().from_reader(input);
+        let mut reader = csv::ReaderBuilder::new().from_reader(Capped::new(input, bounded::TABLE));
         let wrong = |error: csv::Error| {
             let line = error.position().map_or(1, csv::Position::line);
             TableError::Line { path: path.to_owned(), line, reason: error.to_string() }
@@ -180,6 +181,14 @@ impl<'a> Row<'a> {
             self.text(column).unwrap_or_default(),
             "is not a whole number from 0 to 4294967295",
         ))
+    }
+
+    /// A size of a layout; zero where the source did not record it.
+    ///
+    /// # Errors
+    /// As [`Row::count`].
+    pub fn size(&self, column: &str) -> Result<Option<u32>, TableError> {
+        Ok(self.count(column)?.filter(|size| *size > 0))
     }
 
     /// A positive finite number.

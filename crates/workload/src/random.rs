@@ -16,3 +16,12 @@ pub fn stream(seed: u64, name: &str) -> Stream {
     }
     Stream::seed_from_u64(hash)
 }
+
+/// The stream called `name` of one of many alike, told apart by `numbers`: a draw in one shifts no other, in whatever
+/// order they come.
+pub fn stream_of(seed: u64, name: &str, numbers: [u64; 2]) -> Stream {
+    let [first, second] = numbers.map(|number| number.wrapping_add(1));
+    // Odd multipliers keep pairs apart; the hash of `stream` does the mixing.
+    let own = first.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ second.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    stream(seed ^ own.rotate_left(23), name)
+}

@@ -3,7 +3,7 @@
 use crate::arrivals::{ArrivalError, Arrivals, Process};
 use crate::error::WorkloadError;
 use crate::lengths::Lengths;
-use crate::random::{Stream, stream};
+use crate::random::{Stream, stream_of};
 use crate::source::{Arrival, Source};
 use rand_distr::{Distribution, Exp1};
 use std::cmp::Reverse;
@@ -37,6 +37,8 @@ pub struct SessionsConfig {
 #[derive(Debug, Clone)]
 struct Session {
     number: u64,
+    /// Turns that have been sent.
+    turns: u32,
     turns_left: u32,
     context: u32,
 }
@@ -55,8 +57,7 @@ pub struct Sessions {
     waiting: BTreeMap<u64, Session>,
     in_flight: BTreeMap<u64, Session>,
     sent: u64,
-    lengths: Stream,
-    pauses: Stream,
+    seed: u64,
 }
 
 impl Sessions {
@@ -73,8 +74,7 @@ impl Sessions {
             waiting: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             sent: 0,
-            lengths: stream(seed, "session lengths"),
-            pauses: stream(seed, "session pauses"),
+            seed,
             config,
         })
     }
@@ -84,6 +84,12 @@ impl Sessions {
             self.next_start = self.arrivals.next();
         }
         self.next_start
+    }
+
+    /// What a turn of a conversation draws from. It has a stream of its own, so that what is asked does not depend on
+    /// how fast others are answered.
+    fn stream(&self, session: u64, turn: u32, name: &str) -> Stream {
+        stream_of(self.seed, name, [session, u64::from(turn)])
     }
 
     fn hashes(&self, session: u64, tokens: u32) -> Arc<[u64]> {
@@ -113,19 +119,22 @@ impl Source for Sessions {
         let mut session = if starts {
             self.next_start = None;
             self.started += 1;
-            let turns_left = self.config.turns.draw(&mut self.lengths);
-            Session { number: self.started - 1, turns_left, context: self.config.system }
+            let number = self.started - 1;
+            let turns_left = self.config.turns.draw(&mut self.stream(number, 0, "session turns"));
+            Session { number, turns: 0, turns_left, context: self.config.system }
         } else {
             let Some(Reverse((_, _, number))) = self.due.pop() else { return Ok(None) };
             let Some(session) = self.waiting.remove(&number) else { return Ok(None) };
             session
         };
-        let input = session.context + self.config.input.draw(&mut self.lengths);
-        let output = self.config.output.draw(&mut self.lengths);
+        let mut lengths = self.stream(session.number, session.turns, "session lengths");
+        let input = session.context.saturating_add(self.config.input.draw(&mut lengths));
+        let output = self.config.output.draw(&mut lengths);
         let ticket = self.sent;
         self.sent += 1;
+        session.turns += 1;
         session.turns_left -= 1;
-        session.context = input + output;
+        session.context = input.saturating_add(output);
         let number = session.number;
         self.in_flight.insert(ticket, session);
         Ok(Some(Arrival {
@@ -134,7 +143,7 @@ impl Source for Sessions {
             output,
             session: Some(number),
             prefix: Some(self.hashes(number, input)),
-            after: Some(self.hashes(number, input + output)),
+            after: Some(self.hashes(number, input.saturating_add(output))),
             ticket,
             measured: true,
             ..Arrival::default()
@@ -150,7 +159,8 @@ impl Source for Sessions {
         if session.turns_left == 0 || session.context.saturating_add(longest) > self.config.max_context {
             return;
         }
-        let pause: f64 = Exp1.sample(&mut self.pauses);
+        let mut pauses = self.stream(session.number, session.turns, "session pauses");
+        let pause: f64 = Exp1.sample(&mut pauses);
         let due = ((at.get() + pause * self.config.think.get()) * 1e9).round() as u64;
         self.due.push(Reverse((due, ticket, session.number)));
         self.waiting.insert(session.number, session);
@@ -161,6 +171,52 @@ impl Source for Sessions {
 mod tests {
     use super::*;
     use units::PerSecond;
+
+    /// Every request as (session, prompt, answer), sorted, where answers take `wait` of their length.
+    fn requests(wait: impl Fn(&Arrival) -> f64) -> Vec<(Option<u64>, u32, u32)> {
+        let config = SessionsConfig {
+            process: Process::Poisson { rate: PerSecond::new(2.0) },
+            sessions: 50,
+            turns: Lengths::Uniform(1, 9),
+            system: 100,
+            input: Lengths::LogNormal { median: 120.0, sigma: 1.0, max: 4000 },
+            output: Lengths::Uniform(10, 400),
+            think: Seconds::new(3.0),
+            hash_block: 64,
+            max_context: 8000,
+        };
+        let mut source = Sessions::new(config, 7).unwrap();
+        let mut ends: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
+        let mut sent = Vec::new();
+        loop {
+            let next = source.peek().unwrap();
+            let end = ends.peek().map(|Reverse((at, _))| Seconds::new(*at as f64 * 1e-9));
+            match (next, end) {
+                (None, None) => break,
+                (next, Some(end)) if next.is_none_or(|next| end <= next) => {
+                    let Some(Reverse((_, ticket))) = ends.pop() else { break };
+                    source.ended(ticket, end);
+                }
+                _ => {
+                    let arrival = source.pop().unwrap().unwrap();
+                    ends.push(Reverse((((arrival.at.get() + wait(&arrival)) * 1e9) as u64, arrival.ticket)));
+                    sent.push((arrival.session, arrival.input, arrival.output));
+                }
+            }
+        }
+        sent.sort_unstable();
+        sent
+    }
+
+    #[test]
+    fn two_systems_are_asked_the_same() {
+        let fast = requests(|arrival| f64::from(arrival.output) * 0.001);
+        let slow = requests(|arrival| 5.0 + f64::from(arrival.output) * 0.07);
+        let odd = requests(|arrival| f64::from(arrival.ticket as u32 % 7) * 4.0);
+        assert!(fast.len() > 150, "{} requests", fast.len());
+        assert_eq!(fast, slow);
+        assert_eq!(fast, odd);
+    }
 
     #[test]
     fn a_turn_begins_with_the_turn_before_and_waits_for_its_answer() {

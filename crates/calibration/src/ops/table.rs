@@ -91,7 +91,7 @@ impl OpTable {
     /// If it is not CSV.
     pub fn parse(file: &str, text: impl Read) -> Result<Self, TableError> {
         let wrong = |source| TableError::Csv { file: file.to_owned(), source };
-        let mut reader = csv::Reader::from_reader(text);
+        let mut reader = csv::Reader::from_reader(bounded::Capped::new(text, bounded::TABLE));
         let columns = reader.headers().map_err(wrong)?.iter().map(|name| name.trim().to_owned()).collect();
         let records = reader.records().collect::<Result<_, _>>().map_err(wrong)?;
         Ok(Self { file: file.to_owned(), columns, records, chip: None })

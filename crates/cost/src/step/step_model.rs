@@ -7,6 +7,7 @@ use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
 use super::pool::TablePool;
 use super::shape::{StepPrice, StepPricer, StepShape};
+use super::startable::{self, Unstartable};
 use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
@@ -20,6 +21,9 @@ pub enum StepError {
     /// The sizes do not make a layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The engine does not start a model cut like this.
+    #[error(transparent)]
+    Unstartable(#[from] Unstartable),
     /// The memory is too small.
     #[error(transparent)]
     Memory(#[from] DoesNotFit),
@@ -31,6 +35,13 @@ pub enum StepError {
         /// What the model wants.
         format: Dtype,
     },
+}
+
+impl StepError {
+    /// Whether the deployment is one that cannot run, rather than a slip in what was asked.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Memory(_) | Self::Unstartable(_))
+    }
 }
 
 /// A step with everything that is known about its price.
@@ -125,6 +136,7 @@ impl StepModel {
         collectives: Arc<dyn Collectives>,
     ) -> Result<Self, StepError> {
         deployment.layout.check(&deployment.model)?;
+        startable::check(&deployment)?;
         let formats = &deployment.model.quantization;
         for format in [formats.activations, formats.experts] {
             if deployment.chip.rank.peak(format).is_none() {
@@ -154,6 +166,7 @@ impl StepModel {
     /// The other engine leaves too little memory.
     pub fn with_engine(&self, engine: Arc<Engine>) -> Result<Self, StepError> {
         let deployment = Deployment { engine, ..self.deployment.clone() };
+        startable::check(&deployment)?;
         let skew = deployment.expert_skew.unwrap_or(deployment.engine.device.expert_skew.value);
         let spread = deployment.engine.device.expert_spread.value;
         let same = skew == self.skew && spread == self.spread;

@@ -255,7 +255,7 @@ fn replicas_and_devices_are_those_of_the_plan() {
             assert_eq!(devices, u64::from(ranks), "{name:?}");
         }
         for file in files.iter().filter(|file| file.name.ends_with(".hosts")) {
-            let pool = pools.iter().find(|pool| file.name.starts_with(&pool.role)).unwrap_or(&pools[0]);
+            let pool = pools.iter().find(|pool| file.name.starts_with(pool.role.name())).unwrap_or(&pools[0]);
             let node = pool.chips_per_node * pool.ranks_per_chip;
             let needed = pool.instances * pool.tp * pool.pp * pool.dp;
             let nodes = file.text.lines().count() as u32;

@@ -4,7 +4,9 @@ use super::error::CatalogError;
 use super::index::Document;
 use super::limits;
 use super::raw::{self, RawFact, Reader};
-use crate::engine::{CommBackend, DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Release, Scheduler};
+use crate::engine::{
+    CommBackend, DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Release, Scheduler, Sharding,
+};
 use crate::evidence::Source;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ struct RawEngine {
     comm: RawComm,
     scheduler: RawScheduler,
     memory: RawMemory,
+    #[serde(default)]
+    sharding: RawSharding,
     #[serde(default)]
     sources: BTreeMap<String, Source>,
 }
@@ -85,6 +89,15 @@ struct RawMemory {
     reserve: RawFact<Bytes>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSharding {
+    #[serde(default)]
+    pads: bool,
+    #[serde(default)]
+    vocabulary: Option<RawFact<u32>>,
+}
+
 /// Reads an engine's file.
 pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
     let mut raw: RawEngine = raw::parse(document)?;
@@ -136,6 +149,10 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             fp8_cache: raw.memory.fp8_cache,
             utilisation: reader.fact(raw.memory.utilisation, limits::SHARE)?,
             reserve: reader.fact(raw.memory.reserve, limits::RESERVE)?,
+        },
+        sharding: Sharding {
+            pads: raw.sharding.pads,
+            vocabulary: raw.sharding.vocabulary.map(|raw| reader.fact(raw, limits::BLOCK)).transpose()?,
         },
         sources: sources.clone(),
     })

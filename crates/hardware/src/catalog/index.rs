@@ -80,7 +80,8 @@ impl Index {
     fn add(&mut self, kind: &str, path: &Path) -> Result<(), CatalogError> {
         let name = file_name(path);
         let Some(id) = name.strip_suffix(".toml") else { return Ok(()) };
-        let bytes = fs::read(path)
+        let bytes = fs::File::open(path)
+            .and_then(|file| bounded::bytes_of(file, bounded::TEXT))
             .map_err(|error| CatalogError::Read { path: shown(path), reason: error.to_string() })?;
         let text = String::from_utf8(bytes).map_err(|error| CatalogError::NotUtf8 {
             path: shown(path),

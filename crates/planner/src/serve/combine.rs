@@ -55,6 +55,9 @@ pub(super) struct PairCounts {
 impl Pools {
     /// Takes the options of a visit.
     pub fn take(&mut self, around: &Surroundings, visited: &Kind, visit: &mut Visit) {
+        if !visit.starts {
+            return;
+        }
         let size = size(visited);
         let ground = &around.grounds[visited.ground];
         let budgets = ground.budgets.len() as u64;
@@ -260,6 +263,10 @@ fn sized(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, tar
     }
 }
 
+/// Numbers of prefill instances that are tried at most. Where there are more, they are tried in equal strides, so that
+/// what is found is within one instance in so many of the best.
+const MOST_FILLS: u32 = 4096;
+
 /// Every number of prefill instances, with the decode instances that use it best: as many as keep the prefill pool
 /// busy, or one fewer.
 fn filled(
@@ -271,7 +278,8 @@ fn filled(
 ) {
     let Some(first) = options.first() else { return };
     let sizes = [size(&fill.kind), size(&first.kind)];
-    for fills in 1.. {
+    let stride = (around.grounds[fill.kind.ground].ranks() / sizes[0].1).div_ceil(MOST_FILLS).max(1);
+    for fills in (1..).step_by(stride as usize) {
         let most = most_decodes(around, sizes[0], sizes[1], fills);
         if most == 0 || cancel.load(Ordering::Relaxed) {
             return;

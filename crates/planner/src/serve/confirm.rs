@@ -14,17 +14,19 @@ use serving::{Admission, ClusterConfig, DeploymentConfig, Recovery, Role};
 use sim::{Observer, Options, Record, SimError, Simulation};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use units::Seconds;
 use workload::{Arrival, Source, WorkloadError};
 
 /// Requests that are counted, at least.
 const COUNTED: f64 = 2000.0;
 
-/// Runs `planned` until its figures have settled.
+/// Runs `planned` until its figures have settled; nothing where `cancel` is set before they have.
 ///
 /// # Errors
 /// A defect: the plan's settings do not make an engine.
-pub fn confirm(planned: &Planned, job: &Job) -> Result<SimulatedFile, SimError> {
+pub fn confirm(planned: &Planned, job: &Job, cancel: &AtomicBool) -> Result<Option<SimulatedFile>, SimError> {
+    let stop = Arc::new(AtomicBool::new(false));
     let parts = planned.pools.iter().map(|pool| pool.side.instances).fold(0, greatest_common_divisor).max(1);
     let detail = &planned.detail;
     let request = detail.ttft + detail.tpot * job.work.after_first();
@@ -36,6 +38,8 @@ pub fn confirm(planned: &Planned, job: &Job) -> Result<SimulatedFile, SimError> 
     let source = Users {
         due: (0..users as u32).map(|user| Seconds::new(request * f64::from(user) / users)).collect(),
         sent: 0,
+        cancel,
+        stop: Arc::clone(&stop),
         lengths: job.lengths.clone(),
         means: (job.work.prompt(), job.work.output),
         cached: job.work.cached / job.work.prompt(),
@@ -61,21 +65,25 @@ pub fn confirm(planned: &Planned, job: &Job) -> Result<SimulatedFile, SimError> 
         first_token: instance::FIRST_TOKEN,
         ingress: vec![wired.ingress],
         until: Some(until),
+        stop: Some(Arc::clone(&stop)),
         ..Options::default()
     };
     let config = ClusterConfig { deployments: vec![deployment], ..ClusterConfig::default() };
     let pricers: Vec<Arc<StepModel>> = planned.pools.iter().map(|pool| Arc::clone(&pool.model)).collect();
     let window = Window { from, until, ..Window::default() };
     let (_, window) = Simulation::new(config, pricers, source, window, options)?.run()?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let throughput = window.tokens / (until - from).get() * f64::from(parts);
     let mean = |sum: f64| Value::new(sum / window.requests.max(1) as f64, "s");
-    Ok(SimulatedFile {
+    Ok(Some(SimulatedFile {
         throughput: Value::new(throughput, "tokens/s"),
         ttft: mean(window.ttft),
         tpot: mean(window.tpot),
         requests: window.requests,
         deviation: throughput / planned.file.predicted.throughput.value - 1.0,
-    })
+    }))
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
@@ -92,7 +100,11 @@ fn running(pool: &SettledPool, apart: bool) -> Pool {
 }
 
 /// Users that start one after another.
-struct Users {
+struct Users<'a> {
+    /// Set from outside to stop.
+    cancel: &'a AtomicBool,
+    /// Set to stop the run.
+    stop: Arc<AtomicBool>,
     due: VecDeque<Seconds>,
     sent: u64,
     lengths: Option<Arc<Vec<(u32, u32)>>>,
@@ -101,7 +113,7 @@ struct Users {
     random: rand_pcg::Pcg64,
 }
 
-impl Users {
+impl Users<'_> {
     fn draw(&mut self) -> (u32, u32) {
         let (input, output) = match self.lengths.as_ref().filter(|lengths| !lengths.is_empty()) {
             Some(lengths) => lengths[self.random.random_range(0..lengths.len())],
@@ -118,8 +130,11 @@ impl Users {
     }
 }
 
-impl Source for Users {
+impl Source for Users<'_> {
     fn peek(&mut self) -> Result<Option<Seconds>, WorkloadError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
         Ok(self.due.front().copied())
     }
 

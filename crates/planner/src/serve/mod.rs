@@ -260,6 +260,7 @@ fn tally(job: &Job, counts: &Counts, combined: &Combined, interrupted: bool) -> 
     let pair = &combined.counts;
     let aggregated = |count: u64| if job.options.aggregated { count } else { 0 };
     let pruned = [
+        ("the engine does not start with these sizes", aggregated(counts.unstartable)),
         ("weights or caches do not fit", aggregated(counts.memory).saturating_add(pair.memory)),
         (
             "fewer pipeline stages do as well on the same chips",

@@ -43,7 +43,7 @@ fn figure(job: &Job, plan: &Planned) -> (f64, &'static str) {
 }
 
 fn between(job: &Job, best: &Planned, aggregated: &Planned, apart: &Planned) -> String {
-    let apart_wins = best.file.mode == "disaggregated";
+    let apart_wins = best.file.mode == crate::plan_file::DeploymentMode::Disaggregated;
     let (winner, loser) = if apart_wins { (apart, aggregated) } else { (aggregated, apart) };
     let ((won, unit), (lost, _)) = (figure(job, winner), figure(job, loser));
     let names = if apart_wins { ["Disaggregated", "aggregated"] } else { ["Aggregated", "disaggregated"] };

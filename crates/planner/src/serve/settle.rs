@@ -5,7 +5,9 @@ use super::kinds::Ground;
 use super::price::{self, Prefilling, Serving};
 use super::worth::{Candidate, Shape, Side, money};
 use super::{Found, Outcome, PlanError, reasons};
-use crate::plan_file::{DeploymentFile, JobFile, PlanFile, PoolFile, PredictedFile, SCHEMA, Value};
+use crate::plan_file::{
+    DeploymentFile, DeploymentMode, JobFile, PlanFile, PoolFile, PoolRole, PredictedFile, SCHEMA, Value,
+};
 use cost::step::{Bound, StepCost, StepModel};
 use estimate::economics::Site;
 use estimate::{EstimateError, Resolver, Roles};
@@ -348,8 +350,8 @@ impl Bench<'_> {
             bound: bound.name().to_owned(),
             limit,
         };
-        let mode = if files.len() > 1 { "disaggregated" } else { "aggregated" };
-        let file = DeploymentFile { mode: mode.to_owned(), pools: files, predicted, simulated: None };
+        let mode = if files.len() > 1 { DeploymentMode::Disaggregated } else { DeploymentMode::Aggregated };
+        let file = DeploymentFile { mode, pools: files, predicted, simulated: None };
         Planned { file, pools, detail }
     }
 
@@ -359,16 +361,16 @@ impl Bench<'_> {
         let layout = &deployment.layout;
         let formats = &deployment.model.quantization;
         let role = match (apart, side.batch) {
-            (false, _) => "aggregated",
-            (true, 0) => "prefill",
-            (true, _) => "decode",
+            (false, _) => PoolRole::Aggregated,
+            (true, 0) => PoolRole::Prefill,
+            (true, _) => PoolRole::Decode,
         };
         let node = ground.system.domain(hardware::DomainKind::Node).and_then(|domain| domain.ranks);
         let ranks_per_chip = ground.chip.ranks.max(1);
         let checkpoint = self.resolver.model(&self.job.model).map(|model| model.quantization);
         let engine = &deployment.engine;
         PoolFile {
-            role: role.to_owned(),
+            role,
             system: ground.system.id.clone(),
             chip: ground.chip.id.clone(),
             vendor: ground.chip.vendor.clone(),

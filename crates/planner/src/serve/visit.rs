@@ -4,7 +4,7 @@ use super::job::Job;
 use super::kinds::{Ground, Kind};
 use super::price::{self, DecodeStep, Prefilling, Serving, batches};
 use super::worth::{Candidate, Class, Front, Judge, Shape, Side, Worth, money};
-use cost::step::{Speculation, StepModel};
+use cost::step::{Speculation, StepError, StepModel};
 use estimate::economics::{Ownership, Site};
 use estimate::{EstimateError, Resolver};
 use instance::KvTransfer;
@@ -85,7 +85,9 @@ pub(super) struct PrefillOption {
 pub(super) struct Counts {
     /// Aggregated deployments, one per operating point and number of instances.
     pub covered: u64,
-    /// Of them, those whose weights or caches do not fit.
+    /// Of them, those that the engine does not start.
+    pub unstartable: u64,
+    /// Those whose weights or caches do not fit.
     pub memory: u64,
     /// Those that instances of fewer stages do as well on the same chips.
     pub stages: u64,
@@ -102,6 +104,7 @@ pub(super) struct Counts {
 impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.covered += other.covered;
+        self.unstartable += other.unstartable;
         self.memory += other.memory;
         self.stages += other.stages;
         self.decode_alone += other.decode_alone;
@@ -126,6 +129,8 @@ pub(super) struct Visit {
     pub decode_fit: u64,
     /// Of them, those that fewer stages hold as well.
     pub decode_skipped: u64,
+    /// Whether the engine starts instances of this kind.
+    pub starts: bool,
     /// Whether the weights fit.
     pub fits: bool,
     pub refused: Option<EstimateError>,
@@ -238,12 +243,14 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
     let model = match around.resolver.step_model_on(&ground.shelf, &kind.point(ground, around.job)) {
         Ok(model) => model,
         Err(error) => {
-            visit.counts.memory = visit.counts.covered;
+            visit.starts = !matches!(error, EstimateError::Step(StepError::Unstartable(_)));
+            let refused = if visit.starts { &mut visit.counts.memory } else { &mut visit.counts.unstartable };
+            *refused = visit.counts.covered;
             visit.refused = Some(error);
             return visit;
         }
     };
-    visit.fits = true;
+    (visit.starts, visit.fits) = (true, true);
     if around.job.options.disaggregated {
         prefill_options(around, kind, &model, &mut visit);
     }

@@ -1,6 +1,6 @@
 //! The parts of a summary that are told apart: deployments, pools, tiers.
 
-use super::summary::{latency_json, milliseconds, quantity};
+use super::summary::{known, latency_json, milliseconds, quantity};
 use crate::table::table;
 use scenario::{Outcome, PoolInfo};
 use serde_json::{Map, Value, json};
@@ -98,7 +98,8 @@ pub(super) fn deployments_table<O>(outcome: &Outcome<O>) -> String {
     }
     let duration = outcome.metrics.duration().get().max(1e-9);
     let rows = outcome.deployments.iter().zip(services).map(|(info, service)| {
-        let ms = |sketch: &sim::sketch::Sketch, q: f64| milliseconds(sketch.quantile(q));
+        let ms =
+            |sketch: &sim::sketch::Sketch, q: f64| milliseconds(known(sketch, |sketch| sketch.quantile(q)));
         vec![
             info.name.clone(),
             service.completed.to_string(),

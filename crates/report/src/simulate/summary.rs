@@ -17,27 +17,28 @@ pub type Prices = Vec<Option<DollarsPerHour>>;
 struct Sums {
     duration: Seconds,
     chips: f64,
-    output_rate: f64,
-    input_rate: f64,
-    request_rate: f64,
-    goodput: f64,
-    hit_rate: f64,
-    fetch_rate: f64,
-    joules_per_token: f64,
-    mean_power: f64,
+    /// Rates and shares are unknown where nothing was counted that they could be of.
+    output_rate: Option<f64>,
+    input_rate: Option<f64>,
+    request_rate: Option<f64>,
+    goodput: Option<f64>,
+    hit_rate: Option<f64>,
+    fetch_rate: Option<f64>,
+    joules_per_token: Option<f64>,
+    mean_power: Option<f64>,
     cost: Option<f64>,
 }
 
 fn sums<O>(outcome: &Outcome<O>, prices: &Prices) -> Sums {
     let metrics = &outcome.metrics;
     let duration = metrics.duration();
-    let rate = |count: f64| if duration > Seconds::ZERO { count / duration.get() } else { 0.0 };
-    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+    let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+    let rate = |count: f64| share(count, duration.get()).filter(|_| metrics.completed > 0);
     let instances = |pool: usize| metrics.usage.values().filter(move |usage| usage.pool as usize == pool);
     let end = metrics.end.get();
     let pools = || outcome.pools.iter().enumerate();
     let alive = |pool: usize| instances(pool).map(|usage| usage.alive.get()).sum::<f64>();
-    let chips = pools().map(|(index, pool)| pool.chips * share(alive(index), end)).sum();
+    let chips = pools().map(|(index, pool)| pool.chips * share(alive(index), end).unwrap_or(0.0)).sum();
     let prompts = metrics.input_tokens as f64;
     let energy = metrics.energy().get();
     let money: Option<f64> = pools()
@@ -74,9 +75,21 @@ fn latencies<O>(outcome: &Outcome<O>) -> [(&'static str, &Sketch); 5] {
     ]
 }
 
-pub(super) fn milliseconds(seconds: f64) -> String {
-    let value = seconds * 1e3;
-    if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+/// A figure of a distribution, unless nothing was measured.
+pub(super) fn known(sketch: &Sketch, figure: impl Fn(&Sketch) -> f64) -> Option<f64> {
+    Some(figure(sketch)).filter(|value| sketch.count() > 0.0 && value.is_finite())
+}
+
+/// A figure, or that there is none.
+pub(super) fn shown(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "none".to_owned(), show)
+}
+
+pub(super) fn milliseconds(seconds: Option<f64>) -> String {
+    shown(seconds, |seconds| {
+        let value = seconds * 1e3;
+        if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    })
 }
 
 /// The summary table.
@@ -85,8 +98,9 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
     let sums = sums(outcome, prices);
     let mut text = format!("{}\n\n", outcome.name);
     let rows = latencies(outcome).into_iter().map(|(name, sketch)| {
-        let quantiles = PERCENTILES.iter().map(|(_, q)| milliseconds(sketch.quantile(*q)));
-        [name.to_owned(), milliseconds(sketch.mean())].into_iter().chain(quantiles).collect()
+        let quantiles =
+            PERCENTILES.iter().map(|(_, q)| milliseconds(known(sketch, |sketch| sketch.quantile(*q))));
+        [name.to_owned(), milliseconds(known(sketch, Sketch::mean))].into_iter().chain(quantiles).collect()
     });
     let header: Vec<&str> = ["ms", "mean"].into_iter().chain(PERCENTILES.map(|(name, _)| name)).collect();
     text += &table(&header, rows);
@@ -96,31 +110,36 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
         "requests",
         format!("{} completed of {} in {}", metrics.completed, outcome.totals.arrived, sums.duration),
     );
+    if outcome.totals.interrupted {
+        line("stopped", "by an interrupt; what had not ended by then is cancelled".to_owned());
+    }
     for (reason, count) in &metrics.rejected {
         line("  rejected", format!("{count} {}", reason.name()));
     }
     if metrics.cancelled > 0 {
         line("  cancelled", metrics.cancelled.to_string());
     }
-    let goodput =
-        if metrics.completed > 0 { metrics.good as f64 / metrics.completed as f64 * 100.0 } else { 0.0 };
+    let goodput = metrics.good as f64 / metrics.completed.max(1) as f64 * 100.0;
+    let good = sums.goodput.unwrap_or(0.0);
     line(
         "request throughput",
-        format!("{:.3} /s, goodput {:.3} /s ({goodput:.1} %)", sums.request_rate, sums.goodput),
+        shown(sums.request_rate, |rate| format!("{rate:.3} /s, goodput {good:.3} /s ({goodput:.1} %)")),
     );
-    let per_chip = sums.output_rate / sums.chips.max(1e-9);
+    let (chips, size) = (sums.chips, sums.chips.max(1e-9));
     line(
         "output throughput",
-        format!("{:.1} tokens/s, {per_chip:.1} per chip ({:.0} chips)", sums.output_rate, sums.chips),
+        shown(sums.output_rate, |rate| {
+            format!("{rate:.1} tokens/s, {:.1} per chip ({chips:.0} chips)", rate / size)
+        }),
     );
-    line("input throughput", format!("{:.1} tokens/s", sums.input_rate));
+    line("input throughput", shown(sums.input_rate, |rate| format!("{rate:.1} tokens/s")));
     if metrics.cached_tokens + metrics.fetched_tokens > 0 {
         line(
             "prefix cache",
             format!(
                 "{:.1} % of prompt tokens on the device, {:.1} % from other tiers",
-                sums.hit_rate * 100.0,
-                sums.fetch_rate * 100.0
+                sums.hit_rate.unwrap_or(0.0) * 100.0,
+                sums.fetch_rate.unwrap_or(0.0) * 100.0
             ),
         );
     }
@@ -139,11 +158,10 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
     if metrics.transfers > 0 {
         line("KV moved", format!("{} in {} transfers", metrics.moved, metrics.transfers));
     }
-    line("energy", format!("{}, {:.3} J per output token", metrics.energy(), sums.joules_per_token));
-    line(
-        "power",
-        format!("{:.1} kW mean, {:.1} kW peak", sums.mean_power / 1e3, metrics.peak_power().get() / 1e3),
-    );
+    let per_token = shown(sums.joules_per_token, |joules| format!("{joules:.3} J"));
+    line("energy", format!("{}, {per_token} per output token", metrics.energy()));
+    let peak = metrics.peak_power().get() / 1e3;
+    line("power", shown(sums.mean_power, |mean| format!("{:.1} kW mean, {peak:.1} kW peak", mean / 1e3)));
     if let Some(cost) = sums.cost {
         line("cost", format!("{} per million output tokens", Dollars::new(cost)));
     }
@@ -153,19 +171,20 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
     text
 }
 
-pub(super) fn quantity(value: f64, unit: &str) -> Value {
+pub(super) fn quantity(value: impl Into<Option<f64>>, unit: &str) -> Value {
+    let value: Option<f64> = value.into().filter(|value| value.is_finite());
     json!({ "value": value, "unit": unit })
 }
 
 pub(super) fn latency_json(sketch: &Sketch) -> Value {
     let mut object = Map::new();
     object.insert("unit".to_owned(), json!("s"));
-    object.insert("mean".to_owned(), json!(sketch.mean()));
-    object.insert("std".to_owned(), json!(sketch.deviation()));
+    object.insert("mean".to_owned(), json!(known(sketch, Sketch::mean)));
+    object.insert("std".to_owned(), json!(known(sketch, Sketch::deviation)));
     for (name, q) in PERCENTILES {
-        object.insert(name.to_owned(), json!(sketch.quantile(q)));
+        object.insert(name.to_owned(), json!(known(sketch, |sketch| sketch.quantile(q))));
     }
-    object.insert("max".to_owned(), json!(sketch.max()));
+    object.insert("max".to_owned(), json!(known(sketch, Sketch::max)));
     Value::Object(object)
 }
 
@@ -181,7 +200,7 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
         .tenants
         .iter()
         .map(|(tenant, count)| {
-            let mean = count.ttft.get() / count.completed.max(1) as f64;
+            let mean = (count.completed > 0).then(|| count.ttft.get() / count.completed as f64);
             let entry = json!({
                 "completed": count.completed, "rejected": count.rejected, "output_tokens": count.output,
                 "mean_ttft": quantity(mean, "s"),
@@ -206,7 +225,7 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
         "request_throughput": quantity(sums.request_rate, "requests/s"),
         "goodput": quantity(sums.goodput, "requests/s"),
         "output_throughput": quantity(sums.output_rate, "tokens/s"),
-        "output_throughput_per_chip": quantity(sums.output_rate / sums.chips.max(1e-9), "tokens/s"),
+        "output_throughput_per_chip": quantity(sums.output_rate.map(|rate| rate / sums.chips.max(1e-9)), "tokens/s"),
         "input_throughput": quantity(sums.input_rate, "tokens/s"),
         "tokens": { "input": metrics.input_tokens, "output": metrics.output_tokens, "recomputed": metrics.lost_tokens },
         "chips": sums.chips,
@@ -222,6 +241,6 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
         "cost_per_million_output_tokens": sums.cost.map(|cost| quantity(cost, "USD")),
         "pools": pools,
         "tenants": tenants,
-        "run": { "events": outcome.totals.events, "steps": outcome.totals.steps },
+        "run": { "events": outcome.totals.events, "steps": outcome.totals.steps, "interrupted": outcome.totals.interrupted },
     })
 }

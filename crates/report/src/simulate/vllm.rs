@@ -1,5 +1,6 @@
 //! The result file of `vllm bench serve --save-result`, so that its plots work on simulated runs.
 
+use super::summary::known;
 use scenario::Outcome;
 use serde_json::{Map, Value, json};
 use sim::sketch::Sketch;
@@ -43,7 +44,7 @@ impl Observer for Detail {
 pub fn vllm_json<O>(outcome: &Outcome<O>, detail: &Detail) -> Value {
     let metrics = &outcome.metrics;
     let duration = metrics.duration().get();
-    let rate = |count: f64| if duration > 0.0 { count / duration } else { 0.0 };
+    let rate = |count: f64| (duration > 0.0 && metrics.completed > 0).then(|| count / duration);
     let (input, output) = (metrics.input_tokens as f64, metrics.output_tokens as f64);
     let failed: u64 = metrics.rejected.values().sum::<u64>() + metrics.cancelled;
     let mut result = Map::new();
@@ -61,11 +62,14 @@ pub fn vllm_json<O>(outcome: &Outcome<O>, detail: &Detail) -> Value {
     put("total_token_throughput".to_owned(), json!(rate(input + output)));
     let latencies: [(&str, &Sketch); 4] =
         [("ttft", &metrics.ttft), ("tpot", &metrics.tpot), ("itl", &metrics.itl), ("e2el", &metrics.e2e)];
+    let ms = |sketch: &Sketch, figure: &dyn Fn(&Sketch) -> f64| {
+        json!(known(sketch, figure).map(|seconds| seconds * 1e3))
+    };
     for (name, sketch) in latencies {
-        put(format!("mean_{name}_ms"), json!(sketch.mean() * 1e3));
-        put(format!("median_{name}_ms"), json!(sketch.quantile(0.5) * 1e3));
-        put(format!("std_{name}_ms"), json!(sketch.deviation() * 1e3));
-        put(format!("p99_{name}_ms"), json!(sketch.quantile(0.99) * 1e3));
+        put(format!("mean_{name}_ms"), ms(sketch, &Sketch::mean));
+        put(format!("median_{name}_ms"), ms(sketch, &|sketch| sketch.quantile(0.5)));
+        put(format!("std_{name}_ms"), ms(sketch, &Sketch::deviation));
+        put(format!("p99_{name}_ms"), ms(sketch, &|sketch| sketch.quantile(0.99)));
     }
     if !detail.overflow {
         put("input_lens".to_owned(), json!(detail.input));

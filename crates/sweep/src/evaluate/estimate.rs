@@ -2,9 +2,8 @@
 
 use super::{Refusal, Wanted};
 use crate::unit::Unit;
-use cost::step::StepError;
 use estimate::economics::Site;
-use estimate::{EstimateError, OperatingPoint, Resolver, estimate};
+use estimate::{OperatingPoint, Resolver, estimate};
 use report::ColumnKind::{Real, Text, Whole};
 use serde_json::Value;
 
@@ -74,7 +73,7 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
     point.model = super::model_name(unit, &point.model);
     let site = site(resolver, region.as_deref()).map_err(Refusal::invalid)?;
     let estimate = estimate(resolver, &point, &site).map_err(|error| match error {
-        EstimateError::Step(StepError::Memory(refusal)) => Refusal::refused(refusal),
+        refusal if refusal.is_refusal() => Refusal::refused(refusal),
         other => Refusal::invalid(other),
     })?;
     Ok(report::estimate_json(&estimate))
