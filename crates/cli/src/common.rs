@@ -1,9 +1,9 @@
 //! What every subcommand shares: the catalog, overrides, where output goes, exit codes.
 
 use ::estimate::economics::Site;
-use hardware::Catalog;
 use hardware::overrides::Override;
 use report::{OutputId, Outputs};
+use hardware::{Basis, Catalog};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,12 @@ impl CatalogArgs {
 
     /// The same as plain data.
     pub fn facts(&self, site: &SiteArgs) -> Facts {
-        Facts { catalog: self.catalog.clone(), set: self.sets.clone(), region: site.region.clone() }
+        Facts {
+            catalog: self.catalog.clone(),
+            set: self.sets.clone(),
+            region: site.region.clone(),
+            basis: site.basis,
+        }
     }
 }
 
@@ -186,6 +191,10 @@ pub struct SiteArgs {
     /// prices otherwise. `supernode catalog show economics` lists them.
     #[arg(long)]
     region: Option<String>,
+    /// What money is counted on: `buy` (the purchase over its lifetime with capital, network, space, staff and electricity)
+    /// or `rent` (a market rate). Purchase unless a rent is set; one basis for everything that is compared.
+    #[arg(long)]
+    basis: Option<Basis>,
 }
 
 impl SiteArgs {
@@ -195,11 +204,6 @@ impl SiteArgs {
             Some(region) => catalog.prices(region)?,
             None => catalog.economics()?.prices,
         };
-        Ok(Site {
-            electricity: prices.electricity.value,
-            pue: prices.pue.value,
-            carbon: prices.carbon.value,
-            lifetime: prices.depreciation.value,
-        })
+        Ok(Site::new(&prices, catalog.basis(self.basis)?))
     }
 }

@@ -1,13 +1,13 @@
 //! `supernode simulate`.
 
-use crate::common::{CatalogArgs, Failure, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::interrupt::stopped;
 use crate::progress::Progress;
 use ::estimate::Resolver;
-use report::simulate::Prices;
 use report::{
     Detail, Outputs, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
 };
+use scenario::Costs;
 use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
 use scenario::{Outcome, Resolved, ScenarioError};
 use sim::{Observer, SimError};
@@ -59,6 +59,8 @@ pub struct Args {
     traffic: TrafficFlags,
     #[command(flatten)]
     catalog: CatalogArgs,
+    #[command(flatten)]
+    site: SiteArgs,
 }
 
 /// One aggregated deployment.
@@ -319,10 +321,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     resolved.options.exact = args.exact;
     resolved.options.stop = Some(Arc::clone(stopped()));
     resolved.options.checks = args.check || cfg!(debug_assertions);
-    let prices = resolved.hourly_prices(resolver.catalog())?;
+    let costs = resolved.costs(args.site.site(resolver.catalog())?);
     match (&args.out, &args.perfetto) {
-        (None, None) => show(args, &simulate(resolved, ())?, &prices),
-        (out, perfetto) => with_files(args, resolved, &prices, out.as_deref(), perfetto.as_deref()),
+        (None, None) => show(args, &simulate(resolved, ())?, &costs),
+        (out, perfetto) => with_files(args, resolved, &costs, out.as_deref(), perfetto.as_deref()),
     }
 }
 
@@ -344,11 +346,11 @@ fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, 
     Ok(outcome.with(observer))
 }
 
-fn show<O>(args: &Args, outcome: &Outcome<O>, prices: &Prices) -> Result<(), Failure> {
+fn show<O>(args: &Args, outcome: &Outcome<O>, costs: &Costs) -> Result<(), Failure> {
     if args.json {
-        print_json(&simulate_json(outcome, prices))?;
+        print_json(&simulate_json(outcome, costs))?;
     } else {
-        print(&simulate_text(outcome, prices))?;
+        print(&simulate_text(outcome, costs))?;
     }
     let metrics = &outcome.metrics;
     if metrics.completed + metrics.warm_up > 0 {
@@ -368,7 +370,7 @@ fn show<O>(args: &Args, outcome: &Outcome<O>, prices: &Prices) -> Result<(), Fai
 fn with_files(
     args: &Args,
     resolved: Resolved,
-    prices: &Prices,
+    costs: &Costs,
     out: Option<&Path>,
     perfetto: Option<&Path>,
 ) -> Result<(), Failure> {
@@ -404,15 +406,15 @@ fn with_files(
             timeline.finish().map_err(|error| failed(path, error))?;
         }
         if let [summary, vllm, page] = summaries[..] {
-            outputs.write(summary, &format!("{:#}\n", simulate_json(&outcome, prices)))?;
+            outputs.write(summary, &format!("{:#}\n", simulate_json(&outcome, costs)))?;
             outputs.write(vllm, &format!("{}\n", vllm_json(&outcome, &detail)))?;
-            outputs.write(page, &simulate_html(&outcome, prices))?;
+            outputs.write(page, &simulate_html(&outcome, costs))?;
         }
         Ok(outputs.commit()?)
     };
     // What has been computed is shown, whether or not it can be written.
     let written = write();
-    let answer = show(args, &outcome, prices);
+    let answer = show(args, &outcome, costs);
     written.and(answer)
 }
 

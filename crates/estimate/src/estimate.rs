@@ -1,12 +1,11 @@
 //! The steady state of a point with everything counted from it.
 
 use crate::check::{check, holds};
-use crate::economics::{self, Ownership, Site, TokenCost};
 use crate::resolve::{EstimateError, Resolver, Roles};
 use crate::spec::{Mode, OperatingPoint};
 use crate::steady::{self, Load, Steady};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
-use hardware::System;
+use hardware::money::{self as economics, Ownership, Site, TokenCost};
 use instance::KvTransfer;
 use std::sync::Arc;
 use units::{Seconds, TokensPerSecond, Watts};
@@ -184,7 +183,7 @@ fn aggregated(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Resul
         decoding: state.decoding * active,
         busy: 1.0,
     };
-    assemble(resolver, point, site, vec![pool], parts)
+    assemble(point, site, vec![pool], parts)
 }
 
 /// The step an instance spends most of its time on: decoding its steady batch.
@@ -211,13 +210,11 @@ struct Parts {
 }
 
 fn assemble(
-    resolver: &Resolver,
     point: &OperatingPoint,
     site: &Site,
     pools: Vec<Pool>,
     parts: Parts,
 ) -> Result<Estimate, EstimateError> {
-    let system = resolver.system(&point.system)?;
     let ranks_per_chip = pools.first().map_or(1, |pool| pool.model.deployment().chip.ranks);
     let ranks: u32 = pools.iter().map(|pool| pool.instances * pool.model.deployment().layout.ranks()).sum();
     let chips = (f64::from(ranks) / f64::from(ranks_per_chip)).max(point.chips.unwrap_or(0.0));
@@ -231,30 +228,25 @@ fn assemble(
             Some((drawn * busy + idle * (1.0 - busy)) * f64::from(pool.instances))
         })
         .sum::<Option<Watts>>();
-    let ownership = system
-        .hourly
-        .as_ref()
-        .map(|fact| Ownership::Rented(fact.value))
-        .or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)));
-    let cost =
-        power.map(|power| economics::token_cost(site, ownership, chips, power, parts.throughput.value));
+    let ownership = pools.first().and_then(|pool| {
+        let deployment = pool.model.deployment();
+        Ownership::of(&deployment.system, &deployment.chip, site.basis)
+    });
+    let cost = power.map(|power| {
+        let throughput = parts.throughput;
+        economics::token_cost(site, ownership, chips, power, throughput.value, throughput.sigma)
+    });
     Ok(Estimate {
         chips,
         ttft: parts.ttft,
         tpot: parts.tpot,
         throughput: parts.throughput,
-        power: power.map(|value| Figure { value, sigma: 0.2 }),
+        power: power.map(|value| Figure { value, sigma: economics::POWER_SPREAD }),
         cost,
         concurrency: parts.concurrency,
         decoding: parts.decoding,
         pools,
     })
-}
-
-/// How the packages of a system are paid for: rented where a rate is known, else bought where a price is.
-pub fn ownership(system: &System) -> Option<Ownership> {
-    let rented = system.hourly.as_ref().map(|fact| Ownership::Rented(fact.value));
-    rented.or(system.price.as_ref().map(|fact| Ownership::Bought(fact.value)))
 }
 
 fn decode_point(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Result<Estimate, EstimateError> {
@@ -287,7 +279,7 @@ fn decode_point(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Res
         decoding: sequences,
         busy: 1.0,
     };
-    assemble(resolver, point, site, vec![Pool { role: Roles::Decode, instances, model, step }], parts)
+    assemble(point, site, vec![Pool { role: Roles::Decode, instances, model, step }], parts)
 }
 
 fn prefill_point(
@@ -315,7 +307,7 @@ fn prefill_point(
         decoding: 0.0,
         busy: 1.0,
     };
-    assemble(resolver, point, site, vec![Pool { role: Roles::Prefill, instances, model, step }], parts)
+    assemble(point, site, vec![Pool { role: Roles::Prefill, instances, model, step }], parts)
 }
 
 fn disaggregated(
@@ -362,5 +354,5 @@ fn disaggregated(
         Pool { role: Roles::Prefill, instances: prefills, model: prefill, step: prefill_step },
         Pool { role: Roles::Decode, instances: decodes, model: decode, step: decode_step },
     ];
-    assemble(resolver, point, site, pools, parts)
+    assemble(point, site, pools, parts)
 }

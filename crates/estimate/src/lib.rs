@@ -4,7 +4,6 @@
 //! [`estimate`] finds the steady state and everything that is counted from it.
 
 mod check;
-pub mod economics;
 mod estimate;
 mod keys;
 mod resolve;
@@ -12,7 +11,8 @@ mod spec;
 pub mod steady;
 
 pub use check::refuse_unused;
-pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, ownership, with_queue};
+pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, with_queue};
+pub use hardware::money as economics;
 pub use keys::{KEYS, Key, KeyError, Slot};
 pub use resolve::{EstimateError, Resolver, Roles, Shelf};
 pub use spec::{Formats, Mode, OperatingPoint, Sizes, UnknownMode};

@@ -112,6 +112,18 @@ impl Chip {
         self.system.as_deref().unwrap_or("generic-8")
     }
 
+    /// Standard deviation of ln(true / stated) that the evidence of the figures behind times adds to them: nothing where the
+    /// vendor or those who quote it say so, more where a peak or the memory bandwidth is assumed, most where it is a rumour
+    /// (figures read for the 910D before and after its cancellation was reported lie within a factor of 1.5).
+    pub fn spread(&self) -> f64 {
+        let peaks = self.rank.matrix.values().map(|fact| fact.grade);
+        match peaks.chain([self.rank.bandwidth.grade]).max() {
+            Some(Grade::Rumour) => 0.25,
+            Some(Grade::Assumed) => 0.1,
+            _ => 0.0,
+        }
+    }
+
     /// Price of the package with its share of a machine, where the package alone has one.
     ///
     /// The share is 15 % of the package: what host, board, cooling and ports come to in servers of eight whose price and

@@ -11,6 +11,7 @@ pub mod engine;
 mod engine_toml;
 pub mod evidence;
 pub mod export_rules;
+pub mod money;
 pub mod overrides;
 pub mod show;
 pub mod supply;

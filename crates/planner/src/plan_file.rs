@@ -256,6 +256,9 @@ pub struct PredictedFile {
     pub energy_per_token: Option<Value>,
     /// Per million output tokens.
     pub cost_per_million_tokens: Option<Value>,
+    /// What money is counted on.
+    #[serde(default)]
+    pub cost_basis: hardware::Basis,
     /// Per million output tokens.
     pub co2e_per_million_tokens: Option<Value>,
     /// What takes most of the time: `compute`, `hbm`, `network` or `launch`; of the pool that limits.

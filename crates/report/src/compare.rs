@@ -81,6 +81,11 @@ pub fn compare_text(entries: &[Entry]) -> String {
     ];
     let rows = entries.iter().filter_map(|entry| entry.plan.as_ref().ok()).map(row);
     let mut text = table(&header, rows);
+    if let Some(plan) = entries.iter().find_map(|entry| entry.plan.as_ref().ok()) {
+        let basis = plan.best().predicted.cost_basis;
+        let _ =
+            writeln!(text, "Money on the basis `{basis}` for all; energy and carbon at the facility's plug.");
+    }
     for entry in entries {
         if let Err(reason) = &entry.plan {
             let _ = writeln!(text, "{}: {reason}", entry.system);

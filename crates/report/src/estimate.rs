@@ -63,11 +63,15 @@ pub fn estimate_text(estimate: &Estimate) -> String {
         None => line("power (IT)", "unknown: the catalog has no rating of this chip".to_owned()),
     }
     if let Some(cost) = &estimate.cost {
-        line("energy per token", cost.energy.to_string());
-        let money =
-            cost.money.map_or("unknown: the catalog has no price".to_owned(), |money| money.to_string());
+        let (value, sigma) = cost.energy;
+        line("energy per token", format!("{}, at the facility", banded(&Figure { value, sigma })));
+        let money = cost.money.map_or(
+            format!("unknown: the catalog has no price on the basis `{}`", cost.basis),
+            |(value, sigma)| format!("{}, basis {}", banded(&Figure { value, sigma }), cost.basis),
+        );
         line("cost per M tokens", money);
-        line("CO2e per M tokens", cost.carbon.to_string());
+        let (value, sigma) = cost.carbon;
+        line("CO2e per M tokens", banded(&Figure { value, sigma }));
     }
     for pool in &estimate.pools {
         text.push_str(&pool_text(pool));
@@ -172,13 +176,17 @@ pub fn estimate_json(estimate: &Estimate) -> Value {
         object.insert("power".to_owned(), figure(power, "W", |power| power.get()));
     }
     if let Some(cost) = &estimate.cost {
-        object.insert("energy_per_token".to_owned(), json!({ "value": cost.energy.get(), "unit": "J" }));
-        if let Some(money) = cost.money {
-            object
-                .insert("cost_per_million_tokens".to_owned(), json!({ "value": money.get(), "unit": "USD" }));
-        }
-        object
-            .insert("co2e_per_million_tokens".to_owned(), json!({ "value": cost.carbon.get(), "unit": "g" }));
+        let (value, sigma) = cost.energy;
+        let energy = figure(&Figure { value, sigma }, "J", |energy| energy.get());
+        object.insert("energy_per_token".to_owned(), energy);
+        object.insert("energy_at".to_owned(), json!("facility"));
+        object.insert("cost_basis".to_owned(), json!(cost.basis));
+        let money =
+            cost.money.map(|(value, sigma)| figure(&Figure { value, sigma }, "USD", |money| money.get()));
+        object.insert("cost_per_million_tokens".to_owned(), json!(money));
+        let (value, sigma) = cost.carbon;
+        let carbon = figure(&Figure { value, sigma }, "g", |carbon| carbon.get());
+        object.insert("co2e_per_million_tokens".to_owned(), carbon);
     }
     object.insert("pools".to_owned(), estimate.pools.iter().map(pool_json).collect());
     Value::Object(object)

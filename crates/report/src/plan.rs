@@ -128,6 +128,9 @@ fn side_by_side(plan: &PlanFile) -> String {
     };
     let figures =
         |of: &dyn Fn(&DeploymentFile) -> String| -> Vec<String> { kinds.iter().map(|one| of(one)).collect() };
+    let known = |value: Option<&Value>| value.map_or_else(|| "unknown".to_owned(), banded);
+    let basis = kinds.first().map_or_else(Default::default, |one| one.predicted.cost_basis);
+    let money = format!("$ per M tokens ({basis})");
     let rows: Vec<(&str, Vec<String>)> = vec![
         ("instances", pools(&|pool| format!("{} {}", pool.instances, pool.role))),
         ("on", pools(&|pool| format!("{} under {}", pool.system, pool.engine))),
@@ -138,16 +141,16 @@ fn side_by_side(plan: &PlanFile) -> String {
         ("draft tokens", pools(&|pool| pool.spec_tokens.to_string())),
         ("chips", pools(&|pool| pool.chips.to_string())),
         ("tokens/s per chip", figures(&|one| banded(&one.predicted.throughput_per_chip))),
-        ("tokens/s per user", figures(&|one| number(&one.predicted.tokens_per_user))),
-        ("tokens/s", figures(&|one| number(&one.predicted.throughput))),
-        ("requests/s", figures(&|one| number(&one.predicted.request_rate))),
+        ("tokens/s per user", figures(&|one| banded(&one.predicted.tokens_per_user))),
+        ("tokens/s", figures(&|one| banded(&one.predicted.throughput))),
+        ("requests/s", figures(&|one| banded(&one.predicted.request_rate))),
         ("in flight", figures(&|one| format!("{:.0}", one.predicted.concurrency))),
-        ("TTFT", figures(&|one| number(&one.predicted.ttft))),
-        ("TPOT", figures(&|one| number(&one.predicted.tpot))),
-        ("power", figures(&|one| optional(one.predicted.power.as_ref()))),
-        ("energy per token", figures(&|one| optional(one.predicted.energy_per_token.as_ref()))),
-        ("$ per M tokens", figures(&|one| optional(one.predicted.cost_per_million_tokens.as_ref()))),
-        ("CO2e per M tokens", figures(&|one| optional(one.predicted.co2e_per_million_tokens.as_ref()))),
+        ("TTFT", figures(&|one| banded(&one.predicted.ttft))),
+        ("TPOT", figures(&|one| banded(&one.predicted.tpot))),
+        ("power", figures(&|one| known(one.predicted.power.as_ref()))),
+        ("energy per token (facility)", figures(&|one| known(one.predicted.energy_per_token.as_ref()))),
+        (&money, figures(&|one| known(one.predicted.cost_per_million_tokens.as_ref()))),
+        ("CO2e per M tokens", figures(&|one| known(one.predicted.co2e_per_million_tokens.as_ref()))),
         ("bound by", figures(&|one| format!("{}, {}", one.predicted.bound, one.predicted.limit))),
     ];
     let mut header = vec![""];

@@ -3,6 +3,7 @@
 //! Two stages: [`raw::Raw`] is what may be written, with unknown keys refused; [`Resolved`] is what runs, with every
 //! name looked up and every default filled in. The flags of the command line fill the same [`raw::Raw`].
 
+mod costs;
 mod error;
 mod faults;
 mod limits;
@@ -14,6 +15,7 @@ mod tiers;
 mod traffic;
 mod utilisation;
 
+pub use costs::Costs;
 pub use error::ScenarioError;
 pub use resolve::{PoolInfo, Resolved};
 pub use utilisation::PoolUse;

@@ -1,5 +1,6 @@
 //! From what a scenario says to what runs: step models, engine settings, ports, failures.
 
+use crate::costs::Costs;
 use crate::error::ScenarioError;
 use crate::place::Place;
 use crate::policies;
@@ -7,15 +8,14 @@ use crate::raw::{Raw, RawDeployment, RawPool};
 use crate::traffic::{Traffic, traffic, typical_length};
 use crate::{faults, limits, tiers};
 use cost::step::StepModel;
-use estimate::economics::Ownership;
-use estimate::{Formats, OperatingPoint, Resolver, Sizes, ownership};
-use hardware::{Catalog, CatalogError};
+use estimate::economics::{Ownership, Site};
+use estimate::{Formats, OperatingPoint, Resolver, Sizes};
 use instance::{Pool, Settings, Wired};
 use serving::{Admission, ClusterConfig, DeploymentConfig, EngineLimits, Recovery, Role, Tenant};
 use sim::{FirstToken, Options, Slo, TierPort};
 use std::path::Path;
 use std::sync::Arc;
-use units::{DollarsPerHour, Watts};
+use units::Watts;
 
 /// What a pool is made of, for reports.
 #[derive(Clone)]
@@ -55,18 +55,13 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// What the chips of each pool cost to own or rent per hour, electricity aside; `None` where nobody knows.
-    ///
-    /// # Errors
-    /// The catalog's price list is malformed.
-    pub fn hourly_prices(&self, catalog: &Catalog) -> Result<Vec<Option<DollarsPerHour>>, CatalogError> {
-        let hours = catalog.economics()?.prices.depreciation.value.get() / 3600.0;
-        let hourly = |ownership| match ownership {
-            Ownership::Rented(rent) => rent,
-            Ownership::Bought(price) => DollarsPerHour::new(price.get() / hours),
+    /// What the run is paid for with, at a site.
+    pub fn costs(&self, site: Site) -> Costs {
+        let of = |pool: &PoolInfo| {
+            let deployment = pool.model.deployment();
+            Ownership::of(&deployment.system, &deployment.chip, site.basis)
         };
-        let of = |pool: &PoolInfo| ownership(&pool.model.deployment().system).map(hourly);
-        Ok(self.pools.iter().map(of).collect())
+        Costs { site, pools: self.pools.iter().map(of).collect() }
     }
 }
 

@@ -75,16 +75,16 @@ pub struct Simulated {
     /// What was measured.
     pub outcome: scenario::Outcome<()>,
     /// What the chips of each pool cost per hour.
-    pub prices: report::simulate::Prices,
+    pub costs: scenario::Costs,
 }
 
 impl Answer for Simulated {
     fn document(&self) -> Value {
-        report::simulate_json(&self.outcome, &self.prices)
+        report::simulate_json(&self.outcome, &self.costs)
     }
 
     fn text(&self) -> String {
-        report::simulate_text(&self.outcome, &self.prices)
+        report::simulate_text(&self.outcome, &self.costs)
     }
 }
 
@@ -96,9 +96,9 @@ impl Answer for Simulated {
 pub fn simulate(session: &Session, path: &Path, text: &str) -> Result<Simulated, Error> {
     let raw = scenario::parse(&path.display().to_string(), text)?;
     let resolved = scenario::resolve(&raw, path, text, session.resolver())?;
-    let prices = resolved.hourly_prices(session.catalog())?;
+    let costs = resolved.costs(*session.site());
     let (outcome, ()) = scenario::run(resolved, ())?.split();
-    Ok(Simulated { outcome, prices })
+    Ok(Simulated { outcome, costs })
 }
 
 /// The best way to serve a job on `chips` chips of `systems`; the system's own number if absent and no load is given.

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use estimate::Resolver;
 use estimate::economics::Site;
-use hardware::Catalog;
 use hardware::overrides::Override;
+use hardware::{Basis, Catalog};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -18,6 +18,8 @@ pub struct Facts {
     pub set: Vec<String>,
     /// Region whose electricity price and carbon intensity are used; the catalog's default prices otherwise.
     pub region: Option<String>,
+    /// What money is counted on; that of the figures set, else purchase, if absent.
+    pub basis: Option<Basis>,
 }
 
 /// Facts that were read, and what has been looked up in them so far; questions asked of one session share it.
@@ -43,12 +45,7 @@ impl Session {
             Some(region) => catalog.prices(region)?,
             None => catalog.economics()?.prices,
         };
-        let site = Site {
-            electricity: prices.electricity.value,
-            pue: prices.pue.value,
-            carbon: prices.carbon.value,
-            lifetime: prices.depreciation.value,
-        };
+        let site = Site::new(&prices, catalog.basis(facts.basis)?);
         Ok(Self { resolver: Resolver::new(catalog), site })
     }
 

@@ -341,7 +341,7 @@ impl StepModel {
         work - behind + (behind - busy).max(Seconds::ZERO)
     }
 
-    /// Errors of one family go together, those of different families apart.
+    /// Errors of one family go together, those of different families apart; what is not known of the chip comes on top.
     fn sigma(&self, tally: &Tally) -> f64 {
         let total = tally.total().get().max(f64::MIN_POSITIVE);
         let variance: f64 = Family::ALL
@@ -351,7 +351,7 @@ impl StepModel {
                 (share * self.evidence(*family).sigma).powi(2)
             })
             .sum();
-        variance.sqrt()
+        variance.sqrt().hypot(self.deployment.chip.spread())
     }
 
     /// What the prices of a family rest on.

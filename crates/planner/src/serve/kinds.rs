@@ -1,6 +1,7 @@
 //! The kinds of instances there are: layouts times formats, before anything is priced.
 
 use super::job::{Job, Place};
+use estimate::economics::{Ownership, Site};
 use estimate::{EstimateError, Formats, OperatingPoint, Resolver, Shelf, Sizes};
 use hardware::{Chip, DomainKind, System};
 use model::{Ffn, Model};
@@ -44,6 +45,11 @@ impl Ground {
             system,
             chip,
         })
+    }
+
+    /// How its packages are paid for at `site`; `None` where nobody knows.
+    pub fn ownership(&self, site: &Site) -> Option<Ownership> {
+        Ownership::of(&self.system, &self.chip, site.basis)
     }
 
     /// Ranks that may be used.

@@ -217,12 +217,9 @@ fn search_grounds(
         done += block.len();
         (watch.progress)(done, all.len());
     }
-    let owned = |ground: &Ground| {
-        matches!(estimate::ownership(&ground.system), Some(estimate::economics::Ownership::Bought(_)))
-    };
     let energy = match job.objective {
         Objective::Energy => true,
-        Objective::Cost => grounds.iter().any(owned),
+        Objective::Cost => site.basis == hardware::Basis::Buy,
         _ => false,
     };
     let combined = if job.options.disaggregated {

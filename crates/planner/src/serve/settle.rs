@@ -9,7 +9,7 @@ use crate::plan_file::{
     DeploymentFile, DeploymentMode, JobFile, PlanFile, PoolFile, PoolRole, PredictedFile, SCHEMA, Value,
 };
 use cost::step::{Bound, StepCost, StepModel};
-use estimate::economics::Site;
+use estimate::economics::{CARBON_SPREAD, POWER_SPREAD, Site};
 use estimate::{EstimateError, Resolver, Roles};
 use hardware::Grade;
 use instance::KvTransfer;
@@ -90,7 +90,7 @@ pub(super) fn outcome(
     if !found.judge.score(&winner.worth).is_finite() {
         return Err(PlanError::Flags(
             "the objective needs a figure that the catalog does not have for this system: \
-             set chip.tdp for energy, system.hourly or system.price for cost",
+             set chip.tdp for energy, system.price for the cost of buying or system.hourly for that of renting",
         ));
     }
     let best = bench.settle(winner)?;
@@ -322,14 +322,14 @@ impl Bench<'_> {
         let chips: f64 = files.iter().map(|pool| pool.chips).sum();
         let tokens = detail.rate * self.job.work.output;
         let known = power.is_finite();
+        let ownership = |pool: &SettledPool| self.grounds[pool.side.kind.ground].ownership(self.site);
         let paid: f64 = pools
             .iter()
             .zip(&files)
-            .map(|(pool, file)| {
-                let ownership = estimate::ownership(&self.grounds[pool.side.kind.ground].system);
-                money(self.site, ownership, file.chips, power * file.chips / chips)
-            })
+            .map(|(pool, file)| money(self.site, ownership(pool), file.chips, power * file.chips / chips))
             .sum();
+        let price_spread = pools.iter().filter_map(ownership).map(|paid| paid.spread()).fold(0.0, f64::max);
+        let energy_spread = sigma.hypot(POWER_SPREAD);
         let energy = Joules::new(power * self.site.pue / tokens);
         let carbon = GramsCo2::new(energy.kilowatt_hours() * 1e6 * self.site.carbon.get());
         let predicted = PredictedFile {
@@ -341,12 +341,14 @@ impl Bench<'_> {
             concurrency: detail.rate * (detail.ttft + detail.tpot * self.job.work.after_first()),
             ttft: Value::from(Seconds::new(detail.ttft)).banded(estimate::with_queue(ttft_sigma)),
             tpot: Value::from(Seconds::new(detail.tpot)).banded(sigma),
-            power: known.then(|| Value::new(power, "W")),
-            energy_per_token: known.then(|| energy.into()),
+            power: known.then(|| Value::new(power, "W").banded(POWER_SPREAD)),
+            energy_per_token: known.then(|| Value::from(energy).banded(energy_spread)),
             cost_per_million_tokens: paid
                 .is_finite()
-                .then(|| Value::new(paid / 3600.0 / tokens * 1e6, "USD")),
-            co2e_per_million_tokens: known.then(|| carbon.into()),
+                .then(|| Value::new(paid / 3600.0 / tokens * 1e6, "USD").banded(sigma.hypot(price_spread))),
+            cost_basis: self.site.basis,
+            co2e_per_million_tokens: known
+                .then(|| Value::from(carbon).banded(energy_spread.hypot(CARBON_SPREAD))),
             bound: bound.name().to_owned(),
             limit,
         };

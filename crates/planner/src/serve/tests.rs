@@ -21,12 +21,7 @@ fn small(model: &str, isl: u32, osl: u32, ttft: f64, tpot: f64) -> Job {
 fn find(job: &Job, places: &[Place], exhaustive: bool) -> Result<Found, PlanError> {
     let resolver = Resolver::new(Catalog::builtin());
     let prices = resolver.catalog().economics().expect("built-in prices").prices;
-    let site = Site {
-        electricity: prices.electricity.value,
-        pue: prices.pue.value,
-        carbon: prices.carbon.value,
-        lifetime: prices.depreciation.value,
-    };
+    let site = Site::new(&prices, hardware::Basis::Buy);
     let cancel = AtomicBool::new(false);
     search(&resolver, job, places, &site, &quiet(&cancel), exhaustive)
 }
@@ -100,12 +95,7 @@ fn a_stopped_search_says_so() {
     let job = small("Qwen/Qwen3-8B", 1024, 128, 2.0, 0.05);
     let resolver = Resolver::new(Catalog::builtin());
     let prices = resolver.catalog().economics().expect("built-in prices").prices;
-    let site = Site {
-        electricity: prices.electricity.value,
-        pue: prices.pue.value,
-        carbon: prices.carbon.value,
-        lifetime: prices.depreciation.value,
-    };
+    let site = Site::new(&prices, hardware::Basis::Buy);
     let cancel = AtomicBool::new(true);
     let outcome = plan(&resolver, &job, &[place("h100-8", 8)], &site, &quiet(&cancel));
     assert!(matches!(outcome, Err(PlanError::Nothing(reason)) if reason.contains("stopped")));

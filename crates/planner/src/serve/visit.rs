@@ -191,7 +191,7 @@ pub(super) struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     pub fn ownership(&self, ground: usize) -> Option<Ownership> {
-        estimate::ownership(&self.grounds[ground].system)
+        self.grounds[ground].ownership(self.site)
     }
 
     /// Instances that a deployment has: as many as there are chips for, or as the target takes.

@@ -3,6 +3,7 @@
 use super::job::Objective;
 use super::kinds::Kind;
 use estimate::economics::{Ownership, Site};
+use units::Watts;
 
 /// Instances of one kind at one operating point.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,16 +62,9 @@ pub(super) struct Candidate {
     pub worth: Worth,
 }
 
-/// Dollars per hour of `chips` packages that draw `power` watts.
+/// Dollars per hour of `chips` packages that draw `power` watts; not a number where nothing has a price.
 pub(super) fn money(site: &Site, ownership: Option<Ownership>, chips: f64, power: f64) -> f64 {
-    match ownership {
-        Some(Ownership::Rented(rent)) => rent.get() * chips,
-        Some(Ownership::Bought(price)) => {
-            let written_off = price.get() * chips / (site.lifetime.get() / 3600.0);
-            written_off + power / 1000.0 * site.pue * site.electricity.get()
-        }
-        None => f64::NAN,
-    }
+    ownership.map_or(f64::NAN, |ownership| ownership.running(site, chips, Watts::new(power)).get())
 }
 
 /// Says which of two deployments is better.

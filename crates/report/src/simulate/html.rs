@@ -1,6 +1,7 @@
 //! A page of charts drawn as inline SVG: it opens anywhere, without a network.
 
-use super::summary::{Prices, simulate_text};
+use super::summary::simulate_text;
+use scenario::Costs;
 use scenario::Outcome;
 use sim::timeline::Bin;
 use std::fmt::Write;
@@ -89,7 +90,7 @@ fn escape(text: &str) -> String {
 }
 
 /// The page.
-pub fn simulate_html<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
+pub fn simulate_html<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
     let metrics = &outcome.metrics;
     let cumulative = |name, sketch: &sim::sketch::Sketch| {
         // The last thousandth would squeeze everything else against the axis.
@@ -151,7 +152,7 @@ pub fn simulate_html<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}</title><style>{STYLE}</style></head>\
          <body><h1>{name}</h1><pre>{}</pre>{drawn}</body></html>\n",
-        escape(&simulate_text(outcome, prices)),
+        escape(&simulate_text(outcome, costs)),
         name = escape(&outcome.name),
     )
 }

@@ -11,5 +11,5 @@ mod vllm;
 pub use html::simulate_html;
 pub use perfetto::Perfetto;
 pub use records::{RecordFormat, Records};
-pub use summary::{Prices, simulate_json, simulate_text};
+pub use summary::{simulate_json, simulate_text};
 pub use vllm::{Detail, vllm_json};

@@ -81,7 +81,7 @@ pub(super) fn pool_json<O>(outcome: &Outcome<O>, index: usize, pool: &PoolInfo) 
     json!({
         "deployment": pool.deployment, "role": pool.name, "system": deployment.system.id, "chip": deployment.chip.id,
         "engine": deployment.engine.id, "instances": row.instances, "chips_per_instance": pool.chips, "busy": row.busy,
-        "mean_batch": row.batch, "steps": row.steps, "energy": quantity(row.energy, "J"),
+        "mean_batch": row.batch, "steps": row.steps, "energy_it": quantity(row.energy, "J"),
         "kv_blocks_per_rank": pool.limits.kv_blocks, "kv_used": { "mean": row.kv_mean, "peak": row.kv_peak },
         "utilisation_while_busy": {
             "compute": used.compute, "hbm": used.memory, "link": { "class": used.link_class, "share": used.link },

@@ -2,17 +2,14 @@
 
 use super::pools::{deployments_json, deployments_table, pool_json, pools_table, tiers_json};
 use crate::table::table;
-use scenario::Outcome;
+use scenario::{Costs, Outcome};
 use serde_json::{Map, Value, json};
 use sim::sketch::Sketch;
-use units::{Dollars, DollarsPerHour, Seconds};
+use units::{Dollars, GramsCo2, Joules, Seconds};
 
 /// The percentiles reported.
 const PERCENTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
-
-/// What chips cost per hour, by pool; `None` where nobody knows.
-pub type Prices = Vec<Option<DollarsPerHour>>;
 
 struct Sums {
     duration: Seconds,
@@ -24,12 +21,15 @@ struct Sums {
     goodput: Option<f64>,
     hit_rate: Option<f64>,
     fetch_rate: Option<f64>,
+    /// At the facility.
+    energy: Joules,
     joules_per_token: Option<f64>,
     mean_power: Option<f64>,
+    carbon: Option<f64>,
     cost: Option<f64>,
 }
 
-fn sums<O>(outcome: &Outcome<O>, prices: &Prices) -> Sums {
+fn sums<O>(outcome: &Outcome<O>, costs: &Costs) -> Sums {
     let metrics = &outcome.metrics;
     let duration = metrics.duration();
     let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
@@ -40,13 +40,11 @@ fn sums<O>(outcome: &Outcome<O>, prices: &Prices) -> Sums {
     let alive = |pool: usize| instances(pool).map(|usage| usage.alive.get()).sum::<f64>();
     let chips = pools().map(|(index, pool)| pool.chips * share(alive(index), end).unwrap_or(0.0)).sum();
     let prompts = metrics.input_tokens as f64;
-    let energy = metrics.energy().get();
-    let money: Option<f64> = pools()
-        .map(|(index, pool)| {
-            let hourly = prices.get(index).copied().flatten()?;
-            Some(hourly.get() * pool.chips * alive(index) / 3600.0)
-        })
-        .sum();
+    let drawn = metrics.energy();
+    let packages = |(index, pool): (usize, &scenario::PoolInfo)| Seconds::new(pool.chips * alive(index));
+    let package_time: Vec<Seconds> = pools().map(packages).collect();
+    let tokens = metrics.output_tokens;
+    let per_million = |total: f64| (tokens > 0).then(|| total / tokens as f64 * 1e6);
     Sums {
         duration,
         chips,
@@ -56,11 +54,11 @@ fn sums<O>(outcome: &Outcome<O>, prices: &Prices) -> Sums {
         goodput: rate(metrics.good as f64),
         hit_rate: share(metrics.cached_tokens as f64, prompts),
         fetch_rate: share(metrics.fetched_tokens as f64, prompts),
-        joules_per_token: share(energy, metrics.output_tokens as f64),
-        mean_power: share(energy, end),
-        cost: money
-            .filter(|_| metrics.output_tokens > 0)
-            .map(|money| money / metrics.output_tokens as f64 * 1e6),
+        energy: costs.facility(drawn),
+        joules_per_token: (tokens > 0).then(|| costs.facility(drawn).get() / tokens as f64),
+        mean_power: share(drawn.get(), end),
+        carbon: per_million(costs.carbon(drawn).get()),
+        cost: costs.money(&package_time, drawn).and_then(|money| per_million(money.get())),
     }
 }
 
@@ -93,9 +91,9 @@ pub(super) fn milliseconds(seconds: Option<f64>) -> String {
 }
 
 /// The summary table.
-pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
+pub fn simulate_text<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
     let metrics = &outcome.metrics;
-    let sums = sums(outcome, prices);
+    let sums = sums(outcome, costs);
     let mut text = format!("{}\n\n", outcome.name);
     let rows = latencies(outcome).into_iter().map(|(name, sketch)| {
         let quantiles =
@@ -159,11 +157,17 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, prices: &Prices) -> String {
         line("KV moved", format!("{} in {} transfers", metrics.moved, metrics.transfers));
     }
     let per_token = shown(sums.joules_per_token, |joules| format!("{joules:.3} J"));
-    line("energy", format!("{}, {per_token} per output token", metrics.energy()));
+    line("energy", format!("{}, {per_token} per output token, at the facility (PUE {})", sums.energy, costs.site.pue));
     let peak = metrics.peak_power().get() / 1e3;
     line("power", shown(sums.mean_power, |mean| format!("{:.1} kW mean, {peak:.1} kW peak", mean / 1e3)));
     if let Some(cost) = sums.cost {
-        line("cost", format!("{} per million output tokens", Dollars::new(cost)));
+        line(
+            "cost",
+            format!("{} per million output tokens (basis: {})", Dollars::new(cost), costs.site.basis),
+        );
+    }
+    if let Some(carbon) = sums.carbon {
+        line("CO2e", format!("{} per million output tokens", GramsCo2::new(carbon)));
     }
     text.push('\n');
     text += &deployments_table(outcome);
@@ -189,9 +193,9 @@ pub(super) fn latency_json(sketch: &Sketch) -> Value {
 }
 
 /// The same for programs. `schema` names the form and its version.
-pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
+pub fn simulate_json<O>(outcome: &Outcome<O>, costs: &Costs) -> Value {
     let metrics = &outcome.metrics;
-    let sums = sums(outcome, prices);
+    let sums = sums(outcome, costs);
     let rejected: Map<String, Value> =
         metrics.rejected.iter().map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect();
     let pools: Vec<Value> =
@@ -235,10 +239,13 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, prices: &Prices) -> Value {
         "deployments": deployments_json(outcome),
         "tiers": tiers_json(outcome),
         "kv_moved": quantity(metrics.moved.get(), "B"),
-        "energy": quantity(metrics.energy().get(), "J"),
-        "energy_per_output_token": quantity(sums.joules_per_token, "J"),
+        "energy": quantity(sums.energy.get(), "J"),
+        "energy_at": "facility",
+        "energy_per_output_token": sums.joules_per_token.map(|joules| quantity(joules, "J")),
         "power": { "mean": sums.mean_power, "peak": metrics.peak_power().get(), "unit": "W" },
+        "cost_basis": costs.site.basis.to_string(),
         "cost_per_million_output_tokens": sums.cost.map(|cost| quantity(cost, "USD")),
+        "co2e_per_million_output_tokens": sums.carbon.map(|carbon| quantity(carbon, "g")),
         "pools": pools,
         "tenants": tenants,
         "run": { "events": outcome.totals.events, "steps": outcome.totals.steps, "interrupted": outcome.totals.interrupted },

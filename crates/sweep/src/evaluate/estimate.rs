@@ -80,15 +80,10 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
 }
 
 /// What electricity and buildings cost in a region.
-fn site(resolver: &Resolver, region: Option<&str>) -> Result<Site, hardware::CatalogError> {
+pub(super) fn site(resolver: &Resolver, region: Option<&str>) -> Result<Site, hardware::CatalogError> {
     let prices = match region {
         Some(region) => resolver.catalog().prices(region)?,
         None => resolver.catalog().economics()?.prices,
     };
-    Ok(Site {
-        electricity: prices.electricity.value,
-        pue: prices.pue.value,
-        carbon: prices.carbon.value,
-        lifetime: prices.depreciation.value,
-    })
+    Ok(Site::new(&prices, resolver.catalog().basis(None)?))
 }

@@ -65,7 +65,7 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
         if error.is_refusal() { Refusal::refused(error) } else { Refusal::invalid(error) }
     })?;
     resolved.options.checks = cfg!(debug_assertions);
-    let prices = resolved.hourly_prices(resolver.catalog()).map_err(Refusal::invalid)?;
+    let costs = resolved.costs(super::estimate::site(resolver, None).map_err(Refusal::invalid)?);
     let outcome = scenario::run(resolved, ()).map_err(Refusal::invalid)?;
-    Ok(report::simulate_json(&outcome, &prices))
+    Ok(report::simulate_json(&outcome, &costs))
 }
