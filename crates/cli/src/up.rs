@@ -3,6 +3,7 @@
 use crate::common::{CatalogArgs, Failure, print};
 use crate::simulate::DeploymentFlags;
 use ::estimate::Resolver;
+use ::estimate::economics::{Ownership, Site};
 use clap::Parser;
 use live::clock::Speed;
 use live::core::{ReplayError, Replayed};
@@ -157,9 +158,15 @@ impl ClusterFlags {
                 Failure::Input(error.to_string())
             }
         })?;
-        let prices = resolved.hourly_prices(resolver.catalog())?;
-        let usual = resolver.catalog().economics()?.prices;
-        let per_joule = usual.electricity.value.get() / 3.6e6 * usual.pue.value;
+        let site = Site::new(&resolver.catalog().economics()?.prices, resolver.catalog().basis(None)?);
+        let costs = resolved.costs(site);
+        let hourly = |paid: &Option<Ownership>| paid.as_ref().map(|paid| paid.per_hour(&site));
+        let prices: Vec<_> = costs.pools.iter().map(hourly).collect();
+        // A rent holds its electricity.
+        let per_joule = match site.basis {
+            hardware::Basis::Buy => site.electricity.get() / 3.6e6 * site.pue,
+            hardware::Basis::Rent => 0.0,
+        };
         let seed = resolved.seed;
         let cluster = crate::live_cluster::cluster(resolved, &prices, per_joule)?;
         let text = self.scenario.is_some().then_some(text);
