@@ -2,8 +2,8 @@
 
 use ::estimate::economics::Site;
 use hardware::overrides::Override;
-use report::{OutputId, Outputs};
 use hardware::{Basis, Catalog};
+use report::{OutputId, Outputs};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};

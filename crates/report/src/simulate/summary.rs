@@ -157,7 +157,10 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
         line("KV moved", format!("{} in {} transfers", metrics.moved, metrics.transfers));
     }
     let per_token = shown(sums.joules_per_token, |joules| format!("{joules:.3} J"));
-    line("energy", format!("{}, {per_token} per output token, at the facility (PUE {})", sums.energy, costs.site.pue));
+    line(
+        "energy",
+        format!("{}, {per_token} per output token, at the facility (PUE {})", sums.energy, costs.site.pue),
+    );
     let peak = metrics.peak_power().get() / 1e3;
     line("power", shown(sums.mean_power, |mean| format!("{:.1} kW mean, {peak:.1} kW peak", mean / 1e3)));
     if let Some(cost) = sums.cost {
