@@ -15,6 +15,7 @@ mod model;
 #[cfg(feature = "live")]
 mod observe;
 mod plan_serve;
+mod plan_train;
 mod point;
 mod progress;
 mod simulate;
@@ -70,7 +71,7 @@ enum Command {
     Train(Box<train::Args>),
     /// Search for the best plan.
     #[command(subcommand)]
-    Plan(train::PlanCommand),
+    Plan(PlanCommand),
     /// A serving plan as launch files of an engine or orchestrator.
     Export(export::Args),
     /// What a chip must be to do a job as well as another.
@@ -85,6 +86,15 @@ enum Command {
 fn flags(command: &clap::Command) -> BTreeSet<String> {
     let own = command.get_arguments().filter_map(clap::Arg::get_long).map(str::to_owned);
     own.chain(command.get_subcommands().flat_map(flags)).collect()
+}
+
+/// What can be planned.
+#[derive(Subcommand)]
+enum PlanCommand {
+    /// The best deployment that serves a model within latency limits, aggregated or disaggregated.
+    Serve(Box<plan_serve::Args>),
+    /// The best way to cut a training job, over every size that goes.
+    Train(Box<plan_train::Args>),
 }
 
 fn main() -> ExitCode {
@@ -106,8 +116,8 @@ fn main() -> ExitCode {
         Command::ExportRules(args) => catalog::run_export_rules(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Train(args) => train::run(&args),
-        Command::Plan(train::PlanCommand::Serve(args)) => plan_serve::run(&args),
-        Command::Plan(train::PlanCommand::Train(args)) => train::run_plan(&args),
+        Command::Plan(PlanCommand::Serve(args)) => plan_serve::run(&args),
+        Command::Plan(PlanCommand::Train(args)) => plan_train::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Match(args) => match_chips::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -1,16 +1,14 @@
-//! `supernode train` and `supernode plan train`.
+//! `supernode train`, and what it shares with `supernode plan train`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
-use hardware::Catalog;
-use std::fmt::Write as _;
+use crate::common::{CatalogArgs, Failure, SiteArgs, print};
+use report::train::{LongRunRequest, Ownership, TrainReport, Trained};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use training::goodput::Reliability;
 use training::megatron;
-use training::report::{LayoutReport, LongRunRequest, Ownership, TrainReport};
-use training::search::{Objective, Outcome, Space, search};
 use training::site::{self, Site};
 use training::spec::{JobSpec, parse_tokens};
-use training::{Machine, Profile, check_memory, price, timeline};
+use training::{Job, Machine, Profile, Step, check_memory, price, timeline};
 use units::{BytesPerSecond, Seconds};
 
 /// What is trained and where, as flags, a job file or a launch script; a flag wins over a file, a file over a script.
@@ -25,6 +23,9 @@ pub struct JobArgs {
     /// Catalog key of the system.
     #[arg(long, value_name = "KEY")]
     system: Option<String>,
+    /// Catalog key of another chip in the system's place for one.
+    #[arg(long, value_name = "KEY")]
+    chip: Option<String>,
     /// Chips (packages); those of the system by default.
     #[arg(long, value_name = "N")]
     chips: Option<u32>,
@@ -37,9 +38,12 @@ pub struct JobArgs {
     /// Release of the framework; the newest by default.
     #[arg(long, value_name = "ID")]
     release: Option<String>,
-    /// TOML file with the same keys as these flags.
+    /// TOML file with the same keys as these flags, or the JSON that `train` or `plan train` printed.
     #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
+    /// Which layout of a printed plan to take, counted from 1 [default: 1].
+    #[arg(long, value_name = "N", requires = "job", value_parser = clap::value_parser!(u32).range(1..))]
+    place: Option<u32>,
     /// Megatron-LM or MindSpeed-LLM launch script (or argument list) to read; it is not run.
     #[arg(long, value_name = "FILE")]
     from_megatron: Option<PathBuf>,
@@ -57,7 +61,7 @@ pub struct JobArgs {
     mtp: Option<bool>,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -120,13 +124,35 @@ pub struct LayoutArgs {
     last_stage_layers: Option<u32>,
 }
 
-/// Step time, memory and cost of a training job.
+impl LayoutArgs {
+    /// What they say of a job.
+    fn spec(&self) -> JobSpec {
+        JobSpec {
+            tp: self.tp,
+            pp: self.pp,
+            vpp: self.vpp,
+            dp: self.dp,
+            cp: self.cp,
+            ep: self.ep,
+            etp: self.etp,
+            micro_batch: self.micro_batch,
+            schedule: self.schedule.clone(),
+            recompute: self.recompute.clone(),
+            zero: self.zero,
+            sequence_parallel: self.sequence_parallel,
+            context: self.context.clone(),
+            offload_optimizer: self.offload_optimizer,
+            offload_activations: self.offload_activations,
+            first_stage_layers: self.first_stage_layers,
+            last_stage_layers: self.last_stage_layers,
+            ..JobSpec::default()
+        }
+    }
+}
+
+/// A run of many steps, and what is written of one.
 #[derive(clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    job: JobArgs,
-    #[command(flatten)]
-    layout: LayoutArgs,
+pub struct RunArgs {
     /// Tokens to train on, for example 15.6T: adds time, energy and cost under failures.
     #[arg(long, value_name = "COUNT")]
     tokens: Option<String>,
@@ -141,77 +167,121 @@ pub struct Args {
     timeline: Option<PathBuf>,
 }
 
-/// What can be planned.
-#[derive(clap::Subcommand)]
-pub enum PlanCommand {
-    /// The best deployment that serves a model within latency limits, aggregated or disaggregated.
-    Serve(Box<crate::plan_serve::Args>),
-    /// The best way to cut a training job, over every size that goes.
-    Train(Box<PlanArgs>),
-}
-
-/// The best way to cut a training job, over every size that goes.
+/// Step time, memory and cost of a training job.
 #[derive(clap::Args)]
-pub struct PlanArgs {
+pub struct Args {
     #[command(flatten)]
     job: JobArgs,
-    /// time, cost (chip-hours) or energy.
-    #[arg(long, value_name = "WHAT", default_value = "time", value_parser = objective)]
-    objective: Objective,
-    /// Allow fewer chips than given, the rest idle: the next multiples of 8, 64 and 512 ranks below.
-    #[arg(long)]
-    at_most: bool,
-    /// Further chip counts to plan for, for the front of time against chips.
-    #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
-    front: Vec<u32>,
-    /// Layouts to list.
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    top: usize,
-}
-
-fn objective(text: &str) -> Result<Objective, String> {
-    match text {
-        "time" => Ok(Objective::Time),
-        "cost" => Ok(Objective::Cost),
-        "energy" => Ok(Objective::Energy),
-        other => Err(format!("`{other}` is not an objective; use time, cost or energy")),
-    }
+    #[command(flatten)]
+    layout: LayoutArgs,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 /// A job with everything it runs on.
-struct Prepared {
-    spec: JobSpec,
-    model: model::Model,
-    site: Site,
-    profile: Profile,
-    chips: u32,
-    catalog: Catalog,
+pub struct Prepared {
+    /// The job in words, flags before file before script.
+    pub spec: JobSpec,
+    /// What flags and file say of it.
+    pub given: JobSpec,
+    /// The model.
+    pub model: model::Model,
+    /// Where it runs.
+    pub site: Site,
+    /// Under what.
+    pub profile: Profile,
+    /// Packages.
+    pub chips: u32,
+    ownership: Ownership,
+    reliability: Reliability,
 }
 
 impl Prepared {
-    fn ranks(&self, chips: u32) -> Result<u32, Failure> {
+    /// Ranks of so many packages.
+    pub fn ranks(&self, chips: u32) -> Result<u32, Failure> {
         let ranks =
             chips.checked_mul(self.site.chip.ranks.max(1)).filter(|ranks| *ranks > 0 && *ranks <= MAX_RANKS);
         ranks.ok_or_else(|| Failure::Input(format!("--chips {chips}: give 1 to {MAX_RANKS} ranks")))
     }
 
-    fn machine(&self) -> Machine<'_> {
+    /// What prices it.
+    pub fn machine(&self) -> Machine<'_> {
         Machine { chip: &self.site.chip, pricer: &self.site.pricer, profile: &self.profile }
     }
 
-    fn framework(&self) -> String {
-        format!("{} {}", self.profile.framework, self.profile.release)
+    /// The job beside its layout, in the words of the flags.
+    pub fn words(&self) -> Value {
+        let spec = &self.spec;
+        json!({
+            "model": spec.model,
+            "shape": if spec.model.is_none() { spec.shape.clone() } else { None },
+            "system": self.site.system.id,
+            "chip": spec.chip,
+            "nic": spec.nic.map(|nic| format!("{} GB/s", nic.get() / 1e9)),
+            "framework": self.profile.framework,
+            "release": self.profile.release,
+        })
+    }
+
+    /// As flags, those left out that are not set.
+    pub fn flags(&self) -> String {
+        let words = self.words();
+        let flag = |(key, value): (&String, &Value)| {
+            let value = value.as_str()?;
+            let quote = if value.contains(' ') { "\"" } else { "" };
+            Some(format!("--{key} {quote}{value}{quote}"))
+        };
+        words.as_object().into_iter().flatten().filter_map(flag).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A priced job of it.
+    pub fn trained<'a>(&'a self, job: &'a Job, step: &'a Step, words: &'a Value) -> Trained<'a> {
+        Trained { job, step, site: &self.site, profile: &self.profile, ownership: self.ownership, words }
+    }
+
+    /// The report of a priced job, and its timeline where one is asked for.
+    pub fn report(&self, job: &Job, step: &Step, args: &RunArgs) -> Result<TrainReport, Failure> {
+        let words = self.words();
+        let trained = self.trained(job, step, &words);
+        let request = match args.tokens.as_ref().or(self.spec.tokens.as_ref()) {
+            Some(text) => Some(LongRunRequest {
+                tokens: parse_tokens(text)?,
+                reliability: &self.reliability,
+                interval: args.checkpoint_interval,
+                spares: args.spares,
+            }),
+            None => None,
+        };
+        for (flag, given) in
+            [("--checkpoint-interval", args.checkpoint_interval.is_some()), ("--spares", args.spares.is_some())]
+        {
+            if given && request.is_none() {
+                return Err(Failure::Input(format!("{flag} has no effect without --tokens: say how long the run is")));
+            }
+        }
+        let report = TrainReport::new(&trained, request.as_ref());
+        if let Some(path) = &args.timeline {
+            crate::common::write_file(path, &timeline::perfetto(job, step))?;
+        }
+        Ok(report)
     }
 }
 
 /// Ranks beyond which a count is taken for a slip of the pen.
 const MAX_RANKS: u32 = 4_000_000;
 
-fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
-    let mut spec = JobSpec {
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
+}
+
+/// What flags and the job file say.
+fn given(args: &JobArgs, layout: &LayoutArgs) -> Result<JobSpec, Failure> {
+    let spec = JobSpec {
         model: args.model.clone(),
         shape: args.shape.clone(),
         system: args.system.clone(),
+        chip: args.chip.clone(),
+        nic: args.nic,
         chips: args.chips,
         framework: args.framework.clone(),
         release: args.release.clone(),
@@ -219,16 +289,33 @@ fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
         seq: args.seq,
         precision: args.precision.clone(),
         mtp: args.mtp,
-        ..flags
+        ..layout.spec()
     };
-    if let Some(path) = &args.job {
-        let file = JobSpec::parse(&read_text(path)?)
-            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-        spec = spec.or(file);
-    }
+    let Some(path) = &args.job else { return Ok(spec) };
+    let text = read(path)?;
+    let file = if text.trim_start().starts_with('{') {
+        JobSpec::from_printed(&text, args.place.unwrap_or(1) as usize)
+    } else if args.place.is_some() {
+        return Err(Failure::Input("--place has no effect on a job file in TOML: leave it out".to_owned()));
+    } else {
+        JobSpec::parse(&text)
+    };
+    let file = file.map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+    // A model and sizes exclude each other, whichever of the two a flag gives.
+    let file = match (&spec.model, &spec.shape) {
+        (None, None) => file,
+        _ => JobSpec { model: None, shape: None, ..file },
+    };
+    Ok(spec.or(file))
+}
+
+/// Reads flags, file and script, and looks up what they name.
+pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure> {
+    let given = given(args, layout)?;
+    let mut spec = given.clone();
     let mut imported = None;
     if let Some(path) = &args.from_megatron {
-        let import = megatron::import(&read_text(path)?)
+        let import = megatron::import(&read(path)?)
             .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
         say_what_was_read(path, &import);
         spec = spec.or(import.spec);
@@ -242,14 +329,28 @@ fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
             Failure::Input("say what to train: --model, --shape, --job or --from-megatron".to_owned())
         })?,
     };
-    let system = spec.system.as_deref().ok_or_else(|| {
-        Failure::Input("say where to train: --system; `supernode catalog list` shows the systems".to_owned())
-    })?;
-    let site = Site::new(&catalog, system, args.nic)?;
+    spec.check_effects(&given, &model)?;
+    let system = match (&spec.system, &spec.chip) {
+        (Some(system), _) => system.clone(),
+        (None, Some(chip)) => catalog.chip(chip)?.usual_system().to_owned(),
+        (None, None) => {
+            let why = "say where to train: --system; `supernode catalog list` shows the systems";
+            return Err(Failure::Input(why.to_owned()));
+        }
+    };
+    let site = Site::new(&catalog, &system, spec.chip.as_deref(), spec.nic)?;
     let profile =
         site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
     let chips = spec.chips.unwrap_or(site.system.chips);
-    Ok(Prepared { spec, model, site, profile, chips, catalog })
+    let place = args.site.site(&catalog)?;
+    let ownership = Ownership {
+        electricity: place.electricity,
+        pue: place.pue,
+        carbon: place.carbon,
+        lifetime: place.lifetime,
+    };
+    let reliability = Reliability::parse(catalog.text("failures", "default")?)?;
+    Ok(Prepared { spec, given, model, site, profile, chips, ownership, reliability })
 }
 
 /// What an import left out goes to stderr, so that stdout stays the result.
@@ -267,130 +368,11 @@ fn say_what_was_read(path: &Path, import: &megatron::Import) {
 
 /// Runs `train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let layout = &args.layout;
-    let flags = JobSpec {
-        tp: layout.tp,
-        pp: layout.pp,
-        vpp: layout.vpp,
-        dp: layout.dp,
-        cp: layout.cp,
-        ep: layout.ep,
-        etp: layout.etp,
-        micro_batch: layout.micro_batch,
-        schedule: layout.schedule.clone(),
-        recompute: layout.recompute.clone(),
-        zero: layout.zero,
-        sequence_parallel: layout.sequence_parallel,
-        context: layout.context.clone(),
-        offload_optimizer: layout.offload_optimizer,
-        offload_activations: layout.offload_activations,
-        first_stage_layers: layout.first_stage_layers,
-        last_stage_layers: layout.last_stage_layers,
-        tokens: args.tokens.clone(),
-        ..JobSpec::default()
-    };
-    let timeline = Beside::open(args.timeline.as_deref())?;
-    let prepared = prepare(&args.job, flags)?;
-    let job = prepared.spec.job(prepared.model.clone(), prepared.ranks(prepared.chips)?)?;
+    let prepared = prepare(&args.job, &args.layout)?;
+    let ranks = prepared.ranks(prepared.chips)?;
+    let job = prepared.spec.job_under(prepared.model.clone(), ranks, &prepared.profile)?;
     let step = price(&job, &prepared.machine())?;
     check_memory(&job, &step, &prepared.site.chip).map_err(|error| Failure::No(error.to_string()))?;
-    let reliability = Reliability::parse(prepared.catalog.text("failures", "default")?)?;
-    let ownership = args.job.site.site(&prepared.catalog)?;
-    let ownership =
-        Ownership { electricity: ownership.electricity, pue: ownership.pue, lifetime: ownership.lifetime };
-    let request = match &prepared.spec.tokens {
-        Some(text) => Some(LongRunRequest {
-            tokens: parse_tokens(text)?,
-            reliability: &reliability,
-            interval: args.checkpoint_interval,
-            spares: args.spares,
-            ownership,
-        }),
-        None => None,
-    };
-    let report = TrainReport::new(&job, &step, &prepared.site, &prepared.framework(), request.as_ref());
-    let text = || if args.job.json { format!("{}\n", report.json()) } else { report.text() };
-    timeline.deliver(|| timeline::perfetto(&job, &step), || print(&text()))
-}
-
-/// Runs `plan train`.
-pub fn run_plan(args: &PlanArgs) -> Result<(), Failure> {
-    let prepared = prepare(&args.job, JobSpec::default())?;
-    let mut plans = Vec::new();
-    let mut counts: Vec<u32> = args.front.iter().copied().chain([prepared.chips]).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    for chips in counts {
-        let ranks = prepared.ranks(chips)?;
-        // The template only lends its model, batch and precision; a size of one each always goes together.
-        let spec = &prepared.spec;
-        let template = JobSpec {
-            global_batch: spec.global_batch,
-            seq: spec.seq,
-            precision: spec.precision.clone(),
-            mtp: spec.mtp,
-            ..JobSpec::default()
-        };
-        let template = template.job(prepared.model.clone(), 1)?;
-        let space = Space::all(&template, &prepared.site.system, ranks, args.at_most);
-        plans.push((chips, search(&template, &space, &prepared.machine(), args.objective, args.top.max(1))?));
-    }
-    if plans.iter().all(|(_, outcome)| outcome.best.is_empty()) {
-        return Err(Failure::No(
-            "no layout fits: use more chips, or a batch that more sizes divide".to_owned(),
-        ));
-    }
-    if args.job.json {
-        let value: Vec<serde_json::Value> =
-            plans.iter().map(|(chips, outcome)| plan_json(*chips, outcome)).collect();
-        return crate::common::print_json(
-            &serde_json::json!({ "schema": "supernode.plan-train/1", "plans": value }),
-        );
-    }
-    print(&plans.iter().map(|(chips, outcome)| plan_text(*chips, outcome)).collect::<String>())
-}
-
-fn plan_json(chips: u32, outcome: &Outcome) -> serde_json::Value {
-    let counts = &outcome.counts;
-    let best: Vec<serde_json::Value> = outcome
-        .best
-        .iter()
-        .map(|found| {
-            serde_json::json!({
-                "layout": LayoutReport::new(&found.job, found.step.chips),
-                "step_time": { "value": found.step.time.get(), "unit": "s" },
-                "tokens_per_second": { "value": found.step.throughput().get(), "unit": "tokens/s" },
-                "mfu": found.step.mfu(),
-                "objective": found.value,
-            })
-        })
-        .collect();
-    serde_json::json!({
-        "chips": chips,
-        "covered": counts.covered,
-        "states_too_big": counts.too_big,
-        "bound_too_slow": counts.too_slow,
-        "priced": counts.priced,
-        "priced_but_too_big": counts.misfits,
-        "best": best,
-    })
-}
-
-fn plan_text(chips: u32, outcome: &Outcome) -> String {
-    let counts = &outcome.counts;
-    let mut out = format!(
-        "{chips} chips: {} layouts covered ({} too big by their states, {} slower by their bound, {} priced of which {} too big)\n",
-        counts.covered, counts.too_big, counts.too_slow, counts.priced, counts.misfits
-    );
-    for found in &outcome.best {
-        let line = LayoutReport::new(&found.job, found.step.chips).line();
-        let mfu = 100.0 * found.step.mfu();
-        let _ = writeln!(
-            out,
-            "  {:>10}  {:.0} tokens/s  MFU {mfu:.1} %  {line}",
-            found.step.time.to_string(),
-            found.step.throughput().get()
-        );
-    }
-    out
+    let report = prepared.report(&job, &step, &args.run)?;
+    print(&if args.job.json { format!("{}\n", report.json()) } else { report.text() })
 }

@@ -10,7 +10,7 @@ use calibration::ops::{OpTable, Prediction};
 use calibration::training::Predictor;
 use hardware::Catalog;
 use std::path::PathBuf;
-use training::report::TrainReport;
+use report::train::{Ownership, TrainReport, Trained};
 
 /// Reads a table of measurements, predicts each row and says how far off the predictions are.
 #[derive(clap::Args)]
@@ -156,10 +156,18 @@ fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) ->
             let text = compared(&scored);
             let Ok(chosen) = predictor.predict(row) else { return Ok(text) };
             let profile = predictor.profile(row)?;
-            let framework = format!("{} {}", profile.framework, profile.release);
             let site = predictor.machine(row)?;
-            let report = TrainReport::new(&chosen.job, &chosen.step, &site, &framework, None);
-            Ok(format!("{text}\n{}", report.text()))
+            let place = args.site.site(catalog)?;
+            let ownership = Ownership {
+                electricity: place.electricity,
+                pue: place.pue,
+                carbon: place.carbon,
+                lifetime: place.lifetime,
+            };
+            let (job, step) = (&chosen.job, &chosen.step);
+            let words = serde_json::Value::Null;
+            let trained = Trained { job, step, site: &site, profile, ownership, words: &words };
+            Ok(format!("{text}\n{}", TrainReport::new(&trained, None).text()))
         }
         Measurements::Serving(rows) => {
             let row = find(rows, id, &path)?;

@@ -13,6 +13,7 @@ mod plan;
 mod ranking;
 pub mod simulate;
 mod table;
+pub mod train;
 mod validate;
 
 pub use accuracy::accuracy_markdown;

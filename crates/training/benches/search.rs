@@ -25,7 +25,7 @@ fn template(chips: u32) -> Job {
 #[divan::bench]
 fn layouts_of_half_a_trillion_parameters(bencher: divan::Bencher) {
     let catalog = Catalog::builtin();
-    let site = Site::new(&catalog, SYSTEM, None).expect("a known system");
+    let site = Site::new(&catalog, SYSTEM, None, None).expect("a known system");
     let profile = profile(&catalog, "megatron", None).expect("a known release");
     let job = template(5128);
     let machine = Machine { chip: &site.chip, pricer: &site.pricer, profile: &profile };

@@ -21,6 +21,45 @@ pub enum JobError {
         /// The flag.
         flag: &'static str,
     },
+    /// Something that the framework release cannot be told to do.
+    #[error(
+        "{release} cannot do {asked} ({flag}); it can do {allowed} ({source_of}); choose among these, or another \
+         --framework or --release"
+    )]
+    Incapable {
+        /// Framework and release.
+        release: String,
+        /// The flag.
+        flag: &'static str,
+        /// What was asked for.
+        asked: String,
+        /// What it can do.
+        allowed: String,
+        /// Where that is documented.
+        source_of: String,
+    },
+    /// A value that would change nothing, beside others that rule it out.
+    #[error("{flag} {given} has no effect {because}; leave it out or {instead}")]
+    NoEffect {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        given: String,
+        /// Why it has none.
+        because: &'static str,
+        /// What would give it one.
+        instead: &'static str,
+    },
+    /// Layers of the edge stages that do not add up.
+    #[error(
+        "--first-stage-layers and --last-stage-layers leave {stages} stages without {layers} layers to share; change them, --pp or --vpp"
+    )]
+    Edges {
+        /// Virtual stages.
+        stages: u32,
+        /// Layers.
+        layers: u32,
+    },
     /// Parallel sizes that do not multiply to the chips.
     #[error(
         "tp {tp} x cp {cp} x pp {pp} = {model} ranks do not divide {ranks} ranks; change --tp, --cp, --pp or --chips"
@@ -79,12 +118,14 @@ pub enum JobError {
         micros: u32,
     },
     /// The chip has no matrix unit for the precision.
-    #[error("{chip} multiplies neither {precision} nor anything as wide; choose another --precision")]
+    #[error("{chip} has no matrix unit for {precision}; it has {known}: choose one of these as --precision")]
     Precision {
         /// Chip.
         chip: String,
         /// Precision.
         precision: String,
+        /// What it multiplies.
+        known: String,
     },
     /// A part of the model that the training cost model does not price.
     #[error(

@@ -1,6 +1,8 @@
 //! Framework profiles: what a training framework does around the kernels.
 
+use crate::capabilities::Capabilities;
 use crate::error::JobError;
+use crate::job::Job;
 use crate::pricer::Dispatcher;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -138,6 +140,12 @@ pub struct Profile {
     /// Ids of the published runs they were fitted on; every other run tests them.
     #[serde(default)]
     pub fitted_on: Vec<String>,
+    /// Families of the chips that those ran on.
+    #[serde(default)]
+    pub fitted_families: Vec<String>,
+    /// What it can be told to do.
+    #[serde(default)]
+    pub can: Capabilities,
     /// Fitted behaviour.
     #[serde(default)]
     pub coefficients: Coefficients,
@@ -154,6 +162,19 @@ impl Profile {
             coefficients.matrix = *matrix;
         }
         coefficients
+    }
+
+    /// Framework and release in one.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.framework, self.release)
+    }
+
+    /// Whether this release can be told to run `job`.
+    ///
+    /// # Errors
+    /// The first thing it cannot do, with what it can.
+    pub fn check(&self, job: &Job) -> Result<(), JobError> {
+        self.can.check(job, &self.name())
     }
 }
 
@@ -189,6 +210,9 @@ impl Framework {
         for release in &mut framework.releases {
             id.clone_into(&mut release.framework);
             check_ranges(&release.coefficients).map_err(&bad)?;
+            if let Some(list) = release.can.missing() {
+                return Err(bad(format!("release `{}` lists no `can.{list}`", release.release)));
+            }
         }
         Ok(framework)
     }

@@ -117,12 +117,29 @@ impl Recompute {
 }
 
 /// How a sequence is spread over context-parallel ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ContextMethod {
     /// Keys and values go round a ring.
     Ring,
     /// All-to-all from sequence shards to head shards and back (DeepSpeed-Ulysses, arXiv 2309.14509).
     Ulysses,
+}
+
+impl ContextMethod {
+    /// As the command line writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Ulysses => "ulysses",
+        }
+    }
+}
+
+impl std::fmt::Display for ContextMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What is moved to host memory.
@@ -232,13 +249,23 @@ impl Job {
             "--global-batch, --micro-batch or --dp",
         )?;
         self.multiple("--seq", self.batch.seq, "cp", cp, "--seq or --cp")?;
-        let stages = self.schedule.virtual_stages(pp);
-        if stages > self.layers() + EDGES {
-            return Err(JobError::Stages { stages, layers: self.layers() });
-        }
+        self.check_stages()?;
         self.schedule.check(pp, self.micros())?;
         self.check_experts()?;
         self.model.layers.iter().try_for_each(|group| self.check_layer(group))
+    }
+
+    fn check_stages(&self) -> Result<(), JobError> {
+        let stages = self.schedule.virtual_stages(self.layout.pp);
+        let layers = self.layers();
+        if stages > layers + EDGES {
+            return Err(JobError::Stages { stages, layers });
+        }
+        let whole = |edge: Option<u32>| edge.is_none_or(|edge| edge == layers);
+        if stages == 1 && !(whole(self.edge_layers.0) && whole(self.edge_layers.1)) {
+            return Err(JobError::Edges { stages, layers });
+        }
+        Ok(())
     }
 
     fn check_experts(&self) -> Result<(), JobError> {

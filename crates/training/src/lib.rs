@@ -6,9 +6,12 @@
 //!    [`Pricer`].
 //! 3. [`schedule`] executes the pipeline as a dependency graph, and [`step::price`] adds gradient exchange and optimizer.
 
+pub mod band;
+pub mod capabilities;
 pub mod error;
 pub mod fabric;
 pub mod flops;
+pub mod formats;
 pub mod framework;
 pub mod goodput;
 pub mod job;
@@ -20,7 +23,6 @@ mod partition;
 pub mod pricer;
 mod prices;
 mod remembered;
-pub mod report;
 pub mod roofline;
 pub mod schedule;
 pub mod search;
@@ -34,6 +36,7 @@ pub mod timeline;
 pub mod times;
 mod way;
 
+pub use capabilities::Capabilities;
 pub use error::JobError;
 pub use framework::{Framework, Profile};
 pub use job::{Batch, ContextMethod, Job, Layout, Offload, Recompute, Zero};

@@ -24,17 +24,20 @@ use model::Ffn;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use units::Seconds;
+use units::{Seconds, Watts};
 
 /// What the best layout is best in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
     /// Least step time.
     Time,
     /// Least chip-hours per step, which is least rent.
     Cost,
-    /// Least energy per step.
-    Energy,
+    /// Least energy per step, at the rack.
+    Energy {
+        /// Power beside a package, its share of the machine's.
+        overhead: Watts,
+    },
 }
 
 /// How the search went.
@@ -59,7 +62,7 @@ pub struct Found {
     pub job: Job,
     /// Its price.
     pub step: Step,
-    /// The objective's value: seconds, chip-seconds or joules.
+    /// The objective's value for as many sequences as the batch asked for has: seconds, chip-seconds or joules.
     pub value: f64,
 }
 
@@ -79,29 +82,34 @@ struct Cut {
     tp: u32,
     cp: u32,
     ep: u32,
+    etp: u32,
     micro: u32,
     recompute: Recompute,
     sequence_parallel: bool,
     context: ContextMethod,
     activations: bool,
     sharded_over: u32,
+    /// Micro-batches that share a gathering of sharded weights; 0 if each gathers for itself.
+    sharing: u32,
     /// Whether experts' exchanges run beside the other direction's work, as under DualPipe.
     dual: bool,
 }
 
 impl Cut {
     /// With nothing computed again, sharded or moved.
-    fn plain(tp: u32, cp: u32, ep: u32, micro: u32) -> Self {
+    fn plain([tp, cp, ep, etp]: [u32; 4], micro: u32) -> Self {
         Self {
             tp,
             cp,
             ep,
+            etp,
             micro,
             recompute: Recompute::None,
             sequence_parallel: false,
             context: ContextMethod::Ring,
             activations: false,
             sharded_over: 0,
+            sharing: 0,
             dual: false,
         }
     }
@@ -118,6 +126,7 @@ struct JobIndex {
     cut: Cut,
     pp: u32,
     dp: u32,
+    micros: u32,
     schedule: Schedule,
     zero: Zero,
     optimizer: bool,
@@ -125,13 +134,18 @@ struct JobIndex {
 
 impl JobIndex {
     fn layout(&self) -> Layout {
-        let cut = &self.cut;
-        let etp = if cut.ep > 1 { 1 } else { cut.tp };
-        Layout { tp: cut.tp, cp: cut.cp, pp: self.pp, dp: self.dp, ep: cut.ep, etp }
+        let Cut { tp, cp, ep, etp, .. } = self.cut;
+        Layout { tp, cp, pp: self.pp, dp: self.dp, ep, etp }
+    }
+
+    /// Sequences of a step.
+    fn global_batch(&self) -> u32 {
+        self.dp * self.cut.micro * self.micros
     }
 }
 
-/// Searches `space` around `template`, whose model, batch, sequence and precision stay as they are.
+/// Searches `space` around `template`, whose model, batch, sequence and precision stay as they are (the batch unless it is
+/// only the largest allowed).
 ///
 /// # Errors
 /// The model cannot be priced at all.
@@ -157,7 +171,7 @@ pub fn search(
             runs: Runs::default(),
             counts: outcome.counts,
             coefficients: machine.profile.for_family(&machine.chip.family),
-            job: Job { edge_layers: (None, None), ..template.clone() },
+            job: Job { edge_layers: space.edge_layers, ..template.clone() },
             alike: template.model.layers.len() == 1,
             stages: Vec::new(),
             exchanges: template.model.layers.iter().any(|group| matches!(group.ffn, Ffn::Moe(_))),
@@ -199,6 +213,7 @@ impl Search<'_> {
         let cut = &index.cut;
         let job = &mut self.job;
         job.layout = index.layout();
+        job.batch.global = index.global_batch();
         job.batch.micro = cut.micro;
         job.schedule = index.schedule;
         job.recompute = cut.recompute;
@@ -211,16 +226,22 @@ impl Search<'_> {
 
     /// The step time at which a candidate is no better than `worst`; energy depends on more than time.
     fn longest(&self, index: &JobIndex, worst: f64) -> Seconds {
+        let worst = worst / self.scale(index);
         Seconds::new(match self.objective {
             Objective::Time => worst,
             Objective::Cost => worst / self.chips(index),
-            Objective::Energy => f64::INFINITY,
+            Objective::Energy { .. } => f64::INFINITY,
         })
     }
 
     /// Packages that a candidate uses.
     fn chips(&self, index: &JobIndex) -> f64 {
         f64::from(index.layout().ranks()) / f64::from(self.machine.chip.ranks.max(1))
+    }
+
+    /// Steps of a candidate that take as many sequences as one of the template.
+    fn scale(&self, index: &JobIndex) -> f64 {
+        f64::from(self.template.batch.global) / f64::from(index.global_batch())
     }
 
     fn try_one(&mut self, index: &JobIndex, best: &mut Vec<Found>, keep: usize) {
@@ -256,11 +277,12 @@ impl Search<'_> {
         let value = match self.objective {
             Objective::Time => step.time.get(),
             Objective::Cost => step.time.get() * step.chips,
-            Objective::Energy => {
+            Objective::Energy { .. } => {
                 let busy = 1.0 - step.part("pipeline bubble") / step.time;
                 self.power(busy) * step.time.get() * step.chips
             }
         };
+        let value = value * self.scale(index);
         let at = best.partition_point(|found| found.value <= value);
         if at < keep {
             best.insert(at, Found { job: self.job.clone(), step, value });

@@ -31,13 +31,25 @@ pub struct Site {
 }
 
 impl Site {
-    /// The system of that key or alias; `nic` replaces the scale-out bandwidth of one package.
+    /// The system of that key or alias, with `chip` in place of its own where one is named; `nic` replaces the scale-out
+    /// bandwidth of one package.
     ///
     /// # Errors
-    /// The catalog lacks the system or its chip, or the chip cannot be priced.
-    pub fn new(catalog: &Catalog, system: &str, nic: Option<BytesPerSecond>) -> Result<Self, SiteError> {
-        let mut system = catalog.system(system)?;
-        let chip = catalog.chip(&system.chip)?;
+    /// The catalog lacks the system or the chip, or the chip cannot be priced.
+    pub fn new(
+        catalog: &Catalog,
+        system: &str,
+        chip: Option<&str>,
+        nic: Option<BytesPerSecond>,
+    ) -> Result<Self, SiteError> {
+        let (mut system, chip) = match chip {
+            Some(chip) => catalog.system_with_chip(system, chip)?,
+            None => {
+                let system = catalog.system(system)?;
+                let chip = catalog.chip(&system.chip)?;
+                (system, chip)
+            }
+        };
         let inner = system.domains.len() > 1;
         if let (Some(nic), Some(outermost), true) = (nic, system.domains.last_mut(), inner) {
             let per_rank = nic / f64::from(chip.ranks.max(1));

@@ -1,12 +1,15 @@
 //! A training job as it is typed: flags, a TOML file or an imported script, not yet checked.
 
+use crate::capabilities::{Axis, ScheduleName};
 use crate::error::JobError;
+use crate::framework::Profile;
 use crate::job::{Batch, ContextMethod, Job, Layout, Offload, Recompute, Zero};
 use crate::schedule::Schedule;
 use crate::shape::Shape;
-use model::Model;
+use model::{Ffn, Model};
 use serde::Deserialize;
-use units::Dtype;
+use serde_json::Value;
+use units::{BytesPerSecond, Dtype};
 
 /// What may be said of a job; what is left out gets the default beside it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -18,6 +21,10 @@ pub struct JobSpec {
     pub shape: Option<String>,
     /// Catalog key of the system.
     pub system: Option<String>,
+    /// Catalog key of the chip in it; its own.
+    pub chip: Option<String>,
+    /// Scale-out bandwidth of one chip; the system's.
+    pub nic: Option<BytesPerSecond>,
     /// Chips; by default those of the system.
     pub chips: Option<u32>,
     /// Catalog key of the framework; `megatron`.
@@ -86,6 +93,34 @@ impl JobSpec {
             .map_err(|error| JobError::Value { key: "job file".to_owned(), why: error.to_string() })
     }
 
+    /// Reads what `train --json` or `plan train --json` printed: of a plan for several numbers of chips that for the most,
+    /// and of its layouts the one at `place`, counted from 1.
+    ///
+    /// # Errors
+    /// It is no such document, or has no such layout.
+    pub fn from_printed(text: &str, place: usize) -> Result<Self, JobError> {
+        let bad = |why: String| JobError::Value { key: "printed job".to_owned(), why };
+        let mut value: Value = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+        let layout = match value["schema"].as_str() {
+            Some("supernode.train/1") => value["layout"].take(),
+            Some("supernode.plan-train/1") => {
+                let plans = value["plans"].as_array_mut().into_iter().flatten();
+                let most = plans.max_by_key(|plan| plan["chips"].as_u64());
+                most.map_or(Value::Null, |plan| plan["best"][place.saturating_sub(1)]["layout"].take())
+            }
+            _ => {
+                let why = "give what `supernode train --json` or `supernode plan train --json` printed";
+                return Err(bad(why.to_owned()));
+            }
+        };
+        let Value::Object(layout) = layout else { return Err(bad(format!("it has no layout {place}"))) };
+        let job = value["job"].as_object().cloned().unwrap_or_default();
+        let known = |key: &str| !matches!(key, "micro-batches");
+        let keys = job.into_iter().chain(layout).map(|(key, value)| (key.replace('_', "-"), whole(value)));
+        let keys = keys.filter(|(key, value)| !value.is_null() && known(key));
+        serde_json::from_value(Value::Object(keys.collect())).map_err(|error| bad(error.to_string()))
+    }
+
     /// This, with what it leaves out taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -95,6 +130,8 @@ impl JobSpec {
             model,
             shape,
             system,
+            chip,
+            nic,
             chips,
             framework,
             release,
@@ -182,7 +219,79 @@ impl JobSpec {
     }
 }
 
-fn context_method(name: Option<&str>) -> Result<ContextMethod, JobError> {
+impl JobSpec {
+    /// The job on `ranks` ranks under a framework release: what is left out is as the release does it, and what it cannot
+    /// do is refused.
+    ///
+    /// # Errors
+    /// As of [`Self::job`], or the release cannot do what is asked for.
+    pub fn job_under(&self, model: Model, ranks: u32, profile: &Profile) -> Result<Job, JobError> {
+        let can = &profile.can;
+        let first = can.zero.value.iter().copied();
+        let zero = if can.zero.value.contains(&1) { Some(1) } else { first.take(1).next() };
+        let pipelined = self.pp.is_some_and(|pp| pp > 1);
+        let plain = can.schedules.value.contains(&ScheduleName::OneFOneB) || self.vpp.is_some();
+        let schedule = can.schedules.value.first().filter(|_| pipelined && !plain).map(ToString::to_string);
+        let spec = Self {
+            zero: self.zero.or(zero),
+            schedule: self.schedule.clone().or(schedule),
+            sequence_parallel: self.sequence_parallel.or_else(|| (!can.cuts(Axis::Sequence)).then_some(false)),
+            ..self.clone()
+        };
+        let job = spec.job(model, ranks)?;
+        profile.check(&job)?;
+        Ok(job)
+    }
+
+    /// Whether every key of `given` has an effect on the job that `self` says in full.
+    ///
+    /// # Errors
+    /// The first that has none, and what would give it one.
+    pub fn check_effects(&self, given: &Self, model: &Model) -> Result<(), JobError> {
+        let (tp, pp, cp) = (self.tp.unwrap_or(1), self.pp.unwrap_or(1), self.cp.unwrap_or(1));
+        let no_effect = |flag, given: String, because, instead| {
+            Err(JobError::NoEffect { flag, given, because, instead })
+        };
+        if let Some(name) = given.schedule.as_ref().filter(|name| pp == 1 && *name != "1f1b") {
+            return no_effect("--schedule", name.clone(), "on one pipeline stage", "raise --pp");
+        }
+        if let Some(chunks) = given.vpp.filter(|chunks| pp == 1 && *chunks > 1) {
+            return no_effect("--vpp", chunks.to_string(), "on one pipeline stage", "raise --pp");
+        }
+        if let Some(name) = given.context.as_ref().filter(|name| cp == 1 && *name != "ring") {
+            return no_effect("--context", name.clone(), "on whole sequences", "raise --cp");
+        }
+        if given.sequence_parallel == Some(true) && tp == 1 {
+            return no_effect("--sequence-parallel", "true".into(), "without tensor parallelism", "raise --tp");
+        }
+        let experts = model.layers.iter().any(|group| matches!(group.ffn, Ffn::Moe(_)));
+        if let Some(etp) = given.etp.filter(|etp| !experts && *etp != tp) {
+            return no_effect("--etp", etp.to_string(), "on a model without experts", "choose another model");
+        }
+        if given.mtp == Some(true) && model.mtp.is_none() {
+            return no_effect(
+                "--mtp",
+                "true".into(),
+                "on a model without prediction modules",
+                "choose another model",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A number without a fraction as a whole number: packages are counted in halves where a rank is half of one.
+fn whole(value: Value) -> Value {
+    match value.as_f64() {
+        Some(number) if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) => {
+            Value::from(number as u64)
+        }
+        _ => value,
+    }
+}
+
+/// Reads a method of context parallelism; `ring` if none is given.
+pub(crate) fn context_method(name: Option<&str>) -> Result<ContextMethod, JobError> {
     match name.unwrap_or("ring") {
         "ring" => Ok(ContextMethod::Ring),
         "ulysses" => Ok(ContextMethod::Ulysses),

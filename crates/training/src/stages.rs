@@ -36,10 +36,12 @@ pub fn split(layers: u32, stages: u32, edges: (Option<u32>, Option<u32>)) -> Res
         }
         return if stages > layers { Err(too_many) } else { Ok(spread(layers, stages)) };
     }
-    let fixed = edges.0.unwrap_or(0) + edges.1.unwrap_or(0);
+    let fixed = edges.0.unwrap_or(0).saturating_add(edges.1.unwrap_or(0));
     let free = stages - u32::from(edges.0.is_some()) - u32::from(edges.1.is_some());
-    let rest =
-        layers.checked_sub(fixed).filter(|rest| *rest >= free && (free > 0 || *rest == 0)).ok_or(too_many)?;
+    let rest = layers
+        .checked_sub(fixed)
+        .filter(|rest| *rest >= free && (free > 0 || *rest == 0))
+        .ok_or(JobError::Edges { stages, layers })?;
     let mut split = Vec::with_capacity(stages as usize);
     split.extend(edges.0);
     if free > 0 {

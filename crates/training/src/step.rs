@@ -7,6 +7,7 @@ pub(crate) use judge::{Runs, Verdict, judge};
 pub(crate) use plan::Plan;
 
 use crate::error::JobError;
+use crate::formats;
 use crate::framework::{Coefficients, Profile};
 use crate::job::{Job, Layout};
 use crate::layer::{Context, PassTimes, network};
@@ -118,7 +119,7 @@ pub struct Machine<'a> {
 /// [`check_memory`].
 pub fn price(job: &Job, machine: &Machine<'_>) -> Result<Step, JobError> {
     job.check()?;
-    let peak = peak(job, machine.chip)?;
+    let peak = formats::peak(machine.chip, job.precision)?;
     let context = Context::new(job, machine.profile, &machine.chip.family, machine.pricer);
     let partition = Partition::new(&job.model.layers, job.schedule, job.layout.pp, job.edge_layers)?;
     let parts = Parts::new(&context);
@@ -127,13 +128,6 @@ pub fn price(job: &Job, machine: &Machine<'_>) -> Result<Step, JobError> {
     let plan = Plan { job, machine, coefficients, parts: &parts, kinds: &kinds, partition: &partition };
     let outline = plan.outline(&plan.memories());
     Ok(plan.step(&outline, &plan.run(&outline), peak))
-}
-
-/// Dense peak of a rank in the job's precision.
-fn peak(job: &Job, chip: &Chip) -> Result<FlopPerSecond, JobError> {
-    chip.rank
-        .peak(job.precision)
-        .ok_or_else(|| JobError::Precision { chip: chip.id.clone(), precision: job.precision.to_string() })
 }
 
 /// Whether every stage of a priced job fits the chip's memory.

@@ -29,9 +29,15 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Of layers `groups` over `pp` ranks; `None` if the schedule cannot cut them.
-    pub fn new(schedule: Schedule, groups: &[LayerGroup], pp: u32) -> Option<Self> {
-        let partition = Partition::new(groups, schedule, pp, (None, None)).ok()?;
+    /// Of layers `groups` over `pp` ranks, `edges` of them in the first and the last stage where that is set; `None` if the
+    /// schedule cannot cut them.
+    pub fn new(
+        schedule: Schedule,
+        groups: &[LayerGroup],
+        pp: u32,
+        edges: (Option<u32>, Option<u32>),
+    ) -> Option<Self> {
+        let partition = Partition::new(groups, schedule, pp, edges).ok()?;
         let reaches = (0..partition.ranks.len()).map(|kind| Reach::new(schedule, &partition, kind)).collect();
         let layers: u32 = groups.iter().map(|group| group.count).sum();
         let share = |count: u32| f64::from(count) / f64::from(layers);
@@ -138,7 +144,7 @@ mod tests {
             times in prop::collection::vec(0.1f64..3.0, 3 * 12),
         ) {
             let (schedule, pp, micros) = schedule(which, chunks, pp, micros);
-            let Some(way) = Way::new(schedule, &groups(layers, mixed), pp) else { return Ok(()) };
+            let Some(way) = Way::new(schedule, &groups(layers, mixed), pp, (None, None)) else { return Ok(()) };
             let of = |at: usize| Seconds::new(times[at % times.len()]);
             let distinct = 0..way.partition.stages.len();
             let stages: Vec<StageTimes> = distinct

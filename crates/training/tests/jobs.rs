@@ -18,7 +18,7 @@ const DEEPSEEK_V3: &str = "layers=61,hidden=7168,heads=128,ffn=18432,vocab=12928
 fn priced(job: &str) -> (Step, Result<(), JobError>) {
     let catalog = Catalog::builtin();
     let spec = JobSpec::parse(job).expect("a job file");
-    let site = Site::new(&catalog, spec.system.as_deref().expect("a system"), None).expect("a known system");
+    let site = Site::new(&catalog, spec.system.as_deref().expect("a system"), None, None).expect("a known system");
     let framework = spec.framework.as_deref().unwrap_or("megatron");
     let profile = profile(&catalog, framework, spec.release.as_deref()).expect("a known release");
     let model = spec.shape_model().expect("sizes").expect("a shape");
@@ -126,7 +126,7 @@ fn ten_thousand_chips_are_priced_at_once() {
     let text = job("h100-8", 10_000, GPT_175B, "tp=8 pp=10 seq=2048 global-batch=10000");
     let spec = JobSpec::parse(&text).expect("a job file");
     let catalog = Catalog::builtin();
-    let site = Site::new(&catalog, "h100-8", None).expect("a known system");
+    let site = Site::new(&catalog, "h100-8", None, None).expect("a known system");
     let profile = profile(&catalog, "megatron", None).expect("a known framework");
     let job = spec.job(spec.shape_model().expect("sizes").expect("a shape"), 10_000).expect("a job");
     let machine = Machine { chip: &site.chip, pricer: &site.pricer, profile: &profile };

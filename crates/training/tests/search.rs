@@ -19,7 +19,7 @@ impl Case {
         let catalog = Catalog::builtin();
         let text = format!("system = \"{system}\"\nchips = {chips}\nshape = \"{shape}\"\n{rest}\n");
         let spec = JobSpec::parse(&text).expect("a job file");
-        let site = Site::new(&catalog, system, None).expect("a known system");
+        let site = Site::new(&catalog, system, None, None).expect("a known system");
         let profile = profile(&catalog, "megatron", None).expect("a known release");
         let model = spec.shape_model().expect("sizes").expect("a shape");
         let job = spec.job(model, chips).expect("sizes that go together");

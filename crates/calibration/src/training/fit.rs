@@ -56,7 +56,7 @@ pub fn fit_releases(predictor: &Predictor, rows: &[&TrainingRow]) -> Vec<Profile
                 let rows = of(predictor, &own, |other| other.release == profile.release);
                 let near = together.as_ref().map(|values| (values, RELEASE_SPREAD));
                 let values = settle(predictor, &rows, near).or_else(|| together.clone());
-                fitted.push(described(profile, values.as_ref(), &rows));
+                fitted.push(described(predictor, profile, values.as_ref(), &rows));
             }
         }
     }
@@ -89,11 +89,18 @@ fn sample<'a>(predictor: &Predictor, rows: &[&'a TrainingRow]) -> Vec<&'a Traini
         .collect()
 }
 
-fn described(start: &Profile, values: Option<&Values>, rows: &[&TrainingRow]) -> Profile {
+fn described(
+    predictor: &Predictor,
+    start: &Profile,
+    values: Option<&Values>,
+    rows: &[&TrainingRow],
+) -> Profile {
     let rounded = values.map(|values| values.clone().rounded());
     let mut profile = rounded.map_or_else(|| start.clone(), |values| values.apply(start));
     profile.fitted_on = rows.iter().map(|row| row.id.clone()).collect();
     profile.fitted_on.sort();
+    let families = rows.iter().filter_map(|row| predictor.machine(row).ok()).map(|site| site.chip.family.clone());
+    profile.fitted_families = families.collect::<BTreeSet<String>>().into_iter().collect();
     let models: BTreeSet<&str> = rows.iter().map(|row| row.model.as_str()).collect();
     profile.provenance = match rows.len() {
         0 => "as its relatives; no published run was fitted".to_owned(),

@@ -102,7 +102,7 @@ impl Predictor {
         if let Some(known) = known {
             return Ok(known);
         }
-        let priced = Arc::new(Site::new(&self.catalog, &row.system, nic)?);
+        let priced = Arc::new(Site::new(&self.catalog, &row.system, None, nic)?);
         if let Ok(mut machines) = self.machines.lock() {
             machines.insert(key, priced.clone());
         }

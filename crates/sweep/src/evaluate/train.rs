@@ -3,11 +3,13 @@
 use super::{Refusal, Wanted};
 use crate::unit::Unit;
 use estimate::Resolver;
+use hardware::{Catalog, CatalogError};
 use report::ColumnKind::{Flag, Real, Text, Whole};
+use report::train::{LongRunRequest, Ownership, TrainReport, Trained};
 use serde_json::Value;
-use training::report::TrainReport;
+use training::goodput::Reliability;
 use training::site::{self, Site};
-use training::spec::JobSpec;
+use training::spec::{JobSpec, parse_tokens};
 use training::{Machine, check_memory, price};
 
 pub(super) const RESULTS: &[Wanted] = &[
@@ -31,7 +33,13 @@ pub(super) const RESULTS: &[Wanted] = &[
     ("zero", "/layout/zero", Whole),
     ("precision", "/layout/precision", Text),
     ("sequence_parallel", "/layout/sequence_parallel", Flag),
+    ("context", "/layout/context", Text),
+    ("offload_optimizer", "/layout/offload_optimizer", Flag),
+    ("offload_activations", "/layout/offload_activations", Flag),
     ("step_s", "/step_time/value", Real),
+    ("step_low_s", "/step_time/low", Real),
+    ("step_high_s", "/step_time/high", Real),
+    ("grade", "/evidence/grade", Text),
     ("tokens_per_s", "/tokens_per_second/value", Real),
     ("tokens_per_s_per_chip", "/tokens_per_second_per_chip/value", Real),
     ("model_tflops_per_chip", "/model_tflops_per_chip/value", Real),
@@ -40,6 +48,11 @@ pub(super) const RESULTS: &[Wanted] = &[
     ("memory_first_stage_bytes", "/memory/0/total/value", Real),
     ("memory_capacity_bytes", "/memory_capacity/value", Real),
     ("chip_power_w", "/chip_power/value", Real),
+    ("energy_per_token_at_plug_j", "/tokens/energy_per_token_at_plug/value", Real),
+    ("carbon_per_million_tokens_g", "/tokens/carbon_per_million_tokens/value", Real),
+    ("cost_per_million_tokens_usd", "/tokens/cost_per_million_tokens/value", Real),
+    ("run_elapsed_s", "/run/elapsed/value", Real),
+    ("run_cost_usd", "/run/cost/value", Real),
 ];
 
 /// Ranks beyond which a count is taken for a slip of the pen.
@@ -60,18 +73,36 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
         (None, None) => return Err(Refusal::invalid("say what to train: model or shape")),
     };
     let system = spec.system.as_deref().ok_or_else(|| Refusal::invalid("say where to train: system"))?;
-    let site = Site::new(catalog, system, None).map_err(Refusal::invalid)?;
+    let site =
+        Site::new(catalog, system, spec.chip.as_deref(), spec.nic).map_err(Refusal::invalid)?;
     let name = spec.framework.as_deref().unwrap_or("megatron");
     let profile = site::profile(catalog, name, spec.release.as_deref()).map_err(Refusal::invalid)?;
     let chips = spec.chips.unwrap_or(site.system.chips);
     let ranks = chips.checked_mul(site.chip.ranks.max(1)).filter(|ranks| (1..=MAX_RANKS).contains(ranks));
     let ranks =
         ranks.ok_or_else(|| Refusal::invalid(format!("chips {chips}: give 1 to {MAX_RANKS} ranks")))?;
-    let job = spec.job(model, ranks).map_err(Refusal::invalid)?;
+    spec.check_effects(&spec, &model).map_err(Refusal::invalid)?;
+    let job = spec.job_under(model, ranks, &profile).map_err(Refusal::invalid)?;
     let machine = Machine { chip: &site.chip, pricer: &site.pricer, profile: &profile };
     let step = price(&job, &machine).map_err(Refusal::invalid)?;
     check_memory(&job, &step, &site.chip).map_err(Refusal::refused)?;
-    let framework = format!("{} {}", profile.framework, profile.release);
-    let report = TrainReport::new(&job, &step, &site, &framework, None);
-    serde_json::to_value(report).map_err(Refusal::invalid)
+    let words = Value::Null;
+    let ownership = ownership(catalog).map_err(Refusal::invalid)?;
+    let trained = Trained { job: &job, step: &step, site: &site, profile: &profile, ownership, words: &words };
+    let reliability = catalog.text("failures", "default").map_err(Refusal::invalid)?;
+    let reliability = Reliability::parse(reliability).map_err(Refusal::invalid)?;
+    let tokens = spec.tokens.as_deref().map(parse_tokens).transpose().map_err(Refusal::invalid)?;
+    let long = tokens.map(|tokens| LongRunRequest { tokens, reliability: &reliability, interval: None, spares: None });
+    serde_json::to_value(TrainReport::new(&trained, long.as_ref())).map_err(Refusal::invalid)
+}
+
+/// What electricity and ownership cost where the catalog says no more.
+fn ownership(catalog: &Catalog) -> Result<Ownership, CatalogError> {
+    let prices = catalog.economics()?.prices;
+    Ok(Ownership {
+        electricity: prices.electricity.value,
+        pue: prices.pue.value,
+        carbon: prices.carbon.value,
+        lifetime: prices.depreciation.value,
+    })
 }

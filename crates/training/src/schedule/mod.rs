@@ -57,15 +57,23 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Reads the names the command line uses; `chunks` is the virtual pipeline size that `interleaved` takes.
+    /// Reads the names the command line uses; `chunks` is the virtual pipeline size, which makes `1f1b` interleaved.
     ///
     /// # Errors
-    /// The name is none of the five.
+    /// The name is none of the five, `interleaved` has a single chunk, or another schedule several.
     pub fn parse(name: &str, chunks: u32) -> Result<Self, JobError> {
+        let chunks_of = |given: u32, why: &str| JobError::Value {
+            key: "--vpp".to_owned(),
+            why: format!("{given} does not go with --schedule {name}: {why}"),
+        };
         Ok(match name {
-            "gpipe" => Self::GPipe,
             "1f1b" if chunks <= 1 => Self::OneFOneB,
+            "interleaved" if chunks <= 1 => return Err(chunks_of(chunks, "give at least 2 chunks")),
             "1f1b" | "interleaved" => Self::Interleaved { chunks },
+            "gpipe" | "zb-h1" | "dualpipe" if chunks > 1 => {
+                return Err(chunks_of(chunks, "it has no virtual stages; choose interleaved"));
+            }
+            "gpipe" => Self::GPipe,
             "zb-h1" => Self::ZeroBubbleH1,
             "dualpipe" => Self::DualPipe,
             _ => {

@@ -11,7 +11,7 @@ use crate::schedule::{Schedule, StageTimes};
 use crate::step::{Machine, exchange, update};
 use crate::way::Way;
 use std::rc::Rc;
-use units::Seconds;
+use units::{Seconds, Watts};
 
 /// What sums of the same times in another order may differ by.
 const ROUNDING: f64 = 1e-9;
@@ -62,7 +62,9 @@ impl Search<'_> {
             recompute => recompute,
         };
         let dual = self.exchanges && index.schedule == Schedule::DualPipe;
-        let cut = Cut { recompute, dual, ..index.cut };
+        let shares = index.cut.sharded_over > 0 && !self.machine.profile.reshard_every_micro;
+        let sharing = if shares { index.micros } else { 0 };
+        let cut = Cut { recompute, dual, sharing, ..index.cut };
         if let Some(known) = self.wholes.get(&cut) {
             return Rc::clone(known);
         }
@@ -100,8 +102,7 @@ impl Search<'_> {
         let ends = if way.schedule == Schedule::DualPipe || index.pp == 1 { 2.0 } else { 1.0 };
         let dense = whole.weights.dense * way.first + ends * whole.vocabulary;
         let states = self.states(index, dense, whole.weights.experts * way.first);
-        let micros = self.micros(index);
-        let in_flight = f64::from(way.schedule.peak_in_flight(0, index.pp, micros));
+        let in_flight = f64::from(way.schedule.peak_in_flight(0, index.pp, index.micros));
         states + whole.kept * way.first * in_flight / f64::from(way.schedule.chunks())
     }
 
@@ -162,18 +163,13 @@ impl Search<'_> {
         let stages = way.partition.stages.iter().map(|stage| whole.totals.stage(stage, &between));
         self.stages.extend(stages);
         let hidden = if index.pp > 1 { send.get() * self.coefficients.hidden_pp } else { 0.0 };
-        way.least(&self.stages, self.micros(index), hidden) * (1.0 - ROUNDING)
-    }
-
-    /// Micro-batches of a step.
-    fn micros(&self, index: &JobIndex) -> u32 {
-        self.template.batch.global / (index.dp * index.cut.micro)
+        way.least(&self.stages, index.micros, hidden) * (1.0 - ROUNDING)
     }
 
     /// What a candidate is worth at best whose gradients are exchanged and used at `time`.
     pub(super) fn worth(&self, index: &JobIndex, whole: &Whole, time: f64) -> f64 {
-        let mean = f64::from(self.micros(index)) * whole.total / f64::from(index.pp);
-        self.value(time + self.coefficients.host_step, mean, index.layout().ranks())
+        let mean = f64::from(index.micros) * whole.total / f64::from(index.pp);
+        self.value(time + self.coefficients.host_step, mean, index.layout().ranks()) * self.scale(index)
     }
 
     /// The objective's value of `ranks` ranks that take `time`, of which each works `busy` on average.
@@ -183,7 +179,7 @@ impl Search<'_> {
             Objective::Time => time,
             Objective::Cost => time * chips,
             // Every part of the bound is drawn at no less than idle power, and the mean rank's work at full power.
-            Objective::Energy => {
+            Objective::Energy { .. } => {
                 let at = |busy| self.power(busy);
                 (at(0.0) * time + (at(1.0) - at(0.0)) * busy) * chips
             }
@@ -191,6 +187,10 @@ impl Search<'_> {
     }
 
     pub(super) fn power(&self, busy: f64) -> f64 {
-        goodput::chip_power(self.machine.chip, units::Watts::ZERO, busy).map_or(1.0, units::Watts::get)
+        let overhead = match self.objective {
+            Objective::Energy { overhead } => overhead,
+            _ => Watts::ZERO,
+        };
+        goodput::chip_power(self.machine.chip, overhead, busy).map_or(1.0, Watts::get)
     }
 }

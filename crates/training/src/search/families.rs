@@ -22,9 +22,10 @@ impl Search<'_> {
             for &cp in &space.cp {
                 for &ep in &space.ep {
                     for &micro in &space.micro {
-                        let sizes = self.sizes(tp, cp, ep, micro);
+                        let plain = Cut::plain([tp, cp, ep, space.expert_tp(tp, ep)], micro);
+                        let sizes = self.sizes(&plain);
                         if !sizes.is_empty() {
-                            self.cuts(&Cut::plain(tp, cp, ep, micro), &sizes.into(), &mut out);
+                            self.cuts(&plain, &sizes.into(), &mut out);
                         }
                     }
                 }
@@ -34,17 +35,22 @@ impl Search<'_> {
     }
 
     /// Pipeline and data parallel sizes that go with a cut.
-    fn sizes(&self, tp: u32, cp: u32, ep: u32, micro: u32) -> Vec<(u32, u32)> {
+    fn sizes(&self, cut: &Cut) -> Vec<(u32, u32)> {
         let (space, global) = (self.space, self.template.batch.global);
+        let Cut { tp, cp, ep, etp, micro, .. } = *cut;
         if self.template.batch.seq % cp != 0 {
             return Vec::new();
         }
         let goes = |pp: u32| {
-            let rest = space.ranks / (tp * cp * pp);
+            let model = u64::from(tp) * u64::from(cp) * u64::from(pp);
+            let rest = u32::try_from(u64::from(space.ranks) / model).ok()?;
+            let sequences = rest.checked_mul(micro)?;
+            let batch = if space.at_most_batch { sequences <= global } else { global % sequences.max(1) == 0 };
             let whole = rest > 0
-                && rest * tp * cp * pp == space.ranks
-                && global % (rest * micro) == 0
-                && (tp * cp * rest) % ep == 0;
+                && u64::from(rest) * model == u64::from(space.ranks)
+                && space.dp.is_none_or(|dp| dp == rest)
+                && batch
+                && (u64::from(tp) * u64::from(cp) * u64::from(rest)) % (u64::from(ep) * u64::from(etp)) == 0;
             whole.then_some((pp, rest))
         };
         space.pp.iter().filter_map(|pp| goes(*pp)).collect()
@@ -74,11 +80,21 @@ impl Search<'_> {
 
     fn least_of(&mut self, cut: &Cut, dp: u32) -> f64 {
         let mut of = |schedule| {
-            let index = JobIndex { cut: *cut, pp: 1, dp, schedule, zero: Zero::None, optimizer: false };
+            let micros = self.micro_batches(1, dp, cut.micro)[0];
+            let index =
+                JobIndex { cut: *cut, pp: 1, dp, micros, schedule, zero: Zero::None, optimizer: false };
             let whole = self.whole(&index);
             self.cut_bound(cut, &whole)
         };
         of(Schedule::OneFOneB).min(of(Schedule::DualPipe))
+    }
+
+    /// Numbers of micro-batches that a layout may run in a step: as many as the batch asks for; where that is only the
+    /// largest allowed, as many as it holds, and the most below that which fill groups of one per pipeline rank.
+    pub(super) fn micro_batches(&self, pp: u32, dp: u32, micro: u32) -> Vec<u32> {
+        let most = self.template.batch.global / (dp * micro);
+        let grouped = most / pp * pp;
+        if self.space.at_most_batch && grouped > 0 && grouped < most { vec![most, grouped] } else { vec![most] }
     }
 
     /// Whether activations are kept on the device, on the host, or either.

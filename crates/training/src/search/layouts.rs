@@ -29,7 +29,7 @@ impl Search<'_> {
     /// or three quarters of a stage's layers too.
     fn recomputes(&self, family: Recompute, pp: u32) -> Vec<Recompute> {
         let mut all = vec![family];
-        if self.space.recompute.first() == Some(&family) {
+        if self.space.recompute_parts && self.space.recompute.first() == Some(&family) {
             let layers = self.template.layers().div_ceil(pp);
             let quarters = (1..4).map(|quarters| layers * quarters / 4);
             all.extend(quarters.filter(|some| (1..layers).contains(some)).map(Recompute::Layers));
@@ -44,8 +44,9 @@ impl Search<'_> {
             return Rc::clone(known);
         }
         let (layers, groups) = (self.template.layers(), &self.template.model.layers);
+        let edges = self.space.edge_layers;
         let made: Rc<[Way]> = if pp == 1 {
-            Way::new(Schedule::OneFOneB, groups, pp).into_iter().collect()
+            Way::new(Schedule::OneFOneB, groups, pp, edges).into_iter().collect()
         } else {
             let plain = self.space.schedules.iter().copied();
             let chunks =
@@ -56,7 +57,7 @@ impl Search<'_> {
             plain
                 .chain(interleaved)
                 .filter(|schedule| !odd(schedule))
-                .filter_map(|schedule| Way::new(schedule, groups, pp))
+                .filter_map(|schedule| Way::new(schedule, groups, pp, edges))
                 .collect()
         };
         self.ways.insert(pp, Rc::clone(&made));
@@ -68,20 +69,8 @@ impl Search<'_> {
         let worst = worst_of(best, keep);
         let mut candidates = Vec::new();
         for &(pp, dp) in family.sizes.iter() {
-            let micros = self.template.batch.global / (dp * family.cut.micro);
-            let ways = self.ways(pp);
-            let ways: Vec<&Way> = ways.iter().filter(|way| way.schedule.check(pp, micros).is_ok()).collect();
-            let recomputes = self.recomputes(family.cut.recompute, pp);
-            if family.bound >= worst {
-                let optimizers = optimizers(self.space, &family.cut).count();
-                let all = ways.len() * recomputes.len() * self.space.zero.len() * optimizers;
-                self.counts.covered += all as u64;
-                self.counts.too_slow += all as u64;
-                continue;
-            }
-            for recompute in recomputes {
-                let cut = Cut { recompute, ..family.cut };
-                self.options(cut, (pp, dp), &ways, worst, &mut candidates);
+            for micros in self.micro_batches(pp, dp, family.cut.micro) {
+                self.explore_sizes(family, (pp, dp, micros), worst, &mut candidates);
             }
         }
         candidates.sort_by(|a: &Candidate, b| a.bound.total_cmp(&b.bound));
@@ -96,18 +85,42 @@ impl Search<'_> {
         self.counts.too_slow += left;
     }
 
-    /// Layouts of one cut and one pair of sizes: those that shard weights do the same work and gather weights besides, so
+    /// The layouts of `family` with these sizes that may be better than `worst`.
+    fn explore_sizes(
+        &mut self,
+        family: &Family,
+        (pp, dp, micros): (u32, u32, u32),
+        worst: f64,
+        candidates: &mut Vec<Candidate>,
+    ) {
+        let ways = self.ways(pp);
+        let ways: Vec<&Way> = ways.iter().filter(|way| way.schedule.check(pp, micros).is_ok()).collect();
+        let recomputes = self.recomputes(family.cut.recompute, pp);
+        if family.bound >= worst {
+            let optimizers = optimizers(self.space, &family.cut).count();
+            let all = ways.len() * recomputes.len() * self.space.zero.len() * optimizers;
+            self.counts.covered += all as u64;
+            self.counts.too_slow += all as u64;
+            return;
+        }
+        for recompute in recomputes {
+            let cut = Cut { recompute, ..family.cut };
+            self.options(cut, (pp, dp, micros), &ways, worst, candidates);
+        }
+    }
+
+    /// Layouts of one cut and one set of sizes: those that shard weights do the same work and gather weights besides, so
     /// that they are not even priced where that work alone takes too long.
     fn options(
         &mut self,
         cut: Cut,
-        (pp, dp): (u32, u32),
+        (pp, dp, micros): (u32, u32, u32),
         ways: &[&Way],
         worst: f64,
         out: &mut Vec<Candidate>,
     ) {
         let (schedule, zero, optimizer) = (Schedule::OneFOneB, Zero::None, false);
-        let index = JobIndex { cut, pp, dp, schedule, zero, optimizer };
+        let index = JobIndex { cut, pp, dp, micros, schedule, zero, optimizer };
         let whole = self.whole(&index);
         let states = self.states_that_fit(&index, &whole, ways.len() as u64);
         let (sharding, states): (Vec<State>, Vec<State>) =

@@ -1,8 +1,9 @@
 //! What a search needs to know of a job, found out no further than it takes to rule it out.
 
 use super::plan::{Outline, Plan};
-use super::{Step, peak};
+use super::Step;
 use crate::error::JobError;
+use crate::formats;
 use crate::schedule::Schedule;
 use rustc_hash::FxHashMap;
 use units::Seconds;
@@ -26,7 +27,7 @@ pub(crate) enum Verdict {
 /// As of [`super::price`].
 pub(crate) fn judge(plan: &Plan<'_>, most: Seconds, runs: &mut Runs) -> Result<Verdict, JobError> {
     plan.job.check()?;
-    let peak = peak(plan.job, plan.machine.chip)?;
+    let peak = formats::peak(plan.machine.chip, plan.job.precision)?;
     let memories = plan.memories();
     let capacity = plan.machine.chip.rank.memory.value;
     if memories.iter().any(|(memory, _)| memory.total() > capacity) {

@@ -1,0 +1,321 @@
+//! Priced training jobs, as JSON and as text from the same fields.
+
+mod layout;
+mod run;
+
+pub use layout::LayoutReport;
+pub use run::{LongRunRequest, Ownership};
+
+use run::{LongRun, long_run};
+use serde::Serialize;
+use std::fmt::Write as _;
+use training::band::Spread;
+use training::goodput::{self, Prices};
+use training::site::Site;
+use training::step::RankStep;
+use training::{Job, Profile, Step};
+use units::{Bytes, Dollars, GramsCo2, Joules, Seconds, Watts};
+
+/// A number with its unit, and the ends of its 80 % band where it is a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Value {
+    value: f64,
+    unit: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high: Option<f64>,
+}
+
+/// A number that is counted, not predicted.
+fn exact(value: f64, unit: &'static str) -> Value {
+    Value { value, unit, low: None, high: None }
+}
+
+/// A prediction.
+fn value(value: f64, unit: &'static str, spread: Spread) -> Value {
+    let [low, high] = spread.band(value);
+    Value { value, unit, low: Some(low), high: Some(high) }
+}
+
+/// A part of the step or of the memory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Named {
+    name: &'static str,
+    #[serde(flatten)]
+    value: Value,
+}
+
+/// Memory of one pipeline rank.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageMemory {
+    stage: usize,
+    layers: u32,
+    terms: Vec<Named>,
+    total: Value,
+}
+
+/// How far the figures can be trusted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evidence {
+    /// Weakest grade among the figures of the chip that times depend on.
+    grade: String,
+    /// Share of cases that the bands hold.
+    level: f64,
+    /// Factor by which the ends of the step time's band differ from it.
+    factor: f64,
+    /// What the framework's coefficients were fitted on.
+    fitted: String,
+    /// What memory figures rest on.
+    memory: &'static str,
+}
+
+/// What tokens cost, everything counted at the plug of the facility.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TokenCost {
+    energy_per_token_at_plug: Value,
+    carbon_per_million_tokens: Value,
+    cost_per_million_tokens: Option<Value>,
+}
+
+/// What `train` says of a job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainReport {
+    schema: &'static str,
+    model: String,
+    system: String,
+    chip: String,
+    framework: String,
+    /// The job beside its layout, in the words of the flags; with the layout it can be given to `train --job`.
+    job: serde_json::Value,
+    layout: LayoutReport,
+    evidence: Evidence,
+    step_time: Value,
+    breakdown: Vec<Named>,
+    tokens_per_second: Value,
+    tokens_per_second_per_chip: Value,
+    model_tflops_per_chip: Value,
+    mfu: f64,
+    mfu_band: [f64; 2],
+    hfu: f64,
+    hfu_band: [f64; 2],
+    memory_capacity: Value,
+    memory: Vec<StageMemory>,
+    chip_power: Option<Value>,
+    tokens: Option<TokenCost>,
+    run: Option<LongRun>,
+}
+
+/// A priced job with everything it ran on.
+#[derive(Clone, Copy)]
+pub struct Trained<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// Its price.
+    pub step: &'a Step,
+    /// Where it runs.
+    pub site: &'a Site,
+    /// The framework release.
+    pub profile: &'a Profile,
+    /// What electricity and ownership cost.
+    pub ownership: Ownership,
+    /// The job beside its layout, in the words of the flags.
+    pub words: &'a serde_json::Value,
+}
+
+impl Trained<'_> {
+    /// Spread of the step time.
+    pub fn spread(&self) -> Spread {
+        Spread::of_step(self.job, self.profile, &self.site.chip)
+    }
+
+    /// Mean power of a package with its share of the machine; unknown without a rating.
+    fn power(&self) -> Option<Watts> {
+        let idle = self.step.part("pipeline bubble") / self.step.time;
+        goodput::chip_power(&self.site.chip, self.site.system.overhead_power.value, 1.0 - idle)
+    }
+
+    fn prices(&self) -> Prices {
+        let system = &self.site.system;
+        Prices {
+            hourly: system.hourly.as_ref().map(|fact| fact.value),
+            price: system.price.as_ref().map(|fact| fact.value),
+            lifetime: self.ownership.lifetime,
+            energy: self.ownership.electricity,
+        }
+    }
+
+    /// Energy at the facility's plug over `time`.
+    fn energy(&self, time: Seconds) -> Option<Joules> {
+        self.power().map(|power| power * self.step.chips * self.ownership.pue * time)
+    }
+
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            grade: self.site.chip.grade().to_string(),
+            level: 0.8,
+            factor: self.spread().factor(),
+            fitted: self.profile.provenance.clone(),
+            memory: "computed from sizes; no published measurement is held against it",
+        }
+    }
+
+    fn token_cost(&self) -> Option<TokenCost> {
+        let (step, spread) = (self.step, self.spread().with_power());
+        let energy = self.energy(step.time)?;
+        let per_token = energy.get() / step.tokens;
+        let carbon = energy.kilowatt_hours() * self.ownership.carbon.get() / step.tokens * 1e6;
+        let money = goodput::cost(&self.prices(), step.chips, step.time, Some(energy));
+        Some(TokenCost {
+            energy_per_token_at_plug: value(per_token, "J", spread),
+            carbon_per_million_tokens: value(carbon, "gCO2e", spread),
+            cost_per_million_tokens: money
+                .map(|money| value(money.get() / step.tokens * 1e6, "USD", self.spread())),
+        })
+    }
+}
+
+impl TrainReport {
+    /// Of a priced job, and of the run of many steps that `long` asks for.
+    pub fn new(trained: &Trained<'_>, long: Option<&LongRunRequest<'_>>) -> Self {
+        let Trained { job, step, site, profile, .. } = trained;
+        let spread = trained.spread();
+        let seconds = |time: Seconds| value(time.get(), "s", spread);
+        Self {
+            schema: "supernode.train/1",
+            model: job.model.id.clone(),
+            system: site.system.id.clone(),
+            chip: site.chip.id.clone(),
+            framework: profile.name(),
+            job: trained.words.clone(),
+            layout: LayoutReport::new(job, step.chips),
+            evidence: trained.evidence(),
+            step_time: seconds(step.time),
+            breakdown: step.breakdown.iter().map(|(name, time)| Named { name, value: seconds(*time) }).collect(),
+            tokens_per_second: value(step.throughput().get(), "tokens/s", spread),
+            tokens_per_second_per_chip: value(step.throughput_per_chip().get(), "tokens/s", spread),
+            model_tflops_per_chip: value(step.model_rate().get() / 1e12, "TFLOP/s", spread),
+            mfu: step.mfu(),
+            mfu_band: spread.band(step.mfu()).map(|share| share.min(1.0)),
+            hfu: step.hfu(),
+            hfu_band: spread.band(step.hfu()).map(|share| share.min(1.0)),
+            memory_capacity: exact(site.chip.rank.memory.value.get(), "B"),
+            memory: step.ranks.iter().enumerate().map(|(stage, rank)| stage_memory(stage, rank)).collect(),
+            chip_power: trained.power().map(|power| value(power.get(), "W", spread.with_power())),
+            tokens: trained.token_cost(),
+            run: long.map(|request| long_run(trained, request)),
+        }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// As text for a terminal.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let total = self.step_time.value;
+        let _ =
+            writeln!(out, "{} on {} x {} ({})", self.model, self.layout.chips(), self.system, self.framework);
+        let _ = writeln!(out, "{}", self.layout.flags());
+        let _ = writeln!(out, "\nstep {}{}", Seconds::new(total), band_text(&self.step_time, Seconds::new));
+        for part in &self.breakdown {
+            let share = 100.0 * part.value.value / total;
+            let _ = writeln!(out, "  {:32} {:>12} {share:5.1} %", part.name, Seconds::new(part.value.value));
+        }
+        let _ = writeln!(
+            out,
+            "\n{:.0} tokens/s, {:.1} tokens/s/chip, {:.1} model TFLOP/s/chip, MFU {:.1} %, HFU {:.1} %",
+            self.tokens_per_second.value,
+            self.tokens_per_second_per_chip.value,
+            self.model_tflops_per_chip.value,
+            100.0 * self.mfu,
+            100.0 * self.hfu
+        );
+        self.cost_text(&mut out);
+        let Evidence { factor, grade, fitted, .. } = &self.evidence;
+        let _ = writeln!(
+            out,
+            "80 % band of times and rates: x / {factor:.2}; figures of the chip: {grade}; framework {fitted}"
+        );
+        self.memory_text(&mut out);
+        if let Some(run) = &self.run {
+            run.text(&mut out);
+        }
+        out
+    }
+
+    fn cost_text(&self, out: &mut String) {
+        if let Some(power) = &self.chip_power {
+            let _ = writeln!(
+                out,
+                "{} per chip with its share of the machine{}",
+                Watts::new(power.value),
+                band_text(power, Watts::new)
+            );
+        }
+        let Some(tokens) = &self.tokens else { return };
+        let energy = &tokens.energy_per_token_at_plug;
+        let carbon = &tokens.carbon_per_million_tokens;
+        let _ = writeln!(
+            out,
+            "energy per token at the facility's plug {}{}",
+            Joules::new(energy.value),
+            band_text(energy, Joules::new)
+        );
+        let _ = writeln!(
+            out,
+            "CO2e per million tokens {}{}",
+            GramsCo2::new(carbon.value),
+            band_text(carbon, GramsCo2::new)
+        );
+        let _ = match &tokens.cost_per_million_tokens {
+            Some(cost) => writeln!(
+                out,
+                "cost per million tokens {}{}",
+                Dollars::new(cost.value),
+                band_text(cost, Dollars::new)
+            ),
+            None => writeln!(out, "cost unknown: the catalog has no price for this system"),
+        };
+    }
+
+    fn memory_text(&self, out: &mut String) {
+        let _ = writeln!(out, "\nmemory per rank (of {})", Bytes::new(self.memory_capacity.value));
+        let mut previous: Option<&StageMemory> = None;
+        for stage in &self.memory {
+            // Equal neighbours are one line.
+            if previous.is_some_and(|p| p.terms == stage.terms) {
+                continue;
+            }
+            let terms: Vec<String> = stage
+                .terms
+                .iter()
+                .filter(|term| term.value.value > 0.0)
+                .map(|term| format!("{} {}", term.name, Bytes::new(term.value.value)))
+                .collect();
+            let total = Bytes::new(stage.total.value).to_string();
+            let _ = writeln!(out, "  stage {:3} {total:>10}: {}", stage.stage, terms.join(", "));
+            previous = Some(stage);
+        }
+    }
+}
+
+/// The band of a figure in brackets.
+fn band_text<T: std::fmt::Display>(value: &Value, of: impl Fn(f64) -> T) -> String {
+    match (value.low, value.high) {
+        (Some(low), Some(high)) => format!(" ({} to {})", of(low), of(high)),
+        _ => String::new(),
+    }
+}
+
+fn stage_memory(stage: usize, rank: &RankStep) -> StageMemory {
+    let terms = rank.memory.terms();
+    StageMemory {
+        stage,
+        layers: rank.layers,
+        terms: terms.iter().map(|(name, bytes)| Named { name, value: exact(bytes.get(), "B") }).collect(),
+        total: exact(rank.memory.total().get(), "B"),
+    }
+}
