@@ -1,7 +1,7 @@
 //! `supernode plan train`.
 
-use crate::common::{Failure, print, print_json};
-use crate::train::{JobArgs, LayoutArgs, Prepared, RunArgs, prepare};
+use crate::common::Failure;
+use crate::train::{JobArgs, LayoutArgs, Prepared, RunArgs, deliver, prepare};
 use report::train::LayoutReport;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -48,6 +48,7 @@ fn objective(text: &str) -> Result<Objective, String> {
 
 /// Runs `plan train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let timeline = args.run.open_timeline()?;
     let prepared = prepare(&args.job, &args.layout)?;
     let (template, space) = template(args, &prepared)?;
     let objective = match args.objective {
@@ -68,23 +69,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let why = "no layout fits: use more chips, a batch that more sizes divide, or set less of the layout";
         return Err(Failure::No(why.to_owned()));
     };
-    // The report of the best writes the timeline and refuses what has no effect.
     let report = prepared.report(&best.job, &best.step, &args.run)?;
     if args.job.json {
         let value: Vec<Value> =
             plans.iter().map(|(chips, outcome)| plan_json(&prepared, *chips, outcome)).collect();
-        return print_json(&json!({
+        let value = json!({
             "schema": "supernode.plan-train/1",
             "model": prepared.model.id,
             "job": prepared.words(),
             "plans": value,
             "best": report,
-        }));
+        });
+        return deliver(timeline, &best.job, &best.step, &format!("{value:#}\n"));
     }
-    let mut out: String = plans.iter().map(|(chips, outcome)| plan_text(&prepared, *chips, outcome)).collect();
+    let mut out: String =
+        plans.iter().map(|(chips, outcome)| plan_text(&prepared, *chips, outcome)).collect();
     let _ = writeln!(out, "\nthe best, in full:\n{}", report.text());
     let _ = writeln!(out, "each line above is for `supernode train {}`", prepared.flags());
-    print(&out)
+    deliver(timeline, &best.job, &best.step, &out)
 }
 
 /// The job to cut, and the layouts of so many ranks.

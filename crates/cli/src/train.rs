@@ -1,6 +1,6 @@
 //! `supernode train`, and what it shares with `supernode plan train`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
 use report::train::{LongRunRequest, Ownership, TrainReport, Trained};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -196,6 +196,18 @@ pub struct Prepared {
     reliability: Reliability,
 }
 
+impl RunArgs {
+    /// Opens the timeline, if one is asked for.
+    pub fn open_timeline(&self) -> Result<Beside, Failure> {
+        Beside::open(self.timeline.as_deref())
+    }
+}
+
+/// Writes the timeline of a priced job and prints `text`.
+pub fn deliver(timeline: Beside, job: &Job, step: &Step, text: &str) -> Result<(), Failure> {
+    timeline.deliver(|| timeline::perfetto(job, step), || print(text))
+}
+
 impl Prepared {
     /// Ranks of so many packages.
     pub fn ranks(&self, chips: u32) -> Result<u32, Failure> {
@@ -239,7 +251,7 @@ impl Prepared {
         Trained { job, step, site: &self.site, profile: &self.profile, ownership: self.ownership, words }
     }
 
-    /// The report of a priced job, and its timeline where one is asked for.
+    /// The report of a priced job, and of the run of many steps that `args` ask for.
     pub fn report(&self, job: &Job, step: &Step, args: &RunArgs) -> Result<TrainReport, Failure> {
         let words = self.words();
         let trained = self.trained(job, step, &words);
@@ -252,27 +264,22 @@ impl Prepared {
             }),
             None => None,
         };
-        for (flag, given) in
-            [("--checkpoint-interval", args.checkpoint_interval.is_some()), ("--spares", args.spares.is_some())]
-        {
+        for (flag, given) in [
+            ("--checkpoint-interval", args.checkpoint_interval.is_some()),
+            ("--spares", args.spares.is_some()),
+        ] {
             if given && request.is_none() {
-                return Err(Failure::Input(format!("{flag} has no effect without --tokens: say how long the run is")));
+                return Err(Failure::Input(format!(
+                    "{flag} has no effect without --tokens: say how long the run is"
+                )));
             }
         }
-        let report = TrainReport::new(&trained, request.as_ref());
-        if let Some(path) = &args.timeline {
-            crate::common::write_file(path, &timeline::perfetto(job, step))?;
-        }
-        Ok(report)
+        Ok(TrainReport::new(&trained, request.as_ref()))
     }
 }
 
 /// Ranks beyond which a count is taken for a slip of the pen.
 const MAX_RANKS: u32 = 4_000_000;
-
-fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
-}
 
 /// What flags and the job file say.
 fn given(args: &JobArgs, layout: &LayoutArgs) -> Result<JobSpec, Failure> {
@@ -292,7 +299,7 @@ fn given(args: &JobArgs, layout: &LayoutArgs) -> Result<JobSpec, Failure> {
         ..layout.spec()
     };
     let Some(path) = &args.job else { return Ok(spec) };
-    let text = read(path)?;
+    let text = read_text(path)?;
     let file = if text.trim_start().starts_with('{') {
         JobSpec::from_printed(&text, args.place.unwrap_or(1) as usize)
     } else if args.place.is_some() {
@@ -315,7 +322,7 @@ pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure>
     let mut spec = given.clone();
     let mut imported = None;
     if let Some(path) = &args.from_megatron {
-        let import = megatron::import(&read(path)?)
+        let import = megatron::import(&read_text(path)?)
             .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
         say_what_was_read(path, &import);
         spec = spec.or(import.spec);
@@ -374,5 +381,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let step = price(&job, &prepared.machine())?;
     check_memory(&job, &step, &prepared.site.chip).map_err(|error| Failure::No(error.to_string()))?;
     let report = prepared.report(&job, &step, &args.run)?;
-    print(&if args.job.json { format!("{}\n", report.json()) } else { report.text() })
+    let text = if args.job.json { format!("{}\n", report.json()) } else { report.text() };
+    deliver(timeline, &job, &step, &text)
 }

@@ -9,8 +9,8 @@ use ::validate::{
 use calibration::ops::{OpTable, Prediction};
 use calibration::training::Predictor;
 use hardware::Catalog;
-use std::path::PathBuf;
 use report::train::{Ownership, TrainReport, Trained};
+use std::path::PathBuf;
 
 /// Reads a table of measurements, predicts each row and says how far off the predictions are.
 #[derive(clap::Args)]

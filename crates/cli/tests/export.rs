@@ -101,7 +101,11 @@ fn a_training_plan_becomes_a_script() {
     let arguments = ["train", "--system", "h100-8", "--json", "--from-megatron"];
     let priced = supernode().args(arguments).arg(&script).output().expect("it runs");
     assert!(priced.status.success(), "{}", String::from_utf8_lossy(&priced.stderr));
-    refused(&path, &["--to", "megatron"], 2, &["--model"]);
+    let planned: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("the plan")).expect("JSON");
+    let priced: serde_json::Value = serde_json::from_slice(&priced.stdout).expect("JSON");
+    let time = |value: &serde_json::Value| value["step_time"]["value"].as_f64().expect("a time");
+    assert!((time(&priced) / time(&planned["plans"][0]["best"][0]) - 1.0).abs() < 1e-9);
     refused(&path, &["--to", "megatron", "--model", model, "--deployment", "99"], 1, &["place 99"]);
     refused(&path, &["--to", "vllm"], 2, &["plan.json", "supernode.plan-train/1"]);
     refused(&plan("r1-h200"), &["--to", "mindspeed", "--model", model], 2, &["plan train --json"]);

@@ -91,7 +91,9 @@ fn every_knob_has_its_effect() {
         step_time(&gpt(&arguments))
     };
     assert!(with(&["--vpp", "4"]) < plain, "interleaving shrinks the bubble");
-    assert!(with(&["--schedule", "zb-h1"]) < plain, "weight gradients fill the bubble");
+    let own = ["--framework", "hai-llm"];
+    let (plain_there, filled) = (with(&own), with(&[&own[..], &["--schedule", "zb-h1"]].concat()));
+    assert!(filled < plain_there, "weight gradients fill the bubble");
     assert!(with(&["--recompute", "full"]) > plain, "recomputation costs time");
     assert!(
         with(&["--recompute", "4"]) > plain && with(&["--recompute", "4"]) < with(&["--recompute", "full"])
@@ -101,7 +103,8 @@ fn every_knob_has_its_effect() {
     assert!(with(&["--offload-optimizer", "true"]) >= plain);
     assert!(with(&["--context", "ulysses", "--cp", "2"]) != with(&["--cp", "2"]));
     assert!(with(&["--first-stage-layers", "5"]) > plain, "an uneven split waits for its largest stage");
-    assert!(with(&["--schedule", "dualpipe"]) > 0.0 && with(&["--schedule", "gpipe"]) > 0.0);
+    assert!(with(&[&own[..], &["--schedule", "dualpipe"]].concat()) > 0.0);
+    assert!(with(&["--framework", "torchtitan", "--schedule", "gpipe"]) > 0.0);
 }
 
 #[test]
@@ -111,7 +114,10 @@ fn scripts_say_what_they_leave_out() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("without effect here: ") && message.contains("--lr"), "{message}");
     let answer = String::from_utf8_lossy(&output.stdout);
-    assert!(answer.contains("tp 8 pp 8 vpp 4 dp 2") && answer.contains("of global 256"), "{answer}");
+    assert!(
+        answer.contains("--tp 8 --pp 8 --vpp 4 --dp 2") && answer.contains("--global-batch 256"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -123,6 +129,24 @@ fn contradictions_are_refused() {
     refused(&with(&["--zero", "4"]), 2, &["--zero"]);
     refused(&with(&["--recompute", "some"]), 2, &["--recompute"]);
     refused(&with(&["--schedule", "chimera"]), 2, &["--schedule", "dualpipe"]);
+    refused(
+        &with(&["--pp", "4", "--schedule", "dualpipe"]),
+        2,
+        &["megatron bridge", "--schedule", "interleaved"],
+    );
+    refused(&with(&["--pp", "4", "--schedule", "interleaved"]), 2, &["--vpp"]);
+    refused(&with(&["--pp", "4", "--vpp", "2", "--schedule", "gpipe"]), 2, &["--vpp", "gpipe"]);
+    refused(&with(&["--framework", "fsdp", "--pp", "4"]), 2, &["fsdp composer", "--pp"]);
+    refused(&with(&["--schedule", "zb-h1"]), 2, &["--schedule", "--pp"]);
+    refused(&with(&["--vpp", "2"]), 2, &["--vpp", "--pp"]);
+    refused(&with(&["--context", "ulysses"]), 2, &["--context", "--cp"]);
+    refused(&with(&["--sequence-parallel", "true"]), 2, &["--sequence-parallel", "--tp"]);
+    refused(&with(&["--etp", "2"]), 2, &["--etp", "experts"]);
+    refused(&with(&["--mtp", "true"]), 2, &["--mtp"]);
+    refused(&with(&["--first-stage-layers", "5"]), 2, &["--first-stage-layers"]);
+    refused(&with(&["--spares", "8"]), 2, &["--spares", "--tokens"]);
+    refused(&with(&["--precision", "nvfp4"]), 2, &["h100", "nvfp4", "bf16"]);
+    refused(&with(&["--precision", "mxfp8"]), 2, &["h100", "mxfp8"]);
     refused(&with(&["--framework", "megatorn"]), 2, &["megatron"]);
     refused(&with(&["--release", "0"]), 2, &["bridge"]);
     refused(&["train", "--system", "h100-8", "--global-batch", "8"], 2, &["--model", "--shape"]);
@@ -180,4 +204,223 @@ fn plans_are_exact_and_counted() {
     let freer = plan(&["--at-most"]);
     assert!(time(&freer["plans"][0]) <= time(&plans[1]) * (1.0 + 1e-9), "more freedom is never worse");
     assert_eq!(plan(&["--objective", "energy"]), plan(&["--objective", "energy"]));
+}
+
+/// Formats that a chip's matrix units lack are refused on every chip, by one rule.
+#[test]
+fn formats_that_a_chip_lacks_are_refused() {
+    let shape = "layers=8,hidden=2048,heads=16";
+    let job =
+        ["--chips", "8", "--shape", shape, "--seq", "2048", "--global-batch", "64", "--recompute", "full"];
+    for (system, precision) in [
+        ("a100-80-8", "fp8"),
+        ("a100-80-8", "nvfp4"),
+        ("v100-32-16", "bf16"),
+        ("tpu-v4", "fp8"),
+        ("atlas-800t-a2", "fp8"),
+        ("atlas-800t-a2", "nvfp4"),
+        ("h100-8", "nvfp4"),
+    ] {
+        for command in [&["train"][..], &["plan", "train"]] {
+            let arguments = [command, &["--system", system, "--precision", precision], &job].concat();
+            refused(&arguments, 2, &["has no matrix unit", precision]);
+        }
+    }
+}
+
+const PLANNED: [(&str, &[&str]); 4] = [
+    (
+        "long sequences",
+        &[
+            "--system",
+            "h100-8",
+            "--chips",
+            "16",
+            "--shape",
+            "layers=16,hidden=4096,heads=32,kv-heads=8,gated=true",
+            "--seq",
+            "65536",
+            "--global-batch",
+            "16",
+        ],
+    ),
+    (
+        "experts",
+        &[
+            "--system",
+            "gb200-nvl72",
+            "--chips",
+            "16",
+            "--shape",
+            "layers=12,hidden=2048,heads=16,ffn=8192,gated=true,experts=32,topk=4,moe-ffn=1024",
+            "--seq",
+            "4096",
+            "--global-batch",
+            "64",
+            "--precision",
+            "mxfp8",
+        ],
+    ),
+    (
+        "little memory",
+        &[
+            "--system",
+            "a100-40-8",
+            "--chips",
+            "8",
+            "--shape",
+            "layers=32,hidden=4096,heads=32",
+            "--seq",
+            "2048",
+            "--global-batch",
+            "16",
+        ],
+    ),
+    (
+        "mindspeed",
+        &[
+            "--system",
+            "atlas-800t-a2",
+            "--chips",
+            "16",
+            "--shape",
+            "layers=32,hidden=4096,heads=32,gated=true",
+            "--seq",
+            "8192",
+            "--global-batch",
+            "32",
+            "--framework",
+            "mindspeed",
+        ],
+    ),
+];
+
+/// Every plan fits and takes as long when it is given back as it is printed, as text and as JSON.
+#[test]
+fn plans_feed_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, job) in PLANNED {
+        let plan = |more: &[&str]| answer(&[&["plan", "train"], job, &["--top", "8"], more].concat());
+        let (text, json) = (plan(&[]), plan(&["--json"]));
+        let path = folder.path().join("plan.json");
+        std::fs::write(&path, &json).expect("writes");
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let best = value["plans"][0]["best"].as_array().expect("layouts");
+        let lines: Vec<&str> =
+            text.lines().filter_map(|line| line.split_once("--chips ")).map(|(_, flags)| flags).collect();
+        assert!(best.len() == 8 && lines.len() == 8, "{name}: {text}");
+        let mut shown = std::collections::BTreeSet::new();
+        for (place, (found, line)) in best.iter().zip(&lines).enumerate() {
+            assert!(shown.insert(*line), "{name}: {line} is shown twice");
+            let planned = step_time(found);
+            let flags: Vec<&str> = line.split_whitespace().skip(1).collect();
+            let base: Vec<&str> =
+                job.chunks(2).filter(|pair| !flags.contains(&pair[0])).flatten().copied().collect();
+            let printed = answer(&[&["train", "--json"], &base[..], &flags[..]].concat());
+            let place = (place + 1).to_string();
+            let file = ["train", "--json", "--job", path.to_str().expect("a plain path"), "--place", &place];
+            for again in [printed, answer(&file)] {
+                let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
+                let ratio = step_time(&again) / planned;
+                assert!((ratio - 1.0).abs() < 1e-9, "{name}: {line}: {ratio}");
+            }
+        }
+    }
+}
+
+/// Every flag of the layout that `train` has is a fixed value of `plan train`.
+#[test]
+fn what_is_said_of_a_layout_stays() {
+    let job = PLANNED[0].1;
+    for (flags, key, value) in [
+        (&["--tp", "4"][..], "tp", "4"),
+        (&["--pp", "2"], "pp", "2"),
+        (&["--dp", "4"], "dp", "4"),
+        (&["--cp", "2"], "cp", "2"),
+        (&["--micro-batch", "2"], "micro_batch", "2"),
+        (&["--vpp", "4"], "vpp", "4"),
+        (&["--recompute", "full"], "recompute", "\"full\""),
+        (&["--recompute", "3"], "recompute", "\"3\""),
+        (&["--zero", "2"], "zero", "2"),
+        (&["--sequence-parallel", "false", "--tp", "2"], "sequence_parallel", "false"),
+        (&["--context", "ulysses", "--cp", "4"], "context", "\"ulysses\""),
+        (&["--offload-optimizer", "true"], "offload_optimizer", "true"),
+        (&["--offload-activations", "true"], "offload_activations", "true"),
+        (&["--first-stage-layers", "5", "--pp", "2"], "first_stage_layers", "5"),
+        (&["--last-stage-layers", "5", "--pp", "2"], "last_stage_layers", "5"),
+    ] {
+        let plan = answer(&[&["plan", "train"], job, flags, &["--json", "--top", "3"]].concat());
+        let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+        for found in plan["plans"][0]["best"].as_array().expect("layouts") {
+            assert_eq!(found["layout"][key].to_string(), value, "{flags:?}: {found}");
+        }
+    }
+    refused(&[&["plan", "train"], job, &["--schedule", "dualpipe"]].concat(), 2, &["megatron", "dualpipe"]);
+    refused(&[&["plan", "train"], job, &["--zero", "7"]].concat(), 2, &["--zero"]);
+    refused(&[&["plan", "train"], job, &["--tp", "0"]].concat(), 2, &["--tp"]);
+}
+
+#[test]
+fn a_largest_batch_is_never_worse_than_that_batch() {
+    let job = &PLANNED[0].1[..8];
+    let best = |batch: &[&str]| -> f64 {
+        let plan = answer(&[&["plan", "train"], job, batch, &["--json", "--top", "1"]].concat());
+        let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+        plan["plans"][0]["best"][0]["tokens_per_second"]["value"].as_f64().expect("a rate")
+    };
+    assert!(best(&["--max-global-batch", "17"]) >= best(&["--global-batch", "16"]) * (1.0 - 1e-9));
+    refused(&[&["plan", "train"], job].concat(), 2, &["--global-batch"]);
+}
+
+#[test]
+fn places_and_chips_move_money_and_carbon() {
+    let plain = gpt(&[]);
+    let carbon = |report: &serde_json::Value| {
+        report["tokens"]["carbon_per_million_tokens"]["value"].as_f64().expect("carbon")
+    };
+    assert!(carbon(&gpt(&["--region", "cn"])) > carbon(&plain), "coal");
+    assert!(step_time(&gpt(&["--chip", "h200"])) < step_time(&plain), "faster memory");
+    assert!(step_time(&gpt(&["--set", "chip.hbm.bandwidth=2TB/s"])) > step_time(&plain));
+    assert!(step_time(&gpt(&["--set", "chip.matrix.bf16=700TFLOPS"])) > step_time(&plain));
+    let run = gpt(&["--tokens", "1T"]);
+    for figure in ["elapsed", "energy_at_plug", "carbon", "cost", "tokens_per_day"] {
+        let figure = &run["run"][figure];
+        let of = |key: &str| figure[key].as_f64().expect("a band");
+        assert!(of("low") < of("value") && of("value") < of("high"), "{figure}");
+    }
+    let factor = |report: &serde_json::Value| report["evidence"]["factor"].as_f64().expect("a factor");
+    let known = gpt(&["--chip", "ascend-910c"]);
+    let rumoured = gpt(&["--chip", "ascend-910d"]);
+    assert!(factor(&rumoured) > factor(&known), "a rumoured chip is less certain");
+}
+
+/// Weak scaling: as much work per chip on more chips.
+#[test]
+fn more_chips_are_slower_per_chip() {
+    let at = |chips: &str, batch: &str| {
+        step_time(
+            &serde_json::from_str(&answer(&[
+                "train",
+                "--system",
+                "h100-8",
+                "--chips",
+                chips,
+                "--shape",
+                "layers=96,hidden=12288,heads=96",
+                "--seq",
+                "2048",
+                "--tp",
+                "8",
+                "--pp",
+                "8",
+                "--global-batch",
+                batch,
+                "--json",
+            ]))
+            .expect("JSON"),
+        )
+    };
+    let (some, more, most) = (at("1024", "1024"), at("16384", "16384"), at("98304", "98304"));
+    assert!(some < more && more < most, "{some} {more} {most}");
+    assert!(most < some * 1.3, "{some} {most}");
 }

@@ -59,6 +59,24 @@ pub struct TrainLayout {
     pub precision: String,
     /// Sequence parallelism.
     pub sequence_parallel: bool,
+    /// Method of context parallelism, where there is one.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// Optimizer state on the host.
+    #[serde(default)]
+    pub offload_optimizer: bool,
+    /// Activations on the host.
+    #[serde(default)]
+    pub offload_activations: bool,
+    /// Whether prediction modules are trained, where the model has some.
+    #[serde(default)]
+    pub mtp: Option<bool>,
+    /// Layers of the first virtual stage, where they are set.
+    #[serde(default)]
+    pub first_stage_layers: Option<u32>,
+    /// Layers of the last virtual stage, where they are set.
+    #[serde(default)]
+    pub last_stage_layers: Option<u32>,
 }
 
 /// Most ranks of a job, and most of any of its sizes.
@@ -127,7 +145,9 @@ pub fn read_training(text: &str, place: usize) -> Result<(TrainLayout, Option<St
     }
     let layout: TrainLayout = serde_json::from_value(layout).map_err(|error| malformed(error.to_string()))?;
     layout.check().map_err(malformed)?;
-    Ok((layout, value["model"].as_str().map(str::to_owned)))
+    // Only a model that can be looked up is named: a shape has a name of its own making.
+    let named = if value["job"].is_null() { &value["model"] } else { &value["job"]["model"] };
+    Ok((layout, named.as_str().map(str::to_owned)))
 }
 
 /// What the templates can name.
@@ -156,6 +176,8 @@ struct Sizes {
     ffn: u32,
     gated: bool,
     untied: bool,
+    /// Prediction modules that are trained.
+    mtp: u32,
     attention: AttentionSizes,
     experts: Option<ExpertSizes>,
 }
@@ -227,6 +249,19 @@ fn check(layout: &TrainLayout, trainer: Trainer) -> Result<(), String> {
     if layout.zero > 1 && trainer == Trainer::Mindspeed {
         return Err(format!("has no flag for ZeRO stage {}; plan with stage 0 or 1", layout.zero));
     }
+    if layout.offload_activations {
+        return Err(
+            "has no flag for activations on the host; plan with --offload-activations false".to_owned()
+        );
+    }
+    let edges = layout.first_stage_layers.is_some() || layout.last_stage_layers.is_some();
+    if edges && (layout.vpp > 1 || trainer == Trainer::Mindspeed) {
+        return Err("has no flag for layers of the edge stages; plan without them".to_owned());
+    }
+    match layout.context.as_deref() {
+        None | Some("ring" | "ulysses") => {}
+        Some(other) => return Err(format!("has no flag for the context method {other}")),
+    }
     match layout.precision.as_str() {
         "bf16" | "fp16" | "fp8" | "fp8_block" | "mxfp8" => Ok(()),
         other => Err(format!("has no flag for {other}; plan with bf16, fp16, fp8, fp8_block or mxfp8")),
@@ -238,7 +273,9 @@ fn sizes(layout: &TrainLayout, model: &Model, trainer: Trainer) -> Result<Sizes,
     let attention = attention(model)?;
     let (dense, moe) = feed_forward(model)?;
     let stages = layout.pp.saturating_mul(layout.vpp).max(1);
-    let (embedding_counts, head_counts) = edges(count, stages)?;
+    let set = layout.first_stage_layers.is_some() || layout.last_stage_layers.is_some();
+    let (embedding_counts, head_counts) = if set { (false, false) } else { edges(count, stages)? };
+    let mtp = model.mtp.as_ref().filter(|_| layout.mtp.unwrap_or(true)).map_or(0, |(count, _)| *count);
     let mut sizes = Sizes {
         layers: count,
         noops: Vec::new(),
@@ -249,6 +286,7 @@ fn sizes(layout: &TrainLayout, model: &Model, trainer: Trainer) -> Result<Sizes,
         ffn: dense.map_or_else(|| moe.as_ref().map_or(0, |moe| moe.intermediate), |(width, _)| width),
         gated: dense.map_or_else(|| gated_experts(model), |(_, gated)| gated),
         untied: !model.tied_embeddings,
+        mtp,
         attention,
         experts: moe,
     };

@@ -191,7 +191,11 @@ impl TrainReport {
             layout: LayoutReport::new(job, step.chips),
             evidence: trained.evidence(),
             step_time: seconds(step.time),
-            breakdown: step.breakdown.iter().map(|(name, time)| Named { name, value: seconds(*time) }).collect(),
+            breakdown: step
+                .breakdown
+                .iter()
+                .map(|(name, time)| Named { name, value: seconds(*time) })
+                .collect(),
             tokens_per_second: value(step.throughput().get(), "tokens/s", spread),
             tokens_per_second_per_chip: value(step.throughput_per_chip().get(), "tokens/s", spread),
             model_tflops_per_chip: value(step.model_rate().get() / 1e12, "TFLOP/s", spread),

@@ -133,6 +133,13 @@ pub struct Profile {
     /// Whether a step of one micro-batch reduces each gradient to its shard as it is produced and keeps no whole copy.
     #[serde(default)]
     pub reduces_early: bool,
+    /// Bytes that one logit takes at the fullest: 16 bits, widened, and its gradient in place (6), or less where a compiler
+    /// fuses the loss and never writes wide logits.
+    #[serde(default = "wide_logits")]
+    pub logit_bytes: f64,
+    /// Whether sharded weights are gathered matrix by matrix instead of layer by layer.
+    #[serde(default)]
+    pub gathers_by_matrix: bool,
     /// Share of device memory that context, communicator and allocator keep to themselves.
     pub reserve: f64,
     /// What the coefficients were fitted on, in words.
@@ -152,6 +159,10 @@ pub struct Profile {
     /// Rate of matrix kernels by chip family, where it was fitted for that family.
     #[serde(default)]
     pub matrix_by_family: BTreeMap<String, f64>,
+}
+
+fn wide_logits() -> f64 {
+    6.0
 }
 
 impl Profile {

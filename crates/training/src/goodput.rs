@@ -46,8 +46,13 @@ pub struct Reliability {
     pub detection: Seconds,
     /// From then until the job computes again on other hardware, reading the checkpoint aside.
     pub restart: Seconds,
+    /// What starting again takes longer for each package: processes to place, groups to join.
+    #[serde(default)]
+    pub restart_per_chip: Seconds,
     /// Rate at which one package writes or reads a checkpoint.
     pub storage_per_chip: BytesPerSecond,
+    /// Rate of the storage, however many packages write.
+    pub storage_most: Option<BytesPerSecond>,
     /// Until a failed machine is back.
     pub repair: Seconds,
     /// Packages that leave together when one of them fails.
@@ -70,6 +75,11 @@ impl Reliability {
             return Err(bad("it has no [[rates]]".to_owned()));
         }
         Ok(reliability)
+    }
+
+    /// From the diagnosis of a failure until so many packages compute again, reading the checkpoint aside.
+    pub fn restart_of(&self, chips: f64) -> Seconds {
+        self.restart + self.restart_per_chip * chips
     }
 
     /// The rates for a chip family: its own, else the last.
@@ -117,11 +127,12 @@ pub struct Goodput {
 /// `interval` and restarts that may fail too (J. Daly, FGCS 2006, equation 13), times the share of time in which no more
 /// machines are away than there are spares (Poisson).
 pub fn goodput(run: &Run, rates: &FailureRates, reliability: &Reliability) -> Goodput {
-    let storage = reliability.storage_per_chip * run.chips;
+    let ports = reliability.storage_per_chip * run.chips;
+    let storage = reliability.storage_most.map_or(ports, |most| if most < ports { most } else { ports });
     let write = run.checkpoint / storage;
     let rate = rates.total() * run.chips;
     let mtbf = if rate.get() > 0.0 { 1.0 / rate.get() } else { f64::INFINITY };
-    let restart = (reliability.detection + reliability.restart + write).get();
+    let restart = (reliability.detection + reliability.restart_of(run.chips) + write).get();
     let interval = run.interval.map_or_else(|| daly_interval(write.get(), mtbf), Seconds::get).max(1.0);
     let computing = if mtbf.is_finite() {
         interval / (mtbf * (restart / mtbf).exp() * ((interval + write.get()) / mtbf).exp_m1())
@@ -264,7 +275,7 @@ mod tests {
         let run = run(16_384.0, 2000.0, 405e9 * 14.0);
         let expected = goodput(&run, &rates, &reliability);
         let (interval, write) = (expected.interval.get(), expected.write.get());
-        let restart = (reliability.detection + reliability.restart).get() + write;
+        let restart = (reliability.detection + reliability.restart_of(16_384.0)).get() + write;
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next_failure = || {
             state ^= state << 13;
@@ -308,6 +319,18 @@ mod tests {
                 "factor {factor}"
             );
         }
+    }
+
+    #[test]
+    fn larger_clusters_take_longer_to_save_and_to_restart() {
+        let reliability = reliability();
+        let rates = reliability.rates_for("hopper");
+        let at =
+            |chips: f64| goodput(&run(chips, 54.0, 405e9 * 14.0 * chips / 16_384.0), rates, &reliability);
+        let (some, many) = (at(16_384.0), at(98_304.0));
+        assert!(many.write > some.write, "{} {}", many.write, some.write);
+        assert!(reliability.restart_of(98_304.0) > reliability.restart_of(16_384.0) * 2.0);
+        assert!(many.effective < some.effective);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod site;
 pub mod spec;
 pub mod stages;
 pub mod step;
+pub mod tiers;
 pub mod timeline;
 pub mod times;
 mod way;

@@ -63,6 +63,8 @@ impl Weights {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerMemory {
     weights: Weights,
+    /// Weights that are gathered at once where weights are sharded.
+    gathered: f64,
     /// Kept bytes of one micro-batch with nothing recomputed.
     whole: f64,
     /// Kept bytes with selective recomputation.
@@ -89,6 +91,11 @@ impl LayerMemory {
         let shards = if job.sequence_parallel { f64::from(job.layout.tp) } else { 1.0 };
         Self {
             weights: Weights { dense: shape.dense_weights(), experts: shape.expert_weights() },
+            gathered: if profile.gathers_by_matrix {
+                shape.largest_matrix()
+            } else {
+                shape.dense_weights() + shape.expert_weights()
+            },
             whole: tokens * whole,
             selective: tokens * selective,
             input: tokens * 2.0 * shape.hidden / shards,
@@ -135,7 +142,7 @@ pub fn rank_memory(
     capacity: Bytes,
 ) -> (Memory, Weights) {
     let mut weights = Weights::default();
-    let (mut kept, mut largest, mut layer_weights, mut count) = (0.0, 0.0f64, 0.0f64, 0.0);
+    let (mut kept, mut largest, mut gathered, mut count) = (0.0, 0.0f64, 0.0f64, 0.0);
     let mut again_left = match job.recompute {
         Recompute::Layers(layers) => f64::from(layers),
         _ => 0.0,
@@ -150,7 +157,7 @@ pub fn rank_memory(
             recompute => layer.kept(recompute) * copies,
         };
         largest = largest.max(layer.whole);
-        layer_weights = layer_weights.max(layer.weights.total());
+        gathered = gathered.max(layer.gathered);
         count += copies;
     }
     weights.dense += vocabulary_weights(job) * f64::from(u8::from(contents.first) + u8::from(contents.last));
@@ -158,8 +165,8 @@ pub fn rank_memory(
     let mut buffers = if recomputes { largest } else { 0.0 };
     if contents.last {
         let logits = job.micro_tokens() * f64::from(job.model.vocab) / f64::from(job.layout.tp);
-        // Logits in 16 bits, widened and turned into their gradient in place; no layer is computed again meanwhile.
-        buffers = buffers.max(6.0 * logits);
+        // No layer is computed again meanwhile.
+        buffers = buffers.max(profile.logit_bytes * logits);
     }
     let mut activations = kept * contents.in_flight;
     if job.offload.activations && count > 2.0 {
@@ -168,13 +175,13 @@ pub fn rank_memory(
     let memory = Memory {
         activations: Bytes::new(activations),
         reserve: capacity * profile.reserve,
-        ..states(job, profile, weights, layer_weights, buffers)
+        ..states(job, profile, weights, gathered, buffers)
     };
     (memory, weights)
 }
 
 /// Weights, gradients, optimizer state and buffers under the job's sharding.
-fn states(job: &Job, profile: &Profile, weights: Weights, layer_weights: f64, buffers: f64) -> Memory {
+fn states(job: &Job, profile: &Profile, weights: Weights, gathered: f64, buffers: f64) -> Memory {
     let shards = f64::from(job.layout.dp * job.layout.cp);
     let expert_shards = f64::from(job.layout.expert_dp());
     let sharded = weights.dense / shards + weights.experts / expert_shards;
@@ -182,8 +189,8 @@ fn states(job: &Job, profile: &Profile, weights: Weights, layer_weights: f64, bu
     let mut buffers = buffers;
     let weight_bytes = 2.0 * at(Zero::Weights);
     if job.zero == Zero::Weights {
-        // The layer in use and the one being fetched.
-        buffers += 2.0 * 2.0 * layer_weights;
+        // What is in use and what is being fetched.
+        buffers += 2.0 * 2.0 * gathered;
     }
     let early = profile.reduces_early && job.zero >= Zero::Optimizer && job.micros() == 1;
     let gradients = if early { sharded } else { at(Zero::Gradients) };

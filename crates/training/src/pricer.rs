@@ -94,4 +94,10 @@ pub trait Pricer {
 
     /// A transfer between a rank and its host's memory.
     fn host_copy(&self, bytes: Bytes) -> Seconds;
+
+    /// What a step of `chips` packages takes longer because it waits for the slowest of them, as a share.
+    fn straggling(&self, chips: f64) -> f64 {
+        let _ = chips;
+        0.0
+    }
 }

@@ -76,4 +76,8 @@ impl Pricer for Remembered<'_> {
     fn host_copy(&self, bytes: Bytes) -> Seconds {
         self.inner.host_copy(bytes)
     }
+
+    fn straggling(&self, chips: f64) -> f64 {
+        self.inner.straggling(chips)
+    }
 }

@@ -200,6 +200,13 @@ impl LayerShape {
             .map_or(0.0, |experts| experts.local * (experts.up.weights() + experts.down.weights()))
     }
 
+    /// Weights of the largest matrix; the experts' gate and up are two, stacked over the experts held.
+    pub fn largest_matrix(&self) -> f64 {
+        let dense = self.products.iter().map(Product::weights).fold(0.0, f64::max);
+        let experts = self.experts.as_ref().map_or(0.0, |experts| experts.local * experts.down.weights());
+        dense.max(experts)
+    }
+
     /// Bytes kept per token from forward to backward when nothing is computed again (after arXiv 2205.05198 section 4, with
     /// grouped heads, gates and experts). `seq` is the sequence length, which only unfused attention minds.
     pub fn kept_bytes(&self, job: &Job, kernel: AttentionKernel, seq: f64) -> f64 {

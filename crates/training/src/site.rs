@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::framework::{Framework, Profile};
 use crate::measured::{Measured, PriceError};
+use crate::tiers::{Tiered, Tiers};
 use hardware::{Catalog, CatalogError, Chip, Fact, System};
 use units::BytesPerSecond;
 
@@ -27,7 +28,7 @@ pub struct Site {
     /// Its chip.
     pub chip: Chip,
     /// Prices of one rank's kernels and links.
-    pub pricer: Measured,
+    pub pricer: Tiered<Measured>,
 }
 
 impl Site {
@@ -55,7 +56,8 @@ impl Site {
             let per_rank = nic / f64::from(chip.ranks.max(1));
             outermost.bandwidth = Fact::assumed(per_rank, "given with the job");
         }
-        let pricer = Measured::new(catalog, &chip, &system)?;
+        let tiers = Tiers::parse(catalog.text("networks", "default")?)?;
+        let pricer = Tiered::new(Measured::new(catalog, &chip, &system)?, tiers, chip.ranks);
         Ok(Self { system, chip, pricer })
     }
 }

@@ -235,7 +235,9 @@ impl JobSpec {
         let spec = Self {
             zero: self.zero.or(zero),
             schedule: self.schedule.clone().or(schedule),
-            sequence_parallel: self.sequence_parallel.or_else(|| (!can.cuts(Axis::Sequence)).then_some(false)),
+            sequence_parallel: self
+                .sequence_parallel
+                .or_else(|| (!can.cuts(Axis::Sequence)).then_some(false)),
             ..self.clone()
         };
         let job = spec.job(model, ranks)?;
@@ -249,9 +251,8 @@ impl JobSpec {
     /// The first that has none, and what would give it one.
     pub fn check_effects(&self, given: &Self, model: &Model) -> Result<(), JobError> {
         let (tp, pp, cp) = (self.tp.unwrap_or(1), self.pp.unwrap_or(1), self.cp.unwrap_or(1));
-        let no_effect = |flag, given: String, because, instead| {
-            Err(JobError::NoEffect { flag, given, because, instead })
-        };
+        let no_effect =
+            |flag, given: String, because, instead| Err(JobError::NoEffect { flag, given, because, instead });
         if let Some(name) = given.schedule.as_ref().filter(|name| pp == 1 && *name != "1f1b") {
             return no_effect("--schedule", name.clone(), "on one pipeline stage", "raise --pp");
         }
@@ -262,7 +263,12 @@ impl JobSpec {
             return no_effect("--context", name.clone(), "on whole sequences", "raise --cp");
         }
         if given.sequence_parallel == Some(true) && tp == 1 {
-            return no_effect("--sequence-parallel", "true".into(), "without tensor parallelism", "raise --tp");
+            return no_effect(
+                "--sequence-parallel",
+                "true".into(),
+                "without tensor parallelism",
+                "raise --tp",
+            );
         }
         let experts = model.layers.iter().any(|group| matches!(group.ffn, Ffn::Moe(_)));
         if let Some(etp) = given.etp.filter(|etp| !experts && *etp != tp) {

@@ -18,7 +18,8 @@ const DEEPSEEK_V3: &str = "layers=61,hidden=7168,heads=128,ffn=18432,vocab=12928
 fn priced(job: &str) -> (Step, Result<(), JobError>) {
     let catalog = Catalog::builtin();
     let spec = JobSpec::parse(job).expect("a job file");
-    let site = Site::new(&catalog, spec.system.as_deref().expect("a system"), None, None).expect("a known system");
+    let site =
+        Site::new(&catalog, spec.system.as_deref().expect("a system"), None, None).expect("a known system");
     let framework = spec.framework.as_deref().unwrap_or("megatron");
     let profile = profile(&catalog, framework, spec.release.as_deref()).expect("a known release");
     let model = spec.shape_model().expect("sizes").expect("a shape");

@@ -3,6 +3,8 @@
 use crate::summary::{Metric, Pair, Scored};
 use calibration::training::{Predictor, RowError, TrainingRow};
 use rayon::prelude::*;
+use training::JobError;
+use training::band::Spread;
 
 /// Predicts every row as laid out, on all cores.
 pub fn predict_training(predictor: &Predictor, rows: &[TrainingRow]) -> Vec<Scored> {
@@ -36,13 +38,26 @@ pub fn predict_training(predictor: &Predictor, rows: &[TrainingRow]) -> Vec<Scor
 /// The predicted and the measured step time of a row, if it has a measurement.
 fn pair(predictor: &Predictor, row: &TrainingRow) -> Result<Option<Pair>, RowError> {
     let chosen = predictor.predict(row)?;
+    if let Some(misfit) = chosen.misfit.filter(|misfit| over(misfit) > MEMORY_ERROR) {
+        return Err(misfit.into());
+    }
+    let (profile, site) = (predictor.profile(row)?, predictor.machine(row)?);
     Ok(predictor.measured(row, &chosen.job).map(|measured| Pair {
         metric: Metric::StepTime,
         predicted: chosen.step.time.get(),
         measured,
-        sigma: STEP_SIGMA,
+        sigma: Spread::of_step(&chosen.job, profile, &site.chip).sigma(),
     }))
 }
 
-/// Spread of ln(measured / predicted) of step times over held-out published runs.
-const STEP_SIGMA: f64 = 0.12;
+/// A published run did fit. What the estimate of its memory exceeds the device's by up to this much is the estimate's
+/// error (kept activations differ so much between kernels); beyond it, the run was laid out in another way.
+const MEMORY_ERROR: f64 = 1.15;
+
+/// What a job needs over what there is.
+fn over(misfit: &JobError) -> f64 {
+    match misfit {
+        JobError::Memory { needed, usable, .. } => *needed / *usable,
+        _ => 1.0,
+    }
+}

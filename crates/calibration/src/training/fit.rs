@@ -99,7 +99,8 @@ fn described(
     let mut profile = rounded.map_or_else(|| start.clone(), |values| values.apply(start));
     profile.fitted_on = rows.iter().map(|row| row.id.clone()).collect();
     profile.fitted_on.sort();
-    let families = rows.iter().filter_map(|row| predictor.machine(row).ok()).map(|site| site.chip.family.clone());
+    let families =
+        rows.iter().filter_map(|row| predictor.machine(row).ok()).map(|site| site.chip.family.clone());
     profile.fitted_families = families.collect::<BTreeSet<String>>().into_iter().collect();
     let models: BTreeSet<&str> = rows.iter().map(|row| row.model.as_str()).collect();
     profile.provenance = match rows.len() {

@@ -4,6 +4,7 @@ use super::row::TrainingRow;
 use hardware::{Catalog, CatalogError, Chip};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use training::capabilities::OffloadName;
 use training::schedule::Schedule;
 use training::shape::{ExpertSizes, Shape};
 use training::site::{Site, SiteError};
@@ -127,12 +128,16 @@ impl Predictor {
         if stated.misfit.is_none() {
             return Ok(stated);
         }
-        // The run was published, so it did fit: what its table calls a distributed optimizer may shard weights too.
-        let sharded = candidates(row, &machine.chip, profile)?
-            .into_iter()
-            .map(|job| Job { zero: Zero::Weights, ..job });
-        let sharded = self.fastest(row, &machine, sharded.collect(), profile)?;
-        Ok(if sharded.misfit.is_none() { sharded } else { stated })
+        // The run was published, so it did fit: what its table calls a distributed optimizer may shard weights too, and
+        // what it calls custom, or does not print, may compute more again or keep activations on the host.
+        let jobs = candidates(row, &machine.chip, profile)?;
+        for jobs in thriftier(row, profile, &jobs) {
+            let found = self.fastest(row, &machine, jobs, profile)?;
+            if found.misfit.is_none() {
+                return Ok(found);
+            }
+        }
+        Ok(stated)
     }
 
     /// The fastest of `jobs` that fits, or the fastest of all if none does.
@@ -219,12 +224,55 @@ fn price(job: Job, machine: &Priced, profile: &Profile) -> Result<Chosen, JobErr
     Ok(Chosen { job, step, misfit })
 }
 
+/// The same jobs with less in device memory, in ways that a table need not print, step by step.
+fn thriftier(row: &TrainingRow, profile: &Profile, jobs: &[Job]) -> Vec<Vec<Job>> {
+    let sharded: Vec<Job> = jobs.iter().map(|job| Job { zero: Zero::Weights, ..job.clone() }).collect();
+    let again = |jobs: &[Job]| -> Vec<Job> {
+        let recomputes = recomputations(row, jobs.first().map_or(1, |job| job.layout.pp));
+        let more = |job: &Job| {
+            let job = job.clone();
+            recomputes.clone().into_iter().map(move |recompute| Job { recompute, ..job.clone() })
+        };
+        jobs.iter().flat_map(more).collect()
+    };
+    let mut steps = vec![sharded.clone()];
+    if row.recompute == "custom" {
+        steps.extend([again(jobs), again(&sharded)]);
+    }
+    if profile.can.offload.value.contains(&OffloadName::Activations) {
+        let offload =
+            |job: &Job| Job { offload: Offload { activations: true, ..job.offload }, ..job.clone() };
+        steps.extend([jobs.iter().map(offload).collect(), sharded.iter().map(offload).collect()]);
+    }
+    steps
+}
+
+/// Every recomputation that a row may leave open.
+fn recomputations(row: &TrainingRow, pp: u32) -> Vec<Recompute> {
+    let most = row.layers.div_ceil(pp);
+    let some = (1..8).map(|eighths| (most * eighths).div_ceil(8)).map(Recompute::Layers);
+    [Recompute::None, Recompute::Selective].into_iter().chain(some).chain([Recompute::Full]).collect()
+}
+
+/// Tensor parallel sizes that a row may mean: what it states, else powers of two that divide heads and chips.
+fn tensor_sizes(row: &TrainingRow, ranks: u32) -> Vec<u32> {
+    let goes = |tp: &u32| row.heads % tp == 0 && ranks % tp == 0;
+    row.tp.map_or_else(|| [1, 2, 4, 8].into_iter().filter(goes).collect(), |tp| vec![tp])
+}
+
 /// The jobs a row may mean: one if it states everything, else one for each value of what it leaves open.
 fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<Job>, RowError> {
-    let missing = |what| RowError::Missing { id: row.id.clone(), what };
-    let (tp, pp) = (row.tp.ok_or(missing("tp"))?, row.pp.ok_or(missing("pp"))?);
-    let cp = row.cp.unwrap_or(1);
     let ranks = row.chips * chip.ranks.max(1);
+    let mut jobs = Vec::new();
+    for tp in tensor_sizes(row, ranks) {
+        jobs.extend(candidates_over(row, tp, ranks, profile)?);
+    }
+    Ok(jobs)
+}
+
+/// Those with tensor parallelism over `tp` ranks.
+fn candidates_over(row: &TrainingRow, tp: u32, ranks: u32, profile: &Profile) -> Result<Vec<Job>, RowError> {
+    let (pp, cp) = (row.pp.unwrap_or(1), row.cp.unwrap_or(1));
     let cut = (tp * pp * cp).max(1);
     let dp = row.dp.filter(|dp| dp * cut == ranks).unwrap_or(ranks / cut).max(1);
     // Experts lie on the ranks of one stage: a table that prints more means all of them.
@@ -244,11 +292,7 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
         "selective" => vec![Recompute::Selective],
         "full" => vec![Recompute::Full],
         "custom" => vec![Recompute::Selective],
-        _ => {
-            let most = row.layers.div_ceil(pp);
-            let some = (1..8).map(|eighths| (most * eighths).div_ceil(8)).map(Recompute::Layers);
-            [Recompute::None, Recompute::Selective].into_iter().chain(some).chain([Recompute::Full]).collect()
-        }
+        _ => recomputations(row, pp),
     };
     let zero = match (row.zero, row.distributed_optimizer) {
         (Some(stage), _) => Zero::from_stage(stage)?,
@@ -274,7 +318,10 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
     for schedule in schedules(row, pp)? {
         for micro in &micros {
             for recompute in &recomputes {
-                let batch = Batch { micro: *micro, ..job.batch };
+                // Where a batch leaves a remainder, every rank waits for those with one micro-batch more.
+                let share = (dp * micro).max(1);
+                let global = row.global_batch.div_ceil(share) * share;
+                let batch = Batch { micro: *micro, global, ..job.batch };
                 jobs.push(Job { batch, recompute: *recompute, schedule, ..job.clone() });
             }
         }
@@ -285,6 +332,9 @@ fn candidates(row: &TrainingRow, chip: &Chip, profile: &Profile) -> Result<Vec<J
 /// The pipeline schedules a row may mean. A table that prints neither the virtual stages nor the recomputation of a run
 /// leaves both to its recipe; one that prints the recomputation would print virtual stages if there were any.
 fn schedules(row: &TrainingRow, pp: u32) -> Result<Vec<Schedule>, RowError> {
+    if let Some(name) = &row.schedule {
+        return Ok(vec![Schedule::parse(name, row.vpp.unwrap_or(1))?]);
+    }
     if row.notes.contains("DualPipe") {
         return Ok(vec![Schedule::DualPipe]);
     }

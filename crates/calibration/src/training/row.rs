@@ -103,6 +103,8 @@ pub struct TrainingRow {
     pub zero: Option<u32>,
     /// Whether the optimizer is distributed.
     pub distributed_optimizer: Option<bool>,
+    /// Pipeline schedule, where the table names one.
+    pub schedule: Option<String>,
     /// Recomputation, in the table's words.
     pub recompute: String,
     /// Precision.
@@ -230,6 +232,7 @@ impl Cells<'_> {
             sequence_parallel: self.flag("sp"),
             zero: self.count("zero_stage")?,
             distributed_optimizer: self.flag("distributed_optimizer"),
+            schedule: Some(owned("schedule")).filter(|name| !name.is_empty()),
             recompute: owned("recompute"),
             precision: owned("precision"),
             gated: self.flag("gated_mlp"),

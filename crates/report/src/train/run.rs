@@ -4,9 +4,7 @@ use super::{Named, Trained, Value, band_text, exact, value};
 use serde::Serialize;
 use std::fmt::Write as _;
 use training::goodput::{self, Goodput, Reliability, Run};
-use units::{
-    Bytes, Dollars, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules, Seconds,
-};
+use units::{Bytes, Dollars, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules, Seconds};
 
 /// Bytes of checkpoint per parameter: 16-bit weight, 32-bit master and two moments.
 const CHECKPOINT_BYTES: f64 = 14.0;

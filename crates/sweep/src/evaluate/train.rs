@@ -73,8 +73,7 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
         (None, None) => return Err(Refusal::invalid("say what to train: model or shape")),
     };
     let system = spec.system.as_deref().ok_or_else(|| Refusal::invalid("say where to train: system"))?;
-    let site =
-        Site::new(catalog, system, spec.chip.as_deref(), spec.nic).map_err(Refusal::invalid)?;
+    let site = Site::new(catalog, system, spec.chip.as_deref(), spec.nic).map_err(Refusal::invalid)?;
     let name = spec.framework.as_deref().unwrap_or("megatron");
     let profile = site::profile(catalog, name, spec.release.as_deref()).map_err(Refusal::invalid)?;
     let chips = spec.chips.unwrap_or(site.system.chips);
@@ -88,11 +87,17 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
     check_memory(&job, &step, &site.chip).map_err(Refusal::refused)?;
     let words = Value::Null;
     let ownership = ownership(catalog).map_err(Refusal::invalid)?;
-    let trained = Trained { job: &job, step: &step, site: &site, profile: &profile, ownership, words: &words };
+    let trained =
+        Trained { job: &job, step: &step, site: &site, profile: &profile, ownership, words: &words };
     let reliability = catalog.text("failures", "default").map_err(Refusal::invalid)?;
     let reliability = Reliability::parse(reliability).map_err(Refusal::invalid)?;
     let tokens = spec.tokens.as_deref().map(parse_tokens).transpose().map_err(Refusal::invalid)?;
-    let long = tokens.map(|tokens| LongRunRequest { tokens, reliability: &reliability, interval: None, spares: None });
+    let long = tokens.map(|tokens| LongRunRequest {
+        tokens,
+        reliability: &reliability,
+        interval: None,
+        spares: None,
+    });
     serde_json::to_value(TrainReport::new(&trained, long.as_ref())).map_err(Refusal::invalid)
 }
 

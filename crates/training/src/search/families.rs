@@ -45,7 +45,8 @@ impl Search<'_> {
             let model = u64::from(tp) * u64::from(cp) * u64::from(pp);
             let rest = u32::try_from(u64::from(space.ranks) / model).ok()?;
             let sequences = rest.checked_mul(micro)?;
-            let batch = if space.at_most_batch { sequences <= global } else { global % sequences.max(1) == 0 };
+            let batch =
+                if space.at_most_batch { sequences <= global } else { global % sequences.max(1) == 0 };
             let whole = rest > 0
                 && u64::from(rest) * model == u64::from(space.ranks)
                 && space.dp.is_none_or(|dp| dp == rest)
@@ -94,7 +95,11 @@ impl Search<'_> {
     pub(super) fn micro_batches(&self, pp: u32, dp: u32, micro: u32) -> Vec<u32> {
         let most = self.template.batch.global / (dp * micro);
         let grouped = most / pp * pp;
-        if self.space.at_most_batch && grouped > 0 && grouped < most { vec![most, grouped] } else { vec![most] }
+        if self.space.at_most_batch && grouped > 0 && grouped < most {
+            vec![most, grouped]
+        } else {
+            vec![most]
+        }
     }
 
     /// Whether activations are kept on the device, on the host, or either.

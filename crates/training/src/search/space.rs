@@ -185,9 +185,10 @@ impl Space {
             as_wanted(spec.offload_optimizer, offload.optimizer)
                 && as_wanted(spec.offload_activations, offload.activations)
         });
-        for (wanted, flag) in
-            [(spec.offload_optimizer, "--offload-optimizer"), (spec.offload_activations, "--offload-activations")]
-        {
+        for (wanted, flag) in [
+            (spec.offload_optimizer, "--offload-optimizer"),
+            (spec.offload_activations, "--offload-activations"),
+        ] {
             if wanted.is_some() && self.offload.is_empty() {
                 let why = "the framework release cannot do that".to_owned();
                 return Err(JobError::Value { key: flag.to_owned(), why });

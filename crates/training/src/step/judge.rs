@@ -1,7 +1,7 @@
 //! What a search needs to know of a job, found out no further than it takes to rule it out.
 
-use super::plan::{Outline, Plan};
 use super::Step;
+use super::plan::{Outline, Plan};
 use crate::error::JobError;
 use crate::formats;
 use crate::schedule::Schedule;

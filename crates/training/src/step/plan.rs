@@ -160,7 +160,17 @@ impl Plan<'_> {
 
     /// The step whose ranks are done at `finish`.
     pub(super) fn time(&self, outline: &Outline, finish: &[Seconds]) -> Seconds {
-        outline.last(self.partition, finish) + outline.after()
+        let time = outline.last(self.partition, finish) + outline.after();
+        time + self.straggling(time)
+    }
+
+    /// What a step of `time` on chips all alike waits for the slowest of as many as there are.
+    fn straggling(&self, time: Seconds) -> Seconds {
+        time * self.machine.pricer.straggling(self.packages())
+    }
+
+    fn packages(&self) -> f64 {
+        f64::from(self.job.layout.ranks()) / f64::from(self.machine.chip.ranks.max(1))
     }
 
     /// When each rank is done.
@@ -176,13 +186,17 @@ impl Plan<'_> {
     /// Everything there is to say of the step whose ranks are done at `finish`.
     pub(super) fn step(&self, outline: &Outline, finish: &[Seconds], peak: FlopPerSecond) -> Step {
         let (job, chip) = (self.job, self.machine.chip);
-        let packages = f64::from(job.layout.ranks()) / f64::from(chip.ranks.max(1));
         let (model_flop, hardware_flop) = flops::of_step(job, self.machine.profile);
         let ranks = self.every_rank(outline, finish);
         let last = outline.last(self.partition, finish);
+        let mut breakdown = breakdown(job, &ranks, last, &outline.tail);
+        let waiting = self.straggling(last + outline.after());
+        if waiting > Seconds::ZERO {
+            breakdown.push(("waiting for the slowest chip", waiting));
+        }
         Step {
             time: self.time(outline, finish),
-            breakdown: breakdown(job, &ranks, last, &outline.tail),
+            breakdown,
             ranks,
             stage_times: self.every_stage(outline),
             send: outline.send,
@@ -190,7 +204,7 @@ impl Plan<'_> {
             hardware_flop,
             tokens: job.batch.tokens(),
             rank_count: job.layout.ranks(),
-            chips: packages,
+            chips: self.packages(),
             peak: peak * f64::from(chip.ranks.max(1)),
         }
     }
