@@ -13,6 +13,7 @@ mod space;
 pub use space::Space;
 
 use crate::error::JobError;
+use crate::formats;
 use crate::framework::Coefficients;
 use crate::job::{ContextMethod, Job, Layout, Offload, Recompute, Zero};
 use crate::remembered::Remembered;
@@ -148,7 +149,7 @@ impl JobIndex {
 /// only the largest allowed).
 ///
 /// # Errors
-/// The model cannot be priced at all.
+/// The model cannot be priced at all, or the chip has no matrix unit for the precision.
 pub fn search(
     template: &Job,
     space: &Space,
@@ -156,6 +157,7 @@ pub fn search(
     objective: Objective,
     keep: usize,
 ) -> Result<Outcome, JobError> {
+    formats::peak(machine.chip, template.precision)?;
     let mut outcome = Outcome { best: Vec::new(), counts: Counts::default() };
     let remembered = Remembered::new(machine.pricer);
     let machine = &Machine { pricer: &remembered, ..*machine };
