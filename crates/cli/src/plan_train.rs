@@ -5,9 +5,9 @@ use crate::train::{JobArgs, LayoutArgs, Prepared, RunArgs, deliver, prepare};
 use report::train::LayoutReport;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use training::Job;
 use training::search::{Found, Objective, Outcome, Space, search};
 use training::spec::JobSpec;
+use training::{ContextMethod, Job};
 use units::Watts;
 
 /// The best way to cut a training job, over every size that goes. What is said of the layout stays as it is said.
@@ -121,10 +121,15 @@ fn check_fixed(job: &Job, given: &JobSpec, prepared: &Prepared) -> Result<(), Fa
     asked.layout.pp = given.pp.unwrap_or(1);
     asked.layout.cp = given.cp.unwrap_or(1);
     asked.layout.ep = given.ep.unwrap_or(1);
-    if let Some(name) = &given.schedule {
-        let chunks = if name == "interleaved" { given.vpp.unwrap_or(2) } else { given.vpp.unwrap_or(1) };
+    let interleaved = given.vpp.is_some_and(|chunks| chunks > 1).then_some("interleaved");
+    if let Some(name) = given.schedule.as_deref().or(interleaved) {
+        let chunks = given.vpp.unwrap_or(if name == "interleaved" { 2 } else { 1 });
         asked.schedule = training::schedule::Schedule::parse(name, chunks)?;
         asked.layout.pp = asked.layout.pp.max(2);
+    }
+    if let Some(name) = &given.context {
+        asked.context = if name == "ulysses" { ContextMethod::Ulysses } else { ContextMethod::Ring };
+        asked.layout.cp = asked.layout.cp.max(2);
     }
     asked.sequence_parallel = given.sequence_parallel == Some(true);
     let can = &prepared.profile.can;
@@ -136,9 +141,6 @@ fn check_fixed(job: &Job, given: &JobSpec, prepared: &Prepared) -> Result<(), Fa
     }
     asked.offload.optimizer = given.offload_optimizer == Some(true);
     asked.offload.activations = given.offload_activations == Some(true);
-    if given.pp.is_none() && given.schedule.is_none() {
-        asked.layout.pp = 1;
-    }
     Ok(prepared.profile.check(&asked)?)
 }
 

@@ -336,7 +336,6 @@ pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure>
             Failure::Input("say what to train: --model, --shape, --job or --from-megatron".to_owned())
         })?,
     };
-    spec.check_effects(&given, &model)?;
     let system = match (&spec.system, &spec.chip) {
         (Some(system), _) => system.clone(),
         (None, Some(chip)) => catalog.chip(chip)?.usual_system().to_owned(),
@@ -376,6 +375,7 @@ fn say_what_was_read(path: &Path, import: &megatron::Import) {
 /// Runs `train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let prepared = prepare(&args.job, &args.layout)?;
+    prepared.spec.check_effects(&prepared.given, &prepared.model)?;
     let ranks = prepared.ranks(prepared.chips)?;
     let job = prepared.spec.job_under(prepared.model.clone(), ranks, &prepared.profile)?;
     let step = price(&job, &prepared.machine())?;

@@ -253,6 +253,13 @@ impl JobSpec {
         let (tp, pp, cp) = (self.tp.unwrap_or(1), self.pp.unwrap_or(1), self.cp.unwrap_or(1));
         let no_effect =
             |flag, given: String, because, instead| Err(JobError::NoEffect { flag, given, because, instead });
+        if let Some(name) = &given.schedule {
+            if let Err(unknown @ JobError::UnknownName { .. }) = Schedule::parse(name, self.vpp.unwrap_or(1))
+            {
+                return Err(unknown);
+            }
+        }
+        context_method(given.context.as_deref())?;
         if let Some(name) = given.schedule.as_ref().filter(|name| pp == 1 && *name != "1f1b") {
             return no_effect("--schedule", name.clone(), "on one pipeline stage", "raise --pp");
         }
