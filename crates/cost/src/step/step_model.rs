@@ -13,7 +13,7 @@ use super::startable::{self, Unstartable};
 use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
-use hardware::Engine;
+use hardware::{Engine, Execution};
 use std::sync::Arc;
 use units::{Dtype, Joules, Seconds, Watts};
 
@@ -320,6 +320,8 @@ impl StepModel {
         let hidden = self.hidden(load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
         device.add_time(Family::Elementwise, Bound::Launch, self.gaps(load, split));
+        let behind = (self.issue(load, &device) - (device.total() - hidden)).max(Seconds::ZERO);
+        device.add_time(Family::Host, Bound::Launch, behind);
         let busy = device.total() - hidden;
         device.add_time(Family::Host, Bound::Launch, self.host(load, busy));
         Timed { tally: device, hidden }
@@ -380,6 +382,18 @@ impl StepModel {
         let device = &self.deployment.engine.device;
         let eager = if load.prefill_tokens > 0.0 { device.layer_eager.value } else { Seconds::ZERO };
         (device.layer.value + eager) * self.layers() * split
+    }
+
+    /// Time the host takes to launch the step's operators one by one, ahead of the device.
+    fn issue(&self, load: &Load, device: &Tally) -> Seconds {
+        let one_by_one = match self.deployment.engine.execution {
+            _ if load.prefill_tokens > 0.0 => device.launches(),
+            Execution::Eager => device.launches(),
+            // Between two attentions one captured piece is replayed.
+            Execution::Piecewise => device.mixing_launches() + self.layers(),
+            Execution::FullGraph => 0.0,
+        };
+        self.deployment.engine.host.dispatch.value * one_by_one
     }
 
     /// What the device waits for the host.
