@@ -1,12 +1,12 @@
 //! Laws of a step's price over deployments: bounds, monotone hardware, and the steady state's conservation.
 
 use cost::step::{RankLoad, StepModel, StepShape};
-use estimate::steady::{self, Load};
-use estimate::{OperatingPoint, Resolver, Roles, Sizes};
 use hardware::Catalog;
 use hardware::overrides::Override;
 use proptest::prelude::*;
 use std::sync::Arc;
+use supernode_estimate::steady::{self, Load};
+use supernode_estimate::{OperatingPoint, Resolver, Roles, Sizes};
 
 /// Deployments that between them use every family of operators, dense and expert layers, and links of every kind.
 const DEPLOYMENTS: [(&str, &str, &str, [u32; 3]); 9] = [
