@@ -19,6 +19,7 @@ fn flag(key: &'static Key) -> Arg {
         Slot::Share(_) => ("SHARE", false),
         Slot::Truth(_) => ("BOOL", false),
         Slot::Format(_) => ("FORMAT", false),
+        Slot::Execution(_) => ("MODE", false),
         Slot::Mode(_) => ("MODE", false),
     };
     let read = move |text: &str| {

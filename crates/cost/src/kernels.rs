@@ -36,4 +36,4 @@ pub use moe::{MOE, MOE_FEATURES, PricedMoe, moe_alike, moe_features};
 pub use param::{Param, ParamSpec};
 pub use profile::{Errors, KernelSet, MedianP90, Profile, ProfileError};
 pub use residual::{Axis, Grid, Residual, ResidualError};
-pub use select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
+pub use select::{Choice, Kernels, KernelsError, Machines, Origin, Priced, SetQuery};

@@ -3,7 +3,7 @@
 use crate::check::{check, holds};
 use crate::resolve::{EstimateError, Resolver, Roles};
 use crate::spec::{Mode, OperatingPoint};
-use crate::steady::{self, Load, Steady};
+use crate::steady::{self, Load};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
 use hardware::money::{self as economics, Ownership, Site, TokenCost};
 use instance::KvTransfer;
@@ -171,7 +171,7 @@ fn aggregated(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Resul
     };
     let state = steady::steady(&model, &load);
     let active = f64::from(instances).min(users);
-    let step = typical_step(&model, &state, &load);
+    let step = steady::mean_step(&model, &load, &state);
     let throughput = TokensPerSecond::new(state.rate * output * active);
     let sigma = of_engine(&step);
     let pool = Pool { role: Roles::Both, instances, model, step };
@@ -184,18 +184,6 @@ fn aggregated(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Resul
         busy: 1.0,
     };
     assemble(point, site, vec![pool], parts)
-}
-
-/// The step an instance spends most of its time on: decoding its steady batch.
-fn typical_step(model: &StepModel, state: &Steady, load: &Load) -> StepCost {
-    let ranks = f64::from(model.deployment().layout.dp);
-    let context = load.new_tokens + load.cached_tokens + load.output_tokens / 2.0;
-    let per_rank = (state.decoding / ranks).max(1.0_f64.min(state.decoding));
-    model.cost(&StepShape {
-        busiest: RankLoad::decode(per_rank, context),
-        total_decode_seqs: state.decoding,
-        total_prefill_tokens: 0.0,
-    })
 }
 
 /// Figures of a mode before power and cost are added.
@@ -336,7 +324,7 @@ fn disaggregated(
     let prefill_step =
         prefill.cost(&StepShape::even(RankLoad::prefill(1.0, new, cached), prefill.deployment().layout.dp));
     let ranks = f64::from(decode.deployment().layout.dp * decodes);
-    let per_rank = (state.decoding / ranks).max(1.0_f64.min(state.decoding));
+    let per_rank = (state.decoding / ranks).max(1.0);
     let decode_step = decode.cost(&StepShape::even(
         RankLoad::decode(per_rank, new + cached + output / 2.0),
         decode.deployment().layout.dp,

@@ -3,6 +3,7 @@
 //! A new key is a field of [`OperatingPoint`] and a line of [`KEYS`].
 
 use crate::spec::{Mode, OperatingPoint};
+use hardware::Execution;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,6 +28,8 @@ pub enum Slot<'a> {
     Truth(&'a mut Option<bool>),
     /// A number format.
     Format(&'a mut Option<Dtype>),
+    /// How decoding steps are launched.
+    Execution(&'a mut Option<Execution>),
     /// What kind of instances serve.
     Mode(&'a mut Mode),
 }
@@ -92,6 +95,8 @@ keys! {
     "spec_accept" Number spec_accept: "Mean share of draft tokens accepted, 0 to 1.";
     "prefix_hit" Share prefix_hit: "Share of prompt tokens served from a cache, 0 to 1.";
     "token_budget" Count token_budget: "Most tokens of one step instead of the engine's.";
+    "max_sequences" Count max_sequences: "Most sequences running at once per attention rank instead of the engine's.";
+    "execution" Execution execution: "How decoding steps are launched instead of the engine's habit: eager, piecewise or full-graph.";
     "expert_skew" Number expert_skew: "Load of the busiest expert rank over the mean, minus 1, instead of the engine's.";
     "micro_batches" Truth micro_batches: "Whether two micro-batches overlap communication with computation, instead of the engine's habit.";
 }
@@ -152,6 +157,9 @@ impl Slot<'_> {
             Self::Truth(slot) => *slot = Some(read(text, "true or false")?),
             Self::Format(slot) => {
                 *slot = Some(text.parse().map_err(|error: units::UnknownDtype| error.to_string())?);
+            }
+            Self::Execution(slot) => {
+                *slot = Some(text.parse().map_err(|error: hardware::UnknownExecution| error.to_string())?);
             }
             Self::Mode(mode) => {
                 *mode = text.parse().map_err(|error: crate::spec::UnknownMode| error.to_string())?;
@@ -254,6 +262,7 @@ impl Serialize for OperatingPoint {
                 Slot::Share(value) if *value != 0.0 => map.serialize_entry(name, value)?,
                 Slot::Truth(Some(value)) => map.serialize_entry(name, value)?,
                 Slot::Format(Some(value)) => map.serialize_entry(name, value)?,
+                Slot::Execution(Some(value)) => map.serialize_entry(name, value)?,
                 Slot::Mode(value) if *value != Mode::default() => map.serialize_entry(name, value)?,
                 _ => {}
             }
@@ -275,6 +284,7 @@ mod tests {
             Slot::Number(_) | Slot::Share(_) => format!("{}", f64::from(number + 1) / 64.0),
             Slot::Truth(_) => (number % 2 == 0).to_string(),
             Slot::Format(_) => ["bf16", "fp8", "int8"][number as usize % 3].to_owned(),
+            Slot::Execution(_) => ["eager", "piecewise", "full-graph"][number as usize % 3].to_owned(),
             Slot::Mode(_) => ["disagg", "prefill", "decode"][number as usize % 3].to_owned(),
         }
     }

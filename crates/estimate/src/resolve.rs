@@ -288,7 +288,9 @@ impl Resolver {
         let find = |name: &str| {
             kept(&self.caches.engines, &name.to_owned(), || Ok(self.caches.catalog.engine(name)?))
         };
-        let newest = find(name.unwrap_or(chip.usual_engine()))?;
+        let named = find(name.unwrap_or(chip.usual_engine()))?;
+        let there = named.on_vendor(&chip.vendor);
+        let newest = if there == named.id { named } else { find(there)? };
         let wanted = newest.of_release(version);
         if wanted == newest.id { Ok(newest) } else { find(wanted) }
     }
@@ -340,14 +342,13 @@ impl Resolver {
             (sizes.tp.is_none()).then_some(point.chips),
         );
         let step = kept(&self.caches.steps, &key, || self.build(point, sizes, role))?;
-        let engine = match (&self.engine_override, point.token_budget) {
-            (None, None) => return Ok(step),
-            (Some(engine), None) => Arc::clone(engine),
-            (engine, Some(budget)) => {
-                let mut engine = engine.as_deref().unwrap_or(&step.deployment().engine).clone();
-                engine.scheduler.token_budget.value = budget;
-                Arc::new(engine)
-            }
+        let usual = self.engine_override.as_ref().unwrap_or(&step.deployment().engine);
+        let launched =
+            point.token_budget.is_some() || point.max_sequences.is_some() || point.execution.is_some();
+        let engine = match (launched, &self.engine_override) {
+            (false, None) => return Ok(step),
+            (false, Some(engine)) => Arc::clone(engine),
+            (true, _) => Arc::new(as_launched(usual, point)),
         };
         Ok(Arc::new(step.with_engine(engine)?))
     }
@@ -463,6 +464,16 @@ impl Resolver {
         }
         Ok(ranks / needed)
     }
+}
+
+/// An engine with what a launch sets.
+fn as_launched(engine: &Engine, point: &OperatingPoint) -> Engine {
+    let mut engine = engine.clone();
+    let scheduler = &mut engine.scheduler;
+    scheduler.token_budget.value = point.token_budget.unwrap_or(scheduler.token_budget.value);
+    scheduler.max_sequences.value = point.max_sequences.unwrap_or(scheduler.max_sequences.value);
+    engine.execution = point.execution.unwrap_or(engine.execution);
+    engine
 }
 
 /// Expert sizes as given, or as the engines choose them: experts whole on ranks where attention is data-parallel, cut

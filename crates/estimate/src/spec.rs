@@ -1,6 +1,7 @@
 //! One operating point in the words of the measurement tables: names, sizes and formats, each optional where a
 //! default or a derivation exists.
 
+use hardware::Execution;
 use units::Dtype;
 
 /// What kind of instances serve.
@@ -117,6 +118,10 @@ pub struct OperatingPoint {
     pub prefix_hit: f64,
     /// Replaces the engine's most tokens in one step.
     pub token_budget: Option<u32>,
+    /// Replaces the engine's most sequences running at once, per attention rank.
+    pub max_sequences: Option<u32>,
+    /// How decoding steps are launched; the engine's habit if absent.
+    pub execution: Option<Execution>,
     /// Replaces the engine's expert skew.
     pub expert_skew: Option<f64>,
     /// Whether two micro-batches overlap; the engine's habit if absent.

@@ -1,12 +1,14 @@
 //! The steady state of an instance under a closed loop of users, by Little's law.
 //!
-//! Every user sends the next request when the last one ends. With `R` requests decoding, a token takes
-//! `TPOT = step(R) / tokens_per_step + R / (osl - 1) * interference`, because each of the `R` others (and oneself once
-//! per request) brings one prompt per `osl - 1` tokens, which holds decoding up by `interference`. The completion rate
-//! is `X = R / ((osl - 1) TPOT)`, and the `N - R` requests that do not decode wait for or do their prefill:
-//! `N - R = X TTFT`. `R` is where that TTFT equals what the prefill queue makes it.
+//! Every user sends the next request when the last one ends. With `R` requests decoding on average, a request that decodes
+//! sees itself and `R (N-1)/N` others (what a customer of a closed network sees: Reiser and Lavenberg, "Mean-Value Analysis
+//! of Closed Multichain Queuing Networks", 1980), so that a lone user never queues behind, or decodes beside, itself. A
+//! token takes `TPOT = step / tokens_per_step + R (N-1)/N added / (osl-1)`, because each of the others brings one prompt per
+//! `osl - 1` tokens, which holds decoding up by `added`. The completion rate is `X = R / ((osl-1) TPOT)`, prompts that
+//! arrive during one round are prefilled together in the next, and the `N - R` requests that do not decode wait for or do
+//! their prefill: `N - R = X TTFT`. `R` is where that TTFT equals what the prefill queue makes it.
 
-use cost::step::{RankLoad, StepModel, StepShape};
+use cost::step::{RankLoad, StepCost, StepModel, StepShape};
 use units::Seconds;
 
 /// Users and lengths as one attention rank sees them.
@@ -35,92 +37,244 @@ pub struct Steady {
     pub decoding: f64,
     /// The most the cache or the engine lets decode.
     pub limit: f64,
-    /// Share of time that prefill takes.
+    /// Share of time that steps with prompts in them take.
     pub prefill_share: f64,
+    /// Prompts that share such a step.
+    pub together: f64,
 }
 
-/// Chunk sizes of a prompt under a token budget that decoding sequences share.
-fn chunks(new: f64, budget: f64) -> (f64, f64) {
-    let count = (new / budget).ceil().max(1.0);
-    (count, new / count)
-}
+/// Most chunks of a prompt that are priced one by one; of more, evenly spread ones stand for their neighbours.
+const MOST_CHUNKS: f64 = 16.0;
 
-/// Times of prefilling one prompt on every attention rank at once.
-struct Prefill {
-    /// Alone on the device.
-    alone: f64,
-    /// What it adds to the decoding it shares steps with.
+/// Prompts that share a round, on every attention rank at once.
+struct Round {
+    /// From the first chunk to the first tokens, with the decoding that shares the steps.
+    service: f64,
+    /// What each of the prompts adds to the decoding it shares steps with.
     added: f64,
 }
 
-fn prefill(model: &StepModel, load: &Load, decoding_per_rank: f64, context: f64) -> Prefill {
-    let deployment = model.deployment();
-    let scheduler = &deployment.engine.scheduler;
-    let ranks = deployment.layout.dp;
-    let budget = f64::from(scheduler.token_budget.value);
-    let (count, size) =
-        if scheduler.chunked_prefill { chunks(load.new_tokens, budget) } else { (1.0, load.new_tokens) };
-    let decode = RankLoad::decode(decoding_per_rank, context);
-    let base = model.cost(&StepShape::even(decode, ranks)).time.get();
-    let mut alone = 0.0;
-    let mut added = 0.0;
-    for chunk in 0..count as u32 {
-        let past = load.cached_tokens + f64::from(chunk) * size;
-        let part = RankLoad::prefill(1.0, size, past);
-        let time = model.cost(&StepShape::even(part, ranks)).time.get();
-        alone += time;
-        added += if scheduler.mixed_steps && decoding_per_rank > 0.0 {
-            model.cost(&StepShape::even(part.plus(decode), ranks)).time.get() - base
-        } else {
-            time
-        };
-    }
-    Prefill { alone, added }
+/// A closed loop on one instance.
+struct Loop<'a> {
+    model: &'a StepModel,
+    load: &'a Load,
+    ranks: f64,
+    context: f64,
+    /// Tokens after the first.
+    after_first: f64,
+    /// Share of the users that a request finds there beside itself.
+    others: f64,
+    /// Before the engine's loop sees the prompt.
+    once: f64,
+    limit: f64,
 }
+
+/// What a number of decoding requests leads to.
+struct State {
+    tpot: f64,
+    rate: f64,
+    ttft: f64,
+    busy: f64,
+    together: f64,
+}
+
+/// Prompts or sequences on the busiest rank where `total` are spread over `ranks`: never a part of one.
+fn busiest(total: f64, ranks: f64) -> f64 {
+    (total / ranks).max(1.0)
+}
+
+impl<'a> Loop<'a> {
+    fn new(model: &'a StepModel, load: &'a Load) -> Self {
+        let deployment = model.deployment();
+        let ranks = f64::from(deployment.layout.dp);
+        let prompt = load.new_tokens + load.cached_tokens;
+        let by_memory = model.memory().sequences(prompt + load.output_tokens);
+        let by_engine = f64::from(deployment.engine.scheduler.max_sequences.value);
+        let host = &deployment.engine.host;
+        Self {
+            model,
+            load,
+            ranks,
+            context: prompt + load.output_tokens / 2.0,
+            after_first: load.output_tokens - 1.0,
+            others: (load.users - 1.0).max(0.0) / load.users,
+            once: (host.request.value + host.prompt_token.value * prompt).get(),
+            limit: by_memory.min(by_engine).max(1.0) * ranks,
+        }
+    }
+
+    /// Sequences in a step that a decoding request takes part in.
+    fn batch(&self, decoding: f64) -> f64 {
+        (1.0 + decoding * self.others).min(self.limit.max(1.0))
+    }
+
+    fn decode(&self, batch: f64) -> StepShape {
+        StepShape {
+            busiest: RankLoad::decode(busiest(batch, self.ranks), self.context),
+            total_decode_seqs: batch,
+            total_prefill_tokens: 0.0,
+        }
+    }
+
+    /// Tokens of one step on one rank: each pipeline stage has a batch of its own at work.
+    fn budget(&self) -> f64 {
+        let deployment = self.model.deployment();
+        f64::from(deployment.engine.scheduler.token_budget.value) * f64::from(deployment.layout.pp)
+    }
+
+    /// Most prompts that the token budget lets share a step.
+    fn most_together(&self) -> f64 {
+        self.ranks * (self.budget() / self.load.new_tokens.max(1.0)).floor().max(1.0)
+    }
+
+    /// `together` prompts prefilled at once beside `batch` decoding sequences.
+    fn round(&self, together: f64, batch: f64) -> Round {
+        let scheduler = &self.model.deployment().engine.scheduler;
+        let on_rank = busiest(together, self.ranks);
+        let budget = f64::from(scheduler.token_budget.value);
+        let new = self.load.new_tokens;
+        let chunks = if scheduler.chunked_prefill { (new / budget).ceil().max(1.0) } else { 1.0 };
+        let size = new / chunks;
+        let mixed = scheduler.mixed_steps && batch > 0.0;
+        let decode = if mixed { self.decode(batch) } else { StepShape::default() };
+        let base = if mixed { self.time(&decode) } else { 0.0 };
+        let priced = chunks.min(MOST_CHUNKS);
+        let (mut service, mut added) = (0.0, 0.0);
+        for chunk in 0..priced as u32 {
+            let at = (f64::from(chunk) + 0.5) * chunks / priced - 0.5;
+            let past = self.load.cached_tokens + at * size;
+            let time = self.time(&StepShape {
+                busiest: RankLoad::prefill(on_rank, size, past).plus(decode.busiest),
+                total_decode_seqs: decode.total_decode_seqs,
+                total_prefill_tokens: size * together,
+            });
+            service += time;
+            added += (time - base).max(0.0);
+        }
+        let each = chunks / priced;
+        Round { service: service * each, added: added * each / together }
+    }
+
+    fn time(&self, shape: &StepShape) -> f64 {
+        self.model.cost(shape).time.get()
+    }
+
+    fn state(&self, decoding: f64) -> State {
+        let batch = self.batch(decoding);
+        let step = self.time(&self.decode(batch));
+        let most = self.most_together();
+        let seen = decoding * self.others;
+        let per_token = step / self.model.deployment().speculation.tokens_per_step();
+        let beside = if seen > 0.0 { batch } else { 0.0 };
+        // Prompts that arrive during one round share the next: found by going round a few times.
+        let mut together: f64 = 1.0;
+        let mut found = self.round(together, beside);
+        let (mut tpot, mut rate) = (0.0, 0.0);
+        for pass in 0..ROUNDS {
+            tpot = per_token + seen * found.added / self.after_first;
+            rate = decoding / (self.after_first * tpot);
+            let arrived = (rate * found.service).clamp(1.0, most.min(self.load.users.max(1.0)));
+            if pass + 1 == ROUNDS || (arrived / together - 1.0).abs() < 1e-3 {
+                break;
+            }
+            together = (arrived * together).sqrt();
+            found = self.round(together, beside);
+        }
+        let busy = (rate * found.service / together).min(1.0);
+        let ttft = self.once + self.wait(step, seen, rate, &found, together) + found.service;
+        State { tpot, rate, ttft, busy, together }
+    }
+
+    /// Between a prompt's arrival in the engine's loop and its first chunk.
+    fn wait(&self, step: f64, seen: f64, rate: f64, found: &Round, together: f64) -> f64 {
+        let busy = (rate * self.others * found.service / together).min(1.0);
+        let residual = 0.5 * found.service * busy + 0.5 * step * seen.min(1.0) * (1.0 - busy);
+        // Prompts queue only where no more of them fit into a round.
+        let full = if together < 0.9 * self.most_together() { 0.0 } else { busy.min(MOST_BUSY) };
+        let queue = found.service * full * full / (2.0 * (1.0 - full));
+        (residual + queue).min(residual + (self.load.users - 1.0).max(0.0) * found.service / together)
+    }
+
+    /// A loop of prompts alone: all users wait for their first token, in rounds as large as fit.
+    fn prompts_only(&self) -> Steady {
+        let together = self.load.users.min(self.most_together());
+        let service = self.round(together, 0.0).service;
+        let rate = (together / service).min(self.load.users / (self.once + service));
+        Steady {
+            ttft: Seconds::new(self.load.users / rate),
+            tpot: Seconds::ZERO,
+            rate,
+            decoding: 0.0,
+            limit: self.limit,
+            prefill_share: (rate * service / together).min(1.0),
+            together,
+        }
+    }
+}
+
+/// Passes that settle how many prompts share a round.
+const ROUNDS: usize = 6;
+/// A queue of prompts is never taken for busier than this: a closed loop has no endless queue.
+const MOST_BUSY: f64 = 0.98;
 
 /// Solves for the steady state of `model` under `load`.
 pub fn steady(model: &StepModel, load: &Load) -> Steady {
-    let deployment = model.deployment();
-    let ranks = f64::from(deployment.layout.dp);
-    let gain = deployment.speculation.tokens_per_step();
-    let after_first = (load.output_tokens - 1.0).max(1.0);
-    let prompt = load.new_tokens + load.cached_tokens;
-    let context = prompt + load.output_tokens / 2.0;
-    let by_memory = model.memory().sequences(prompt + load.output_tokens);
-    let by_engine = f64::from(deployment.engine.scheduler.max_sequences.value);
-    let limit = by_memory.min(by_engine).max(1.0) * ranks;
-    let host = &deployment.engine.host;
-    let once = (host.request.value + host.prompt_token.value * prompt).get();
-
-    let state = |decoding: f64| {
-        // A rank holds whole sequences: below one per rank only some of the ranks work.
-        let per_rank = (decoding / ranks).max(1.0_f64.min(decoding));
-        let step = model.cost(&StepShape {
-            busiest: RankLoad::decode(per_rank, context),
-            total_decode_seqs: decoding,
-            total_prefill_tokens: 0.0,
-        });
-        let step = step.time.get() / gain;
-        let fill = prefill(model, load, per_rank, context);
-        let together = ranks.min(load.users).max(1.0);
-        let per_request = fill.added / together;
-        let tpot = step + decoding / after_first * per_request;
-        let rate = decoding / (after_first * tpot);
-        let busy = (rate * fill.alone / together).min(0.98);
-        let wait = 0.5 * step * gain + fill.alone * busy / (2.0 * (1.0 - busy));
-        (tpot, rate, once + wait + fill.alone, busy)
-    };
-    let most = limit.min(load.users);
+    let users = Loop::new(model, load);
+    if load.output_tokens <= 1.0 {
+        return users.prompts_only();
+    }
+    let most = users.limit.min(load.users);
     let surplus = |decoding: f64| {
-        let (_, rate, ttft, _) = state(decoding);
-        load.users - decoding - rate * ttft
+        let state = users.state(decoding);
+        load.users - decoding - state.rate * state.ttft
     };
     let decoding = if surplus(most) >= 0.0 { most } else { bisect(surplus, 0.0, most) };
-    let (tpot, rate, ttft, busy) = state(decoding);
-    let queued = ((load.users - decoding) / rate).max(ttft);
-    let ttft = if load.users > limit { queued } else { ttft };
-    let (ttft, tpot) = gathered(host.first_chunk.value, ttft, tpot, after_first);
-    Steady { ttft: Seconds::new(ttft), tpot: Seconds::new(tpot), rate, decoding, limit, prefill_share: busy }
+    let State { tpot, rate, busy, together, .. } = users.state(decoding);
+    // Little's law, to the last user: whoever does not decode waits for a first token.
+    let ttft = (load.users - decoding) / rate;
+    let chunk = model.deployment().engine.host.first_chunk.value;
+    let (ttft, tpot) = gathered(chunk, ttft, tpot, users.after_first);
+    Steady {
+        ttft: Seconds::new(ttft),
+        tpot: Seconds::new(tpot),
+        rate,
+        decoding,
+        limit: users.limit,
+        prefill_share: busy,
+        together,
+    }
+}
+
+/// The mean step between two tokens of a decoding request: decoding its batch, with the share of the prompts that others
+/// bring meanwhile. Its time is what the steady state's TPOT is made of.
+pub fn mean_step(model: &StepModel, load: &Load, state: &Steady) -> StepCost {
+    let users = Loop::new(model, load);
+    let batch = users.batch(state.decoding);
+    let decode = users.decode(batch);
+    let mut step = model.cost(&decode);
+    let scheduler = &model.deployment().engine.scheduler;
+    let seen = state.decoding * users.others;
+    if seen <= 0.0 || users.after_first <= 0.0 {
+        return step;
+    }
+    let gain = model.deployment().speculation.tokens_per_step();
+    let added = gain * seen * users.round(state.together, batch).added / users.after_first;
+    let chunk = load.new_tokens.min(f64::from(scheduler.token_budget.value));
+    let prompts = RankLoad::prefill(busiest(state.together, users.ranks), chunk, load.cached_tokens);
+    let beside = if scheduler.mixed_steps { decode } else { StepShape::default() };
+    let with = model.cost(&StepShape {
+        busiest: prompts.plus(beside.busiest),
+        total_decode_seqs: beside.total_decode_seqs,
+        total_prefill_tokens: chunk * state.together,
+    });
+    let base = if scheduler.mixed_steps { step.time.get() } else { 0.0 };
+    let share = added / (with.time.get() - base).max(f64::MIN_POSITIVE);
+    let alone = step.clone();
+    step.add_scaled(&with, share);
+    if scheduler.mixed_steps {
+        step.add_scaled(&alone, -share);
+    }
+    step
 }
 
 /// TTFT and TPOT as a client sees them that gets its first `chunk` tokens together.
@@ -131,14 +285,14 @@ fn gathered(chunk: f64, ttft: f64, tpot: f64, after_first: f64) -> (f64, f64) {
 
 /// The zero of a falling function.
 fn bisect(falling: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
-    for _ in 0..40 {
+    for _ in 0..60 {
         let middle = f64::midpoint(low, high);
         if falling(middle) > 0.0 {
             low = middle
         } else {
             high = middle
         }
-        if high - low < 1e-3 * high {
+        if high - low < 1e-9 * high {
             break;
         }
     }
@@ -173,16 +327,18 @@ pub fn disaggregated(
     let once = (host.request.value + host.prompt_token.value * prompt).get() + transfer.get();
 
     let servers = f64::from(prefill_side.model.deployment().layout.dp) * prefill_side.instances;
-    let service = prefill(prefill_side.model, load, 0.0, context).alone;
+    let alone = Load { users: load.users, ..*load };
+    let service = Loop::new(prefill_side.model, &alone).round(1.0, 0.0).service;
     let capacity = servers / service;
+    let others = (load.users - 1.0).max(0.0) / load.users;
 
     let tpot_at = |decoding: f64| {
-        let per_rank = (decoding / ranks).max(1.0_f64.min(decoding));
-        let shape = StepShape::even(RankLoad::decode(per_rank, context), decode.layout.dp);
+        let batch = 1.0 + decoding * others;
+        let shape = StepShape::even(RankLoad::decode(busiest(batch, ranks), context), decode.layout.dp);
         decode_side.model.cost(&shape).time.get() / gain
     };
     let ttft_at = |rate: f64| {
-        let busy = (rate / capacity).min(0.999);
+        let busy = (others * rate / capacity).min(0.999);
         // Several servers in parallel: the wait of one server shortened by Sakasegawa's exponent.
         let wait = 0.5 * service * busy.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (servers * (1.0 - busy));
         once + service + wait
@@ -199,7 +355,7 @@ pub fn disaggregated(
     };
     let rate = rate_at(decoding);
     let tpot = tpot_at(decoding);
-    let ttft = ttft_at(rate).max((load.users - decoding) / rate);
+    let ttft = (load.users - decoding) / rate;
     let (ttft, tpot) = gathered(decode.engine.host.first_chunk.value, ttft, tpot, after_first);
     Steady {
         ttft: Seconds::new(ttft),
@@ -208,5 +364,6 @@ pub fn disaggregated(
         decoding,
         limit,
         prefill_share: rate / capacity,
+        together: 1.0,
     }
 }

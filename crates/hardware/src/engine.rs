@@ -15,6 +15,10 @@ pub struct Engine {
     pub aliases: Vec<String>,
     /// Older releases whose overheads are those of another profile, ascending.
     pub releases: Vec<Release>,
+    /// Vendors on whose chips the engine has the overheads of another profile: host software and kernels differ.
+    pub platforms: Vec<Platform>,
+    /// How a decoding step is launched where nothing else is asked for.
+    pub execution: Execution,
     /// Kernel stacks to look for in a chip's kernel profile, nearest first (`vllm`, `trtllm`, `ascend` ...).
     pub stacks: Vec<String>,
     /// Time on the host processor.
@@ -48,6 +52,63 @@ pub struct Release {
     pub engine: String,
 }
 
+/// The profile of an engine on the chips of one vendor.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// As chips name it, for example `Huawei`.
+    pub vendor: String,
+    /// Catalog key of the profile that the engine has there.
+    pub engine: String,
+}
+
+/// How the operators of a decoding step get to the device. Steps with prompts in them are launched one by one in all.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Execution {
+    /// One by one from the host (`--enforce-eager`).
+    Eager,
+    /// Captured between attentions, which are launched one by one.
+    Piecewise,
+    /// As one captured graph.
+    #[default]
+    FullGraph,
+}
+
+impl Execution {
+    /// Its name in files and flags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eager => "eager",
+            Self::Piecewise => "piecewise",
+            Self::FullGraph => "full-graph",
+        }
+    }
+}
+
+/// A text that is no execution mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an execution mode; use eager, piecewise or full-graph")]
+pub struct UnknownExecution(
+    /// What was given.
+    pub String,
+);
+
+impl std::str::FromStr for Execution {
+    type Err = UnknownExecution;
+
+    fn from_str(text: &str) -> Result<Self, UnknownExecution> {
+        match text {
+            "eager" => Ok(Self::Eager),
+            "piecewise" => Ok(Self::Piecewise),
+            "full-graph" | "full" => Ok(Self::FullGraph),
+            other => Err(UnknownExecution(other.to_owned())),
+        }
+    }
+}
+
 /// Time on the host processor, per step and per request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostOverhead {
@@ -64,6 +125,9 @@ pub struct HostOverhead {
     /// Per request once, where its cache moves from a prefill to a decode instance: finding each other, allocating,
     /// registering, polling; beside the transfer itself.
     pub hand_off: Fact<Seconds>,
+    /// Per operator that the host launches one by one: dispatch, shape inference, the runtime's queue. The device waits where
+    /// it is done sooner.
+    pub dispatch: Fact<Seconds>,
     /// Tokens that reach a client together as its first: 1 where every token is sent at once, the stream interval of
     /// an engine that gathers tokens before it sends them.
     pub first_chunk: Fact<f64>,
@@ -150,6 +214,12 @@ impl Engine {
         older.map_or(&self.id, |release| &release.engine)
     }
 
+    /// Catalog key of the profile that the engine has on chips of `vendor`.
+    pub fn on_vendor(&self, vendor: &str) -> &str {
+        let platform = self.platforms.iter().find(|platform| platform.vendor == vendor);
+        platform.map_or(&self.id, |platform| &platform.engine)
+    }
+
     /// Records under `key` where the fitted coefficients come from.
     pub fn mark_fitted(&mut self, key: &str, source: Source) {
         let host = &mut self.host;
@@ -160,6 +230,7 @@ impl Engine {
             &mut host.request,
             &mut host.prompt_token,
             &mut host.hand_off,
+            &mut host.dispatch,
             &mut device.layer,
             &mut device.layer_eager,
         ] {

@@ -1,6 +1,6 @@
 //! An engine written as its catalog file.
 
-use crate::engine::{Engine, Release};
+use crate::engine::{Engine, Platform, Release};
 use crate::evidence::Fact;
 use std::fmt::{Display, Write};
 
@@ -36,6 +36,13 @@ fn releases(releases: &[Release]) -> String {
     format!("[{}]", releases.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
+fn platforms(platforms: &[Platform]) -> String {
+    let one = |platform: &Platform| {
+        format!("{{ vendor = \"{}\", engine = \"{}\" }}", platform.vendor, platform.engine)
+    };
+    format!("[{}]", platforms.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     format!("[{}]", quoted.join(", "))
@@ -45,10 +52,12 @@ impl Engine {
     /// The catalog file that reads back as this engine.
     pub fn to_toml(&self) -> String {
         let mut out = Writer(format!(
-            "name = \"{}\"\naliases = {}\nreleases = {}\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
+            "name = \"{}\"\naliases = {}\nreleases = {}\nplatforms = {}\nexecution = \"{}\"\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
             self.name,
             list(&self.aliases),
             releases(&self.releases),
+            platforms(&self.platforms),
+            self.execution.name(),
             list(&self.stacks),
             self.fused_quantise,
             self.micro_batches
@@ -60,6 +69,7 @@ impl Engine {
         out.time("request", &self.host.request);
         out.time("prompt_token", &self.host.prompt_token);
         out.time("hand_off", &self.host.hand_off);
+        out.time("dispatch", &self.host.dispatch);
         out.number("first_chunk", &self.host.first_chunk);
         out.section("device");
         out.number("launch", &self.device.launch);

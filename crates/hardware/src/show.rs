@@ -248,6 +248,7 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.request", &engine.host.request);
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
     figures.add("engine.host.hand_off", &engine.host.hand_off);
+    figures.add("engine.host.dispatch", &engine.host.dispatch);
     figures.add("engine.host.first_chunk", &engine.host.first_chunk);
     figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);
@@ -265,6 +266,7 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.memory.reserve", &engine.memory.reserve);
     let labels = vec![
         ("aliases", engine.aliases.join(", ")),
+        ("execution", engine.execution.name().to_owned()),
         ("kernel stacks", engine.stacks.join(", ")),
         ("all-reduce", engine.comm.all_reduce.clone()),
         ("expert exchange", engine.comm.expert.clone()),

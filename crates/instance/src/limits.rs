@@ -49,7 +49,11 @@ pub fn limits(model: &StepModel, role: Role, length: f64, settings: &Settings) -
     let drafts = speculation.tokens > 0 && role != Role::Prefill;
     EngineLimits {
         ranks: deployment.layout.dp,
-        token_budget: settings.token_budget.unwrap_or(scheduler.token_budget.value),
+        // Every pipeline stage has a batch of its own at work, and a step is all of them.
+        token_budget: settings
+            .token_budget
+            .unwrap_or(scheduler.token_budget.value)
+            .saturating_mul(deployment.layout.pp),
         max_seqs: settings.max_sequences.unwrap_or(scheduler.max_sequences.value),
         kv_blocks: settings.kv_blocks.unwrap_or(fits),
         block,

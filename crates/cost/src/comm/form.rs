@@ -13,7 +13,8 @@
 //! and the library takes the quickest. `growth(n) = growth^(log2(n/8))` is what doubling the ranks does to the
 //! bandwidth of each: a little more on NVLink (more channels), a fraction on PCIe (shared paths through the host).
 //! Low latency and direct protocols may stage through buffers of limited size, `chunk` bytes per peer, `far_chunk` where
-//! the group leaves its node: a choice of the library and no coefficient of the link.
+//! the group leaves its node: a choice of the library and no coefficient of the link. A message that overfills the buffers
+//! goes in as many rounds as it fills them, each with the latency of its own, so that the time has no step in it.
 //! The two-protocol alpha-beta model is that of Thakur, Rabenseifner and Gropp, "Optimization of Collective
 //! Communication Operations in MPICH" (2005), with NCCL's protocols.
 
@@ -75,7 +76,7 @@ const fn spec(
     ParamSpec::new(name, unit, meaning, range[0], range[1], prior, sd)
 }
 
-/// Bytes per peer from which the low-latency protocol no longer serves.
+/// Bytes per peer that the buffers of the low-latency protocol hold.
 pub const CHUNK: &str = "chunk";
 /// The same for groups over several nodes.
 pub const FAR_CHUNK: &str = "far_chunk";
@@ -173,13 +174,12 @@ impl CollectiveForm {
         let over = |efficiency: f64| wire / (efficiency.min(1.0) * bandwidth);
         let mut best = f64::INFINITY;
         let chunk = if place.far { self.far_chunk } else { self.chunk };
-        if chunk.is_none_or(|chunk| bytes / ranks < chunk) {
-            if let Some(low) = self.low {
-                best = best.min(latency + over(low * growth));
-            }
-            if let Some(direct) = self.direct {
-                best = best.min(latency + (ranks - 1.0) * bytes / (direct * bandwidth));
-            }
+        let rounds = chunk.map_or(1.0, |chunk| (bytes / ranks / chunk).max(1.0));
+        if let Some(low) = self.low {
+            best = best.min(rounds * latency + over(low * growth));
+        }
+        if let Some(direct) = self.direct {
+            best = best.min(rounds * latency + (ranks - 1.0) * bytes / (direct * bandwidth));
         }
         if let Some(high) = self.high {
             let latency = self.high_step.map_or(latency, |step| start + later(step) * steps);

@@ -1,10 +1,10 @@
 //! Attention priced from the profiles: ordinary and latent, prefill and decode.
 
-use super::select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
+use super::select::{Choice, Kernels, KernelsError, Machines, Origin, Priced, SetQuery};
 use super::{KernelSet, ProfileError};
 use crate::ops::attention_decode::{self, DecodeKernel, DecodeWave10, Warmth};
 use crate::ops::attention_prefill::{self, PrefillKernel, PrefillWave10};
-use crate::ops::{AttentionDecode, AttentionPrefill, Machine, OpCost, Precision};
+use crate::ops::{AttentionDecode, AttentionPrefill, OpCost, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::{Dtype, Seconds};
@@ -92,7 +92,7 @@ pub fn attention_alike(wanted: Precision) -> Vec<Precision> {
 pub struct PricedPrefill {
     kernel: PrefillKernel,
     coefficients: PrefillWave10,
-    machine: Machine,
+    machines: Machines,
     set: Arc<KernelSet>,
     origin: Origin,
     sigma: f64,
@@ -103,16 +103,20 @@ impl PricedPrefill {
     ///
     /// # Errors
     /// If the set lacks a coefficient or names an unknown structure.
-    pub fn new(choice: Choice, wanted: Precision, machine: Machine) -> Result<Self, ProfileError> {
+    pub fn new(
+        choice: Choice,
+        wanted: Precision,
+        machines: impl Into<Machines>,
+    ) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
         let kernel = prefill_structure(&set.structure, wanted.weight, || set.label())?;
         let coefficients = PrefillWave10::from_slice(&set.values(&attention_prefill::PARAMS)?);
-        Ok(Self { kernel, coefficients, machine, set, origin, sigma })
+        Ok(Self { kernel, coefficients, machines: machines.into(), set, origin, sigma })
     }
 
     /// Price of `op`. Nothing that a benchmark would find in a cache matters to it.
     pub fn price(&self, op: &AttentionPrefill) -> OpCost {
-        let mut cost = self.kernel.price(&self.coefficients, &self.machine, op);
+        let mut cost = self.machines.quickest(|machine| self.kernel.price(&self.coefficients, machine, op));
         cost.time = cost.time * self.set.log_correction(&PREFILL_FEATURES, &prefill_features(op)).exp();
         cost
     }
@@ -141,7 +145,7 @@ impl PricedPrefill {
 pub struct PricedDecode {
     kernel: DecodeKernel,
     coefficients: DecodeWave10,
-    machine: Machine,
+    machines: Machines,
     set: Arc<KernelSet>,
     origin: Origin,
     sigma: f64,
@@ -152,11 +156,15 @@ impl PricedDecode {
     ///
     /// # Errors
     /// If the set lacks a coefficient.
-    pub fn new(choice: Choice, wanted: Precision, machine: Machine) -> Result<Self, ProfileError> {
+    pub fn new(
+        choice: Choice,
+        wanted: Precision,
+        machines: impl Into<Machines>,
+    ) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
         let coefficients = DecodeWave10::from_slice(&set.values(&attention_decode::PARAMS)?);
         let kernel = DecodeKernel { cache_bytes: wanted.weight.bytes() };
-        Ok(Self { kernel, coefficients, machine, set, origin, sigma })
+        Ok(Self { kernel, coefficients, machines: machines.into(), set, origin, sigma })
     }
 
     /// Price with a cold cache, as in a model's step.
@@ -190,7 +198,8 @@ impl PricedDecode {
     }
 
     fn priced(&self, op: &AttentionDecode, warmth: Warmth) -> OpCost {
-        let mut cost = self.kernel.price(&self.coefficients, &self.machine, op, warmth);
+        let mut cost =
+            self.machines.quickest(|machine| self.kernel.price(&self.coefficients, machine, op, warmth));
         cost.time = cost.time * self.set.log_correction(&DECODE_FEATURES, &decode_features(op)).exp();
         cost
     }
@@ -319,7 +328,7 @@ impl Kernels {
         family: &str,
         precision: Precision,
         head: Option<f64>,
-    ) -> Result<(Choice, Machine), KernelsError> {
+    ) -> Result<(Choice, Machines), KernelsError> {
         let precisions = attention_alike(precision);
         let query = SetQuery { family, precisions: &precisions, kernel: None };
         let covering = head
@@ -328,7 +337,7 @@ impl Kernels {
             Some(choice) => choice,
             None => self.select(&query)?,
         };
-        let machine = self.machine(choice.set.precision.activation)?;
+        let machine = self.machines(choice.set.precision.activation)?;
         Ok((choice, machine))
     }
 }

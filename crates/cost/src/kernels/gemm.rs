@@ -1,10 +1,10 @@
 //! Dense products and streaming kernels priced from the profiles.
 
-use super::select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
+use super::select::{Choice, Kernels, KernelsError, Machines, Origin, Priced, SetQuery};
 use super::{KernelSet, ProfileError};
 use crate::ops::elementwise::{self, Elementwise};
 use crate::ops::gemm::{self, BENCHMARK_ROTATION, GemmKernel, TileSet, Wave12};
-use crate::ops::{Gemm, Machine, OpCost, Precision};
+use crate::ops::{Gemm, OpCost, Precision};
 use std::sync::Arc;
 use units::{Bytes, Dtype, Seconds};
 
@@ -24,7 +24,7 @@ pub const QUANTIZE_FEATURES: [&str; 2] = ["m", "k"];
 pub struct PricedGemm {
     kernel: GemmKernel,
     coefficients: Wave12,
-    machine: Machine,
+    machines: Machines,
     set: Arc<KernelSet>,
     corrected: bool,
     origin: Origin,
@@ -36,13 +36,17 @@ impl PricedGemm {
     ///
     /// # Errors
     /// If the set lacks a coefficient or names an unknown structure.
-    pub fn new(choice: Choice, wanted: Precision, machine: Machine) -> Result<Self, ProfileError> {
+    pub fn new(
+        choice: Choice,
+        wanted: Precision,
+        machines: impl Into<Machines>,
+    ) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
         let kernel = gemm_kernel(&set, wanted)?;
         let count = if kernel.quantise { gemm::PARAMS.len() } else { gemm::PARAMS.len() - 1 };
         let coefficients = Wave12::from_slice(&set.values(&gemm::PARAMS[..count])?);
         let corrected = set.corrects(&GEMM_FEATURES);
-        Ok(Self { kernel, coefficients, machine, set, corrected, origin, sigma })
+        Ok(Self { kernel, coefficients, machines: machines.into(), set, corrected, origin, sigma })
     }
 
     /// Price with weights that no cache holds, as in a model's step.
@@ -89,7 +93,8 @@ impl PricedGemm {
     }
 
     fn price_rotating(&self, op: Gemm, rotation: f64) -> OpCost {
-        let mut cost = self.kernel.price(&self.coefficients, &self.machine, op, rotation);
+        let mut cost =
+            self.machines.quickest(|machine| self.kernel.price(&self.coefficients, machine, op, rotation));
         if self.corrected {
             cost.time = cost.time * self.set.residual.log_correction(&[op.m, op.n, op.k]).exp();
         }
@@ -161,7 +166,7 @@ impl Kernels {
         } else {
             precision
         };
-        let machine = self.machine(multiplied.activation)?;
+        let machine = self.machines(multiplied.activation)?;
         let precisions = alike(multiplied);
         let choice = self.select(&SetQuery { family: GEMM, precisions: &precisions, kernel: None })?;
         Ok(PricedGemm::new(choice, multiplied, machine)?)

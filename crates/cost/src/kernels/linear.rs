@@ -1,10 +1,10 @@
 //! Linear attention and the indexer of sparse attention, priced from the profiles.
 
-use super::select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
+use super::select::{Choice, Kernels, KernelsError, Machines, Origin, Priced, SetQuery};
 use super::{ATTENTION_DECODE, KernelSet, ProfileError, attention_alike};
 use crate::ops::attention_indexer::{ASSUMED_LAUNCH, ASSUMED_SIGMA, IndexScores, SMALL_KERNELS};
 use crate::ops::linear_attention::{LinearAttention, SCAN_PARAMS, STREAM_PARAMS, Scan5, Stream6, Streaming};
-use crate::ops::{Machine, OpCost, Precision};
+use crate::ops::{OpCost, Precision};
 use std::sync::Arc;
 use units::{Dtype, Seconds};
 
@@ -54,7 +54,7 @@ enum Form {
 #[derive(Debug, Clone)]
 pub struct PricedLinear {
     form: Form,
-    machine: Machine,
+    machines: Machines,
     set: Arc<KernelSet>,
     origin: Origin,
     sigma: f64,
@@ -65,7 +65,7 @@ impl PricedLinear {
     ///
     /// # Errors
     /// If the set lacks a coefficient.
-    pub fn new(choice: Choice, machine: Machine) -> Result<Self, ProfileError> {
+    pub fn new(choice: Choice, machines: impl Into<Machines>) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
         let form = match set.family.as_str() {
             SCAN_PREFILL => Form::Scan(Scan5::from_slice(&set.values(&SCAN_PARAMS)?)),
@@ -74,14 +74,16 @@ impl PricedLinear {
             }
             _ => Form::Stream(Stream6::from_slice(&set.values(&STREAM_PARAMS)?), Streaming::Convolution),
         };
-        Ok(Self { form, machine, set, origin, sigma })
+        Ok(Self { form, machines: machines.into(), set, origin, sigma })
     }
 
     /// Price of `op` with nothing cached, as in a model's step.
     pub fn price(&self, op: &LinearAttention) -> OpCost {
         let mut cost = match &self.form {
-            Form::Stream(coefficients, kernel) => coefficients.price(&self.machine, op, *kernel, false),
-            Form::Scan(coefficients) => coefficients.price(&self.machine, op),
+            Form::Stream(coefficients, kernel) => {
+                self.machines.quickest(|machine| coefficients.price(machine, op, *kernel, false))
+            }
+            Form::Scan(coefficients) => self.machines.quickest(|machine| coefficients.price(machine, op)),
         };
         cost.time = cost.time * self.set.log_correction(&LINEAR_FEATURES, &linear_features(op)).exp();
         cost
@@ -104,7 +106,7 @@ impl Kernels {
             .into_iter()
             .find(|choice| choice.origin == nearest.origin && made_for(choice))
             .unwrap_or(nearest);
-        Ok(PricedLinear::new(choice, self.machine(Dtype::Bf16)?)?)
+        Ok(PricedLinear::new(choice, self.machines(Dtype::Bf16)?)?)
     }
 
     /// Convolution and chunked scan of new tokens. The tables hold the scan of the gated delta rule only; that of

@@ -1,9 +1,9 @@
 //! Routed experts priced from the profiles.
 
-use super::select::{Choice, Kernels, KernelsError, Origin, Priced, SetQuery};
+use super::select::{Choice, Kernels, KernelsError, Machines, Origin, Priced, SetQuery};
 use super::{KernelSet, ProfileError};
 use crate::ops::moe::{self, BENCHMARK_ROTATION, MoeKernel, MoeWave14};
-use crate::ops::{GroupedMoe, Machine, OpCost, Precision};
+use crate::ops::{GroupedMoe, OpCost, Precision};
 use crate::routing::{self, Load};
 use std::sync::Arc;
 use units::{Dtype, Seconds};
@@ -32,7 +32,7 @@ pub fn moe_features(op: &GroupedMoe, load: &Load) -> [f64; 6] {
 pub struct PricedMoe {
     kernel: MoeKernel,
     coefficients: MoeWave14,
-    machine: Machine,
+    machines: Machines,
     set: Arc<KernelSet>,
     origin: Origin,
     sigma: f64,
@@ -45,13 +45,17 @@ impl PricedMoe {
     ///
     /// # Errors
     /// If the set lacks a coefficient or names an unknown structure.
-    pub fn new(choice: Choice, wanted: Precision, machine: Machine) -> Result<Self, ProfileError> {
+    pub fn new(
+        choice: Choice,
+        wanted: Precision,
+        machines: impl Into<Machines>,
+    ) -> Result<Self, ProfileError> {
         let Choice { set, origin, sigma } = choice;
         let kernel = MoeKernel::from_structure(&set.structure, wanted, &set.label())?;
         let coefficients = MoeWave14::from_slice(&set.values(&moe::PARAMS)?);
         let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
         let largest = set.residual.grids.iter().map(|grid| most(&grid.values)).sum::<f64>().exp();
-        Ok(Self { kernel, coefficients, machine, set, origin, sigma, largest })
+        Ok(Self { kernel, coefficients, machines: machines.into(), set, origin, sigma, largest })
     }
 
     /// Price of one layer's routed experts on one rank in a real step. For a fixed layout it never falls when tokens,
@@ -86,7 +90,7 @@ impl PricedMoe {
     }
 
     fn form(&self, op: &GroupedMoe, load: &Load, rotation: f64) -> OpCost {
-        self.kernel.price(&self.coefficients, &self.machine, op, load, rotation)
+        self.machines.quickest(|machine| self.kernel.price(&self.coefficients, machine, op, load, rotation))
     }
 
     fn correction(&self, op: &GroupedMoe, load: &Load) -> f64 {
@@ -203,7 +207,7 @@ impl Kernels {
         } else {
             precision
         };
-        let machine = self.machine(multiplied.activation)?;
+        let machine = self.machines(multiplied.activation)?;
         let precisions = moe_alike(multiplied);
         let query = SetQuery { family: MOE, precisions: &precisions, kernel: None };
         let mut candidates = self.candidates(&query);

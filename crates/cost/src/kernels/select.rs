@@ -72,6 +72,30 @@ pub struct Choice {
 /// bf16 peak of the largest core among the chips measured: an SM of a GB200.
 const LARGEST_CORE: FlopPerSecond = FlopPerSecond::new(16.5e12);
 
+/// The ways a rank's cores may be put to work: each as it is, or as several smaller ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machines(Vec<Machine>);
+
+impl From<Machine> for Machines {
+    fn from(machine: Machine) -> Self {
+        Self(vec![machine])
+    }
+}
+
+impl Machines {
+    /// The quickest of the prices that `price` gives.
+    pub fn quickest(&self, price: impl Fn(&Machine) -> OpCost) -> OpCost {
+        let mut best = price(&self.0[0]);
+        for machine in &self.0[1..] {
+            let cost = price(machine);
+            if cost.time < best.time {
+                best = cost;
+            }
+        }
+        best
+    }
+}
+
 /// The profiles of one chip and its relatives, read once and shared.
 #[derive(Debug, Clone)]
 pub struct Kernels {
@@ -179,16 +203,25 @@ impl Kernels {
         Ok(Machine {
             peak,
             bandwidth: self.rank.bandwidth.value,
-            cores: self.cores(),
+            cores: f64::from(self.rank.cores.value),
             l2: self.rank.l2.value,
         })
     }
 
-    /// Units that work on one tile each. The forms were fitted to cores of at most [`LARGEST_CORE`]; a larger one (a
-    /// systolic array of a TPU, say) works on several such tiles at a time and counts as so many.
-    fn cores(&self) -> f64 {
-        let counted = f64::from(self.rank.cores.value);
-        self.rank.peak(Dtype::Bf16).map_or(counted, |peak| counted.max((peak / LARGEST_CORE).floor()))
+    /// The ways to use the rank's cores on operands of `dtype`.
+    ///
+    /// The forms were fitted to cores of at most [`LARGEST_CORE`]. A larger one (a systolic array of a TPU, say) may work
+    /// on several such tiles at a time; on how many is the kernel's choice like that of its tiles, so the quickest counts.
+    /// A higher peak opens ways and closes none: no operator gets slower by it.
+    ///
+    /// # Errors
+    /// As [`Kernels::machine`].
+    pub fn machines(&self, dtype: Dtype) -> Result<Machines, KernelsError> {
+        let whole = self.machine(dtype)?;
+        let most = self.rank.peak(Dtype::Bf16).map_or(whole.cores, |peak| (peak / LARGEST_CORE).floor());
+        let doubled = std::iter::successors(Some(whole.cores.max(1.0) * 2.0), |cores| Some(cores * 2.0));
+        let cut = doubled.take_while(|cores| *cores <= most).map(|cores| Machine { cores, ..whole });
+        Ok(Machines(std::iter::once(whole).chain(cut).collect()))
     }
 
     /// The nearest set: the exact formats before those that behave alike, this chip before its relatives, the

@@ -1,5 +1,6 @@
 //! Prices from the kernel profiles, each kernel looked up once.
 
+use super::ideal::as_multiplied;
 use super::operators::{Basis, Evidence, Operators};
 use super::tally::Family;
 use crate::kernels::{CONVOLUTION_DECODE, CONVOLUTION_PREFILL, LinearLayer, SCAN_DECODE, SCAN_PREFILL};
@@ -203,12 +204,7 @@ impl Operators for KernelOperators {
     }
 
     fn moe(&self, op: GroupedMoe, precision: Precision) -> OpCost {
-        // Matrix units that take 4-bit operands are fed microscaled 8-bit activations with them.
-        let rank = self.kernels.rank();
-        let narrow = rank.matrix.contains_key(&Dtype::Nvfp4) || rank.matrix.contains_key(&Dtype::Mxfp4);
-        let widened = precision == Precision { weight: Dtype::Mxfp4, activation: Dtype::Bf16 };
-        let precision =
-            if narrow && widened { Precision { activation: Dtype::Mxfp8, ..precision } } else { precision };
+        let precision = as_multiplied(self.kernels.rank(), precision);
         let kernel = self.moe.get((precision, op.gated), || self.kernels.moe_kernel(precision, op.gated));
         kernel.map_or(UNPRICED, |kernel| self.launched(kernel.price(&op), kernel.launch()))
     }

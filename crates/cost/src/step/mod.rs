@@ -2,6 +2,7 @@
 
 mod deployment;
 mod energy;
+mod floor;
 mod ideal;
 mod measured;
 mod memory;

@@ -2,6 +2,8 @@
 
 use super::deployment::{Deployment, LayoutError, Speculation};
 use super::energy::EnergyModel;
+use super::floor::{BoundedCollectives, BoundedOperators};
+use super::ideal::{IdealCollectives, IdealOperators};
 use super::memory::{DoesNotFit, MemoryFit};
 use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
@@ -11,7 +13,7 @@ use super::startable::{self, Unstartable};
 use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
-use hardware::Engine;
+use hardware::{Engine, Execution};
 use std::sync::Arc;
 use units::{Dtype, Joules, Seconds, Watts};
 
@@ -57,6 +59,16 @@ pub struct StepCost {
     pub energy: Option<Joules>,
     /// Standard deviation of ln(predicted / measured) that the parts add up to.
     pub sigma: f64,
+}
+
+impl StepCost {
+    /// Adds `share` of another step: time, breakdown and energy. The spread stays that of this one.
+    pub fn add_scaled(&mut self, other: &Self, share: f64) {
+        self.time += other.time * share;
+        self.hidden += other.hidden * share;
+        self.tally.add_scaled(&other.tally, share);
+        self.energy = self.energy.zip(other.energy).map(|(mine, theirs)| mine + theirs * share);
+    }
 }
 
 /// Prices steps of one deployment; everything that does not depend on the step is worked out once.
@@ -108,10 +120,37 @@ pub(super) struct Load {
     pub(super) prefill_past: f64,
     pub(super) tokens: f64,
     pub(super) total_tokens: f64,
+    pub(super) total_decode_tokens: f64,
     pub(super) total_decode_seqs: f64,
 }
 
 impl Load {
+    /// What one of the micro-batches holds that keep `stages` pipeline stages at work at once: an even share of the
+    /// sequences and of the prompts, never a part of one. All of them pass the pipeline in the time that one does, so that
+    /// its price is that of the whole step; a micro-batch with a prompt sets the pace of those behind it.
+    fn in_flight(self, stages: f64) -> Self {
+        if stages <= 1.0 {
+            return self;
+        }
+        let decoding = stages.min(self.decode_seqs.max(1.0));
+        let prompts = stages.min(self.prefill_seqs.max(1.0));
+        let decode_tokens = self.decode_tokens / decoding;
+        let prefill_tokens = self.prefill_tokens / prompts;
+        let total_prefill = self.total_tokens - self.total_decode_tokens;
+        Self {
+            decode_seqs: self.decode_seqs / decoding,
+            decode_tokens,
+            context: self.context,
+            prefill_seqs: self.prefill_seqs / prompts,
+            prefill_tokens,
+            prefill_past: self.prefill_past / prompts,
+            tokens: decode_tokens + prefill_tokens,
+            total_tokens: self.total_decode_tokens / decoding + total_prefill / prompts,
+            total_decode_tokens: self.total_decode_tokens / decoding,
+            total_decode_seqs: self.total_decode_seqs / decoding,
+        }
+    }
+
     /// One of `parts` equal micro-batches.
     pub(super) fn part(&self, parts: f64) -> Self {
         Self {
@@ -123,6 +162,7 @@ impl Load {
             prefill_past: self.prefill_past / parts,
             tokens: self.tokens / parts,
             total_tokens: self.total_tokens / parts,
+            total_decode_tokens: self.total_decode_tokens / parts,
             total_decode_seqs: self.total_decode_seqs / parts,
         }
     }
@@ -146,6 +186,10 @@ impl StepModel {
         let plan = plan::plan(&deployment.model, &deployment.layout);
         let memory = MemoryFit::new(&deployment, &plan)?;
         let energy = EnergyModel::new(&deployment.chip, &deployment.system, formats.activations);
+        let bound = IdealOperators::new(&deployment.chip.rank);
+        let operators = Arc::new(BoundedOperators { priced: operators, bound });
+        let bound = IdealCollectives::new(&deployment.system, &deployment.chip);
+        let collectives = Arc::new(BoundedCollectives { priced: collectives, bound });
         Ok(Self {
             queries: 1.0 + f64::from(deployment.speculation.tokens),
             skew: deployment.expert_skew.unwrap_or(deployment.engine.device.expert_skew.value),
@@ -238,7 +282,7 @@ impl StepModel {
     }
 
     fn timed(&self, shape: &StepShape) -> Timed {
-        let load = self.load(shape);
+        let load = self.load(shape).in_flight(f64::from(self.deployment.layout.pp));
         let whole = self.timed_in(&load, 1.0);
         if !self.deployment.micro_batches {
             return whole;
@@ -276,6 +320,8 @@ impl StepModel {
         let hidden = self.hidden(load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
         device.add_time(Family::Elementwise, Bound::Launch, self.gaps(load, split));
+        let behind = (self.issue(load, &device) - (device.total() - hidden)).max(Seconds::ZERO);
+        device.add_time(Family::Host, Bound::Launch, behind);
         let busy = device.total() - hidden;
         device.add_time(Family::Host, Bound::Launch, self.host(load, busy));
         Timed { tally: device, hidden }
@@ -283,17 +329,22 @@ impl StepModel {
 
     fn load(&self, shape: &StepShape) -> Load {
         let rank = &shape.busiest;
-        let decode_tokens = rank.decode_seqs * self.queries;
+        // A mean below one sequence is a mean over steps, and each of them has a whole one.
+        let whole = |sequences: f64| if sequences > 0.0 { sequences.max(1.0) } else { 0.0 };
+        let decode_seqs = whole(rank.decode_seqs);
+        let total_decode_seqs = whole(shape.total_decode_seqs).max(decode_seqs);
+        let decode_tokens = decode_seqs * self.queries;
         Load {
-            decode_seqs: rank.decode_seqs,
+            decode_seqs,
             decode_tokens,
             context: if rank.decode_seqs > 0.0 { rank.decode_context / rank.decode_seqs } else { 0.0 },
             prefill_seqs: rank.prefill_seqs,
             prefill_tokens: rank.prefill_tokens,
             prefill_past: rank.prefill_past,
             tokens: decode_tokens + rank.prefill_tokens,
-            total_tokens: shape.total_decode_seqs * self.queries + shape.total_prefill_tokens,
-            total_decode_seqs: shape.total_decode_seqs,
+            total_tokens: total_decode_seqs * self.queries + shape.total_prefill_tokens,
+            total_decode_tokens: total_decode_seqs * self.queries,
+            total_decode_seqs,
         }
     }
 
@@ -306,7 +357,7 @@ impl StepModel {
     fn slowdown(&self, load: &Load) -> f64 {
         let device = &self.deployment.engine.device;
         let share = if load.tokens > 0.0 { load.prefill_tokens / load.tokens } else { 0.0 };
-        device.decode_slowdown.value * (1.0 - share) + device.prefill_slowdown.value * share
+        device.decode_slowdown.value.max(1.0) * (1.0 - share) + device.prefill_slowdown.value.max(1.0) * share
     }
 
     fn hidden(&self, load: &Load, split: f64, compute: Seconds, exchange: Seconds) -> Seconds {
@@ -331,6 +382,18 @@ impl StepModel {
         let device = &self.deployment.engine.device;
         let eager = if load.prefill_tokens > 0.0 { device.layer_eager.value } else { Seconds::ZERO };
         (device.layer.value + eager) * self.layers() * split
+    }
+
+    /// Time the host takes to launch the step's operators one by one, ahead of the device.
+    fn issue(&self, load: &Load, device: &Tally) -> Seconds {
+        let one_by_one = match self.deployment.engine.execution {
+            _ if load.prefill_tokens > 0.0 => device.launches(),
+            Execution::Eager => device.launches(),
+            // Between two attentions one captured piece is replayed.
+            Execution::Piecewise => device.mixing_launches() + self.layers(),
+            Execution::FullGraph => 0.0,
+        };
+        self.deployment.engine.host.dispatch.value * one_by_one
     }
 
     /// What the device waits for the host.

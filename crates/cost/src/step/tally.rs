@@ -40,6 +40,17 @@ impl Family {
         Self::Host,
     ];
 
+    /// Kernels that the host launches for one priced operator of the family: a priced norm stands for all the small ones of
+    /// a layer (two norms with their residuals, those of queries and keys, rotary embedding, activation), attention comes
+    /// with the write of its cache, fused experts with gating, sorting, two grouped products, activation and reduction.
+    const fn kernels(self) -> f64 {
+        match self {
+            Self::Elementwise | Self::Experts => 6.0,
+            Self::Attention | Self::Head => 2.0,
+            _ => 1.0,
+        }
+    }
+
     /// Its name in output.
     pub const fn name(self) -> &'static str {
         match self {
@@ -81,6 +92,8 @@ pub struct Tally {
     flop: f64,
     memory_bytes: f64,
     link_bytes: f64,
+    launches: f64,
+    mixing_launches: f64,
 }
 
 impl Tally {
@@ -88,6 +101,11 @@ impl Tally {
     pub fn add(&mut self, family: Family, cost: OpCost, count: f64) {
         self.time[family as usize][cost.bound as usize] += cost.time.get() * count;
         self.flop += cost.flop.get() * count;
+        let launches = family.kernels() * count;
+        self.launches += launches;
+        if family == Family::Attention {
+            self.mixing_launches += launches;
+        }
         if cost.bound == Bound::Network {
             self.link_bytes += cost.bytes.get() * count;
         } else {
@@ -108,6 +126,8 @@ impl Tally {
         self.flop += other.flop * factor;
         self.memory_bytes += other.memory_bytes * factor;
         self.link_bytes += other.link_bytes * factor;
+        self.launches += other.launches * factor;
+        self.mixing_launches += other.mixing_launches * factor;
     }
 
     /// Multiplies every time, not the work, by `factor`.
@@ -148,6 +168,16 @@ impl Tally {
     /// Device memory traffic.
     pub fn memory_bytes(&self) -> Bytes {
         Bytes::new(self.memory_bytes)
+    }
+
+    /// Kernels launched.
+    pub fn launches(&self) -> f64 {
+        self.launches
+    }
+
+    /// Of them those of attention and scans.
+    pub fn mixing_launches(&self) -> f64 {
+        self.mixing_launches
     }
 
     /// Bytes sent over links.

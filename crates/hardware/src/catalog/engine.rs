@@ -5,9 +5,10 @@ use super::index::Document;
 use super::limits;
 use super::raw::{self, RawFact, Reader};
 use crate::engine::{
-    CommBackend, DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Release, Scheduler, Sharding,
+    CommBackend, DeviceOverhead, Engine, Execution, HostOverhead, MemoryPolicy, Platform, Release, Scheduler,
+    Sharding,
 };
-use crate::evidence::Source;
+use crate::evidence::{Fact, Grade, Source};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -21,6 +22,10 @@ struct RawEngine {
     aliases: Vec<String>,
     #[serde(default)]
     releases: Vec<Release>,
+    #[serde(default)]
+    platforms: Vec<Platform>,
+    #[serde(default)]
+    execution: Execution,
     stacks: Spanned<Vec<String>>,
     #[serde(default)]
     fused_quantise: bool,
@@ -46,6 +51,8 @@ struct RawHost {
     request: RawFact<Seconds>,
     prompt_token: RawFact<Seconds>,
     hand_off: RawFact<Seconds>,
+    #[serde(default)]
+    dispatch: Option<RawFact<Seconds>>,
     first_chunk: RawFact<f64>,
 }
 
@@ -111,6 +118,8 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
         name: raw.name,
         aliases: raw.aliases,
         releases: raw.releases,
+        platforms: raw.platforms,
+        execution: raw.execution,
         stacks: raw.stacks.into_inner(),
         fused_quantise: raw.fused_quantise,
         micro_batches: raw.micro_batches,
@@ -121,6 +130,15 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             request: reader.fact(raw.host.request, limits::OVERHEAD_TIME)?,
             prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
             hand_off: reader.fact(raw.host.hand_off, limits::OVERHEAD_TIME)?,
+            dispatch: match raw.host.dispatch {
+                Some(fact) => reader.fact(fact, limits::OVERHEAD_TIME)?,
+                None => Fact {
+                    value: Seconds::ZERO,
+                    source: "what the host launches is within `layer` and `layer_eager`".to_owned(),
+                    grade: Grade::Assumed,
+                    note: None,
+                },
+            },
             first_chunk: reader.fact(raw.host.first_chunk, limits::CHUNK)?,
         },
         device: DeviceOverhead {
