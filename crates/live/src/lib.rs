@@ -17,6 +17,7 @@ pub mod clock;
 pub mod cluster;
 pub mod control;
 pub mod core;
+pub mod embeddings;
 pub mod front;
 pub mod keys;
 pub mod kv_events;
@@ -30,6 +31,7 @@ pub mod prometheus;
 pub mod routes;
 pub mod server;
 pub mod text;
+pub mod tls;
 pub mod up;
 
 pub use cluster::Cluster;
