@@ -1,7 +1,8 @@
 //! `supernode train`, and what it shares with `supernode plan train`.
 
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
-use report::train::{LongRunRequest, Ownership, TrainReport, Trained};
+use hardware::money;
+use report::train::{LongRunRequest, TrainReport, Trained};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use training::goodput::Reliability;
@@ -192,7 +193,7 @@ pub struct Prepared {
     pub profile: Profile,
     /// Packages.
     pub chips: u32,
-    ownership: Ownership,
+    paying: money::Site,
     reliability: Reliability,
 }
 
@@ -248,7 +249,7 @@ impl Prepared {
 
     /// A priced job of it.
     pub fn trained<'a>(&'a self, job: &'a Job, step: &'a Step, words: &'a Value) -> Trained<'a> {
-        Trained { job, step, site: &self.site, profile: &self.profile, ownership: self.ownership, words }
+        Trained { job, step, site: &self.site, profile: &self.profile, paying: self.paying, words }
     }
 
     /// The report of a priced job, and of the run of many steps that `args` ask for.
@@ -348,15 +349,9 @@ pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure>
     let profile =
         site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
     let chips = spec.chips.unwrap_or(site.system.chips);
-    let place = args.site.site(&catalog)?;
-    let ownership = Ownership {
-        electricity: place.electricity,
-        pue: place.pue,
-        carbon: place.carbon,
-        lifetime: place.lifetime,
-    };
+    let paying = args.site.site(&catalog)?;
     let reliability = Reliability::parse(catalog.text("failures", "default")?)?;
-    Ok(Prepared { spec, given, model, site, profile, chips, ownership, reliability })
+    Ok(Prepared { spec, given, model, site, profile, chips, paying, reliability })
 }
 
 /// What an import left out goes to stderr, so that stdout stays the result.
@@ -374,6 +369,7 @@ fn say_what_was_read(path: &Path, import: &megatron::Import) {
 
 /// Runs `train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let timeline = args.run.open_timeline()?;
     let prepared = prepare(&args.job, &args.layout)?;
     prepared.spec.check_effects(&prepared.given, &prepared.model)?;
     let ranks = prepared.ranks(prepared.chips)?;

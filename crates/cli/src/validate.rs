@@ -9,7 +9,7 @@ use ::validate::{
 use calibration::ops::{OpTable, Prediction};
 use calibration::training::Predictor;
 use hardware::Catalog;
-use report::train::{Ownership, TrainReport, Trained};
+use report::train::{TrainReport, Trained};
 use std::path::PathBuf;
 
 /// Reads a table of measurements, predicts each row and says how far off the predictions are.
@@ -157,16 +157,10 @@ fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) ->
             let Ok(chosen) = predictor.predict(row) else { return Ok(text) };
             let profile = predictor.profile(row)?;
             let site = predictor.machine(row)?;
-            let place = args.site.site(catalog)?;
-            let ownership = Ownership {
-                electricity: place.electricity,
-                pue: place.pue,
-                carbon: place.carbon,
-                lifetime: place.lifetime,
-            };
+            let paying = args.site.site(catalog)?;
             let (job, step) = (&chosen.job, &chosen.step);
             let words = serde_json::Value::Null;
-            let trained = Trained { job, step, site: &site, profile, ownership, words: &words };
+            let trained = Trained { job, step, site: &site, profile, paying, words: &words };
             Ok(format!("{text}\n{}", TrainReport::new(&trained, None).text()))
         }
         Measurements::Serving(rows) => {

@@ -69,6 +69,7 @@ fn is_given(point: &OperatingPoint, key: &Key) -> bool {
         Slot::Share(share) => *share > 0.0,
         Slot::Truth(truth) => truth.is_some(),
         Slot::Format(format) => format.is_some(),
+        Slot::Execution(execution) => execution.is_some(),
         Slot::Mode(_) => false,
     }
 }

@@ -132,6 +132,16 @@ impl Ownership {
         }
     }
 
+    /// Dollars for `chips` packages over `elapsed`, with `energy` at the facility's plug where it is known.
+    pub fn over(&self, site: &Site, chips: f64, elapsed: Seconds, energy: Option<Joules>) -> Dollars {
+        let held = self.per_hour(site).get() * chips * elapsed.get() / 3600.0;
+        let electricity = match (self, energy) {
+            (Self::Bought { .. }, Some(energy)) => energy.kilowatt_hours() * site.electricity.get(),
+            _ => 0.0,
+        };
+        Dollars::new(held + electricity)
+    }
+
     /// Dollars per hour of `chips` packages that draw `power` (IT) together.
     pub fn running(&self, site: &Site, chips: f64, power: Watts) -> DollarsPerHour {
         let electricity = match self {

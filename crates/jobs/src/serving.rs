@@ -41,12 +41,7 @@ impl Servers {
     /// Its price list is malformed.
     pub fn new(catalog: &Catalog) -> Result<Self, JobsError> {
         let prices = catalog.economics()?.prices;
-        let site = Site {
-            electricity: prices.electricity.value,
-            pue: prices.pue.value,
-            carbon: prices.carbon.value,
-            lifetime: prices.depreciation.value,
-        };
+        let site = Site::new(&prices, catalog.basis(None)?);
         Ok(Self { resolver: Resolver::new(catalog.clone()), site })
     }
 

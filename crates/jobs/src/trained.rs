@@ -5,11 +5,11 @@ use cluster::file::raw::RawJob;
 use cluster::{Checkpoint, Pace, Shape};
 use hardware::{Catalog, DomainKind, System};
 use model::Model;
+use report::train::{LongRunRequest, run_goodput};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use training::goodput::Reliability;
 use training::measured::Measured;
-use training::report::{LongRunRequest, Ownership, run_goodput};
 use training::site::{self, Site};
 use training::spec::JobSpec;
 use training::{Job, Machine, Profile, Step, check_memory, price};
@@ -57,7 +57,7 @@ impl Trained {
         let framework = spec.framework.as_deref().unwrap_or("megatron");
         let profile = site::profile(catalog, framework, spec.release.as_deref())
             .map_err(|error| wrong(error.to_string()))?;
-        let site = Site::new(catalog, system, None).map_err(|error| wrong(error.to_string()))?;
+        let site = Site::new(catalog, system, None, None).map_err(|error| wrong(error.to_string()))?;
         let supernode = levels.iter().position(|level| level.name == "supernode");
         Ok(Self {
             spec,
@@ -159,17 +159,11 @@ impl Trained {
         let (step, pace) = self.price(shape)?;
         let text = self.catalog.text("failures", "default").map_err(|error| error.to_string())?;
         let reliability = Reliability::parse(text).map_err(|error| error.to_string())?;
-        let prices = self.catalog.economics().map_err(|error| error.to_string())?.prices;
         let request = LongRunRequest {
             tokens: raw.steps.unwrap_or(1.0) * job.batch.tokens(),
             reliability: &reliability,
             interval: raw.checkpoint_interval,
             spares: Some(0),
-            ownership: Ownership {
-                electricity: prices.electricity.value,
-                pue: prices.pue.value,
-                lifetime: prices.depreciation.value,
-            },
         };
         let (_, goodput) = run_goodput(&job, &step, &self.site, &request);
         let write = raw.checkpoint_write.map_or(goodput.write.get(), units::Seconds::get);

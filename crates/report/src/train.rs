@@ -4,13 +4,14 @@ mod layout;
 mod run;
 
 pub use layout::LayoutReport;
-pub use run::{LongRunRequest, Ownership};
+pub use run::{LongRunRequest, run_goodput};
 
+use hardware::money;
 use run::{LongRun, long_run};
 use serde::Serialize;
 use std::fmt::Write as _;
 use training::band::Spread;
-use training::goodput::{self, Prices};
+use training::goodput;
 use training::site::Site;
 use training::step::RankStep;
 use training::{Job, Profile, Step};
@@ -117,8 +118,8 @@ pub struct Trained<'a> {
     pub site: &'a Site,
     /// The framework release.
     pub profile: &'a Profile,
-    /// What electricity and ownership cost.
-    pub ownership: Ownership,
+    /// What is paid at the place it runs in.
+    pub paying: money::Site,
     /// The job beside its layout, in the words of the flags.
     pub words: &'a serde_json::Value,
 }
@@ -135,19 +136,15 @@ impl Trained<'_> {
         goodput::chip_power(&self.site.chip, self.site.system.overhead_power.value, 1.0 - idle)
     }
 
-    fn prices(&self) -> Prices {
-        let system = &self.site.system;
-        Prices {
-            hourly: system.hourly.as_ref().map(|fact| fact.value),
-            price: system.price.as_ref().map(|fact| fact.value),
-            lifetime: self.ownership.lifetime,
-            energy: self.ownership.electricity,
-        }
+    /// Money for `chips` packages over `elapsed`, with `energy` at the plug; `None` where the catalog has no price.
+    fn money(&self, chips: f64, elapsed: Seconds, energy: Option<Joules>) -> Option<Dollars> {
+        let paid = money::Ownership::of(&self.site.system, &self.site.chip, self.paying.basis)?;
+        Some(paid.over(&self.paying, chips, elapsed, energy))
     }
 
     /// Energy at the facility's plug over `time`.
     fn energy(&self, time: Seconds) -> Option<Joules> {
-        self.power().map(|power| power * self.step.chips * self.ownership.pue * time)
+        self.power().map(|power| power * self.step.chips * self.paying.pue * time)
     }
 
     fn evidence(&self) -> Evidence {
@@ -164,8 +161,8 @@ impl Trained<'_> {
         let (step, spread) = (self.step, self.spread().with_power());
         let energy = self.energy(step.time)?;
         let per_token = energy.get() / step.tokens;
-        let carbon = energy.kilowatt_hours() * self.ownership.carbon.get() / step.tokens * 1e6;
-        let money = goodput::cost(&self.prices(), step.chips, step.time, Some(energy));
+        let carbon = energy.kilowatt_hours() * self.paying.carbon.get() / step.tokens * 1e6;
+        let money = self.money(step.chips, step.time, Some(energy));
         Some(TokenCost {
             energy_per_token_at_plug: value(per_token, "J", spread),
             carbon_per_million_tokens: value(carbon, "gCO2e", spread),

@@ -2,9 +2,7 @@
 
 use crate::error::JobError;
 use serde::Deserialize;
-use units::{
-    Bytes, BytesPerSecond, Dollars, DollarsPerHour, DollarsPerKilowattHour, Joules, PerSecond, Seconds, Watts,
-};
+use units::{Bytes, BytesPerSecond, PerSecond, Seconds, Watts};
 
 /// Failure rates of one chip family, by cause.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -203,36 +201,11 @@ pub const BUSY_SHARE: f64 = 0.79;
 /// Idle power over thermal design power where the catalog does not say (H200: 80 of 700 W).
 pub const IDLE_SHARE: f64 = 0.12;
 
-/// What energy and chips cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prices {
-    /// Rent of a package, if there is one.
-    pub hourly: Option<DollarsPerHour>,
-    /// Purchase price of a package otherwise, written off over [`Prices::lifetime`].
-    pub price: Option<Dollars>,
-    /// Time of use.
-    pub lifetime: Seconds,
-    /// Electricity; included in a rent.
-    pub energy: DollarsPerKilowattHour,
-}
-
 /// Mean power of a package that computes for `busy` of the time.
 pub fn chip_power(chip: &hardware::Chip, overhead: Watts, busy: f64) -> Option<Watts> {
     let tdp = chip.tdp.as_ref()?.value;
     let idle = chip.idle.as_ref().map_or(tdp * IDLE_SHARE, |idle| idle.value);
     Some(idle + (tdp * BUSY_SHARE - idle) * busy.clamp(0.0, 1.0) + overhead)
-}
-
-/// Money for `chips` packages over `elapsed` at `energy` used; `None` where the catalog knows no price.
-pub fn cost(prices: &Prices, chips: f64, elapsed: Seconds, energy: Option<Joules>) -> Option<Dollars> {
-    let hours = elapsed.get() / 3600.0;
-    if let Some(hourly) = prices.hourly {
-        return Some(Dollars::new(hourly.get() * chips * hours));
-    }
-    let share = elapsed / prices.lifetime;
-    let electricity =
-        energy.map_or(Dollars::ZERO, |energy| Dollars::new(prices.energy.get() * energy.kilowatt_hours()));
-    prices.price.map(|price| price * chips * share + electricity)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use super::*;
 use hardware::Catalog;
 use proptest::prelude::*;
 use std::sync::LazyLock;
-use units::{BytesPerSecond, FlopPerSecond};
 
 fn kernels(chip: &str, stack: &str) -> Kernels {
     let catalog = Catalog::builtin();
@@ -93,8 +92,7 @@ proptest! {
         static KERNELS: LazyLock<Kernels> = LazyLock::new(|| kernels("h100", "sglang"));
         let kernel = KERNELS.gemm_kernel(both(dtype)).unwrap();
         let mut better = kernel.clone();
-        better.machine.peak = FlopPerSecond::new(better.machine.peak.get() * peak);
-        better.machine.bandwidth = BytesPerSecond::new(better.machine.bandwidth.get() * bandwidth);
+        better.machines = better.machines.scaled(peak, bandwidth);
         let op = Gemm { m: m.round(), n: n.round(), k: k.round() };
         prop_assert!(better.price(op).time.get() <= kernel.price(op).time.get() * (1.0 + 1e-9));
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::Profile;
+use crate::ops::Machine;
 use proptest::prelude::*;
 use units::{Bytes, BytesPerSecond, FlopPerSecond};
 

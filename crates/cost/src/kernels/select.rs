@@ -83,6 +83,17 @@ impl From<Machine> for Machines {
 }
 
 impl Machines {
+    /// Each with its peak and its memory bandwidth multiplied.
+    #[cfg(test)]
+    pub(crate) fn scaled(&self, peak: f64, bandwidth: f64) -> Self {
+        let better = |machine: &Machine| Machine {
+            peak: machine.peak * peak,
+            bandwidth: machine.bandwidth * bandwidth,
+            ..*machine
+        };
+        Self(self.0.iter().map(better).collect())
+    }
+
     /// The quickest of the prices that `price` gives.
     pub fn quickest(&self, price: impl Fn(&Machine) -> OpCost) -> OpCost {
         let mut best = price(&self.0[0]);

@@ -4,7 +4,9 @@ use super::{Named, Trained, Value, band_text, exact, value};
 use serde::Serialize;
 use std::fmt::Write as _;
 use training::goodput::{self, Goodput, Reliability, Run};
-use units::{Bytes, Dollars, DollarsPerKilowattHour, GramsCo2, GramsCo2PerKilowattHour, Joules, Seconds};
+use training::site::Site;
+use training::{Job, Step};
+use units::{Bytes, Dollars, GramsCo2, Joules, Seconds};
 
 /// Bytes of checkpoint per parameter: 16-bit weight, 32-bit master and two moments.
 const CHECKPOINT_BYTES: f64 = 14.0;
@@ -22,19 +24,6 @@ pub struct LongRunRequest<'a> {
     pub interval: Option<Seconds>,
     /// Spare packages, if given.
     pub spares: Option<u32>,
-}
-
-/// What electricity and ownership cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ownership {
-    /// Price of electricity.
-    pub electricity: DollarsPerKilowattHour,
-    /// Facility power over IT power.
-    pub pue: f64,
-    /// Carbon intensity of the electricity.
-    pub carbon: GramsCo2PerKilowattHour,
-    /// Time over which bought chips are written off.
-    pub lifetime: Seconds,
 }
 
 /// A run of many steps.
@@ -106,8 +95,8 @@ impl LongRun {
 }
 
 /// The run and what failures leave of it.
-fn run_goodput(trained: &Trained<'_>, request: &LongRunRequest<'_>) -> (Run, Goodput) {
-    let (step, layout) = (trained.step, &trained.job.layout);
+pub fn run_goodput(job: &Job, step: &Step, site: &Site, request: &LongRunRequest<'_>) -> (Run, Goodput) {
+    let layout = &job.layout;
     let weights: f64 = step
         .ranks
         .iter()
@@ -118,23 +107,23 @@ fn run_goodput(trained: &Trained<'_>, request: &LongRunRequest<'_>) -> (Run, Goo
         .sum();
     let run = Run {
         chips: step.chips,
-        useful: step.time * (request.tokens / trained.job.batch.tokens()),
+        useful: step.time * (request.tokens / job.batch.tokens()),
         checkpoint: Bytes::new(weights * CHECKPOINT_BYTES),
         interval: request.interval,
         spares: request.spares,
     };
-    let rates = request.reliability.rates_for(&trained.site.chip.family);
+    let rates = request.reliability.rates_for(&site.chip.family);
     (run, goodput::goodput(&run, rates, request.reliability))
 }
 
 pub(super) fn long_run(trained: &Trained<'_>, request: &LongRunRequest<'_>) -> LongRun {
-    let (run, goodput) = run_goodput(trained, request);
+    let (run, goodput) = run_goodput(trained.job, trained.step, trained.site, request);
     let all = trained.step.chips + f64::from(goodput.spares);
     let energy = trained.energy(goodput.elapsed);
-    let money = goodput::cost(&trained.prices(), all, goodput.elapsed, energy);
+    let money = trained.money(all, goodput.elapsed, energy);
     let spread = trained.spread();
     let long = spread.with(INTERRUPTIONS * (1.0 - goodput.effective));
-    let carbon = energy.map(|energy| energy.kilowatt_hours() * trained.ownership.carbon.get());
+    let carbon = energy.map(|energy| energy.kilowatt_hours() * trained.paying.carbon.get());
     let rates = request.reliability.rates_for(&trained.site.chip.family);
     LongRun {
         tokens: request.tokens,

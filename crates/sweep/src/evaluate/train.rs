@@ -3,9 +3,8 @@
 use super::{Refusal, Wanted};
 use crate::unit::Unit;
 use estimate::Resolver;
-use hardware::{Catalog, CatalogError};
 use report::ColumnKind::{Flag, Real, Text, Whole};
-use report::train::{LongRunRequest, Ownership, TrainReport, Trained};
+use report::train::{LongRunRequest, TrainReport, Trained};
 use serde_json::Value;
 use training::goodput::Reliability;
 use training::site::{self, Site};
@@ -86,9 +85,10 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
     let step = price(&job, &machine).map_err(Refusal::invalid)?;
     check_memory(&job, &step, &site.chip).map_err(Refusal::refused)?;
     let words = Value::Null;
-    let ownership = ownership(catalog).map_err(Refusal::invalid)?;
-    let trained =
-        Trained { job: &job, step: &step, site: &site, profile: &profile, ownership, words: &words };
+    let prices = catalog.economics().map_err(Refusal::invalid)?.prices;
+    let basis = catalog.basis(None).map_err(Refusal::invalid)?;
+    let paying = hardware::money::Site::new(&prices, basis);
+    let trained = Trained { job: &job, step: &step, site: &site, profile: &profile, paying, words: &words };
     let reliability = catalog.text("failures", "default").map_err(Refusal::invalid)?;
     let reliability = Reliability::parse(reliability).map_err(Refusal::invalid)?;
     let tokens = spec.tokens.as_deref().map(parse_tokens).transpose().map_err(Refusal::invalid)?;
@@ -99,15 +99,4 @@ pub(super) fn evaluate(unit: &Unit, resolver: &Resolver) -> Result<Value, Refusa
         spares: None,
     });
     serde_json::to_value(TrainReport::new(&trained, long.as_ref())).map_err(Refusal::invalid)
-}
-
-/// What electricity and ownership cost where the catalog says no more.
-fn ownership(catalog: &Catalog) -> Result<Ownership, CatalogError> {
-    let prices = catalog.economics()?.prices;
-    Ok(Ownership {
-        electricity: prices.electricity.value,
-        pue: prices.pue.value,
-        carbon: prices.carbon.value,
-        lifetime: prices.depreciation.value,
-    })
 }
