@@ -10,6 +10,7 @@ mod export;
 mod interrupt;
 #[cfg(feature = "live")]
 mod live_cluster;
+mod launch;
 mod match_chips;
 mod model;
 #[cfg(feature = "live")]

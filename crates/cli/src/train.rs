@@ -1,11 +1,12 @@
 //! `supernode train` and `supernode plan train`.
 
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
+use crate::launch::{self as launched, LaunchArgs};
+use ::launch::TrainingLaunch;
 use hardware::Catalog;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use training::goodput::Reliability;
-use training::megatron;
 use training::report::{LayoutReport, LongRunRequest, Ownership, TrainReport};
 use training::search::{Objective, Outcome, Space, search};
 use training::site::{self, Site};
@@ -40,9 +41,8 @@ pub struct JobArgs {
     /// TOML file with the same keys as these flags.
     #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
-    /// Megatron-LM or MindSpeed-LLM launch script (or argument list) to read; it is not run.
-    #[arg(long, value_name = "FILE")]
-    from_megatron: Option<PathBuf>,
+    #[command(flatten)]
+    launch: LaunchArgs,
     /// Sequences per optimizer step.
     #[arg(long, value_name = "N")]
     global_batch: Option<u32>,
@@ -186,6 +186,7 @@ struct Prepared {
     profile: Profile,
     chips: u32,
     catalog: Catalog,
+    launch: Option<TrainingLaunch>,
 }
 
 impl Prepared {
@@ -226,20 +227,20 @@ fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
             .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
         spec = spec.or(file);
     }
-    let mut imported = None;
-    if let Some(path) = &args.from_megatron {
-        let import = megatron::import(&read_text(path)?)
-            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-        say_what_was_read(path, &import);
-        spec = spec.or(import.spec);
-        imported = Some(import.shape.model());
+    let mut launch = None;
+    let mut devices = None;
+    if let Some(mut read) = args.launch.training(spec.model.is_some() || spec.shape.is_some())? {
+        // A launch counts devices as software sees them, which may be several to a chip.
+        devices = read.spec.chips.take();
+        spec = spec.or(read.spec.clone());
+        launch = Some(read);
     }
     let catalog = args.catalog.load()?;
     let model = match (&spec.model, spec.shape_model()?) {
         (Some(name), _) => model::resolve(name)?,
         (None, Some(model)) => model,
-        (None, None) => imported.ok_or_else(|| {
-            Failure::Input("say what to train: --model, --shape, --job or --from-megatron".to_owned())
+        (None, None) => launch.as_ref().and_then(TrainingLaunch::model).ok_or_else(|| {
+            Failure::Input("say what to train: --model, --shape, --job or --launch".to_owned())
         })?,
     };
     let system = spec.system.as_deref().ok_or_else(|| {
@@ -248,21 +249,23 @@ fn prepare(args: &JobArgs, flags: JobSpec) -> Result<Prepared, Failure> {
     let site = Site::new(&catalog, system, args.nic)?;
     let profile =
         site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
-    let chips = spec.chips.unwrap_or(site.system.chips);
-    Ok(Prepared { spec, model, site, profile, chips, catalog })
+    let chips = match (spec.chips, devices) {
+        (Some(chips), _) => chips,
+        (None, Some(devices)) => chips_of(devices, site.chip.ranks)?,
+        (None, None) => site.system.chips,
+    };
+    Ok(Prepared { spec, model, site, profile, chips, catalog, launch })
 }
 
-/// What an import left out goes to stderr, so that stdout stays the result.
-fn say_what_was_read(path: &Path, import: &megatron::Import) {
-    for note in &import.notes {
-        eprintln!("{}: {note}", path.display());
+/// Chips that hold the devices of a launch.
+fn chips_of(devices: u32, ranks: u32) -> Result<u32, Failure> {
+    let ranks = ranks.max(1);
+    if devices % ranks == 0 {
+        return Ok(devices / ranks);
     }
-    if !import.ignored.is_empty() {
-        eprintln!("{}: without effect here: {}", path.display(), import.ignored.join(" "));
-    }
-    if !import.unknown.is_empty() {
-        eprintln!("{}: unknown: {}", path.display(), import.unknown.join(" "));
-    }
+    Err(Failure::Input(format!(
+        "the launch is for {devices} devices, and a chip of this system is {ranks}: give --chips"
+    )))
 }
 
 /// Runs `train`.
@@ -293,7 +296,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let prepared = prepare(&args.job, flags)?;
     let job = prepared.spec.job(prepared.model.clone(), prepared.ranks(prepared.chips)?)?;
     let step = price(&job, &prepared.machine())?;
-    check_memory(&job, &step, &prepared.site.chip).map_err(|error| Failure::No(error.to_string()))?;
+    check_memory(&job, &step, &prepared.site.chip)
+        .map_err(|error| Failure::No(launched::doubt(prepared.launch.as_ref(), &error.to_string())))?;
     let reliability = Reliability::parse(prepared.catalog.text("failures", "default")?)?;
     let ownership = args.job.site.site(&prepared.catalog)?;
     let ownership =
@@ -309,8 +313,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => None,
     };
     let report = TrainReport::new(&job, &step, &prepared.site, &prepared.framework(), request.as_ref());
-    let text = || if args.job.json { format!("{}\n", report.json()) } else { report.text() };
-    timeline.deliver(|| timeline::perfetto(&job, &step), || print(&text()))
+    let text = || -> Result<String, Failure> {
+        Ok(match (args.job.json, &prepared.launch) {
+            (true, Some(launch)) => launched::json_with(&report.json(), launch)?,
+            (true, None) => format!("{}\n", report.json()),
+            (false, Some(launch)) => format!("{}{}", report.text(), launched::marks(launch)),
+            (false, None) => report.text(),
+        })
+    };
+    timeline.deliver(|| timeline::perfetto(&job, &step), || print(&text()?))
 }
 
 /// Runs `plan train`.

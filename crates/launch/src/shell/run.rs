@@ -1,0 +1,607 @@
+//! Statements, one after the other.
+
+use super::state::{Shell, World};
+use super::test::Truth;
+use super::value::{Condition, Var, clean, is_unknown, unknown};
+use super::{fault, parse, pattern};
+use crate::error::LaunchError;
+use std::collections::BTreeSet;
+use tree_sitter::Node;
+
+/// How a statement ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// The next one follows.
+    Next,
+    /// The loop ends.
+    Break,
+    /// The loop's next turn begins.
+    Continue,
+    /// The function ends.
+    Return,
+    /// The script ends.
+    Exit,
+}
+
+/// Turns of one loop that are followed.
+const MAX_TURNS: u32 = 4096;
+
+/// A node and the text it lies in, with the line the text begins on.
+#[derive(Clone, Copy)]
+pub(super) struct At<'t> {
+    pub node: Node<'t>,
+    pub text: &'t str,
+    pub first: u32,
+}
+
+impl<'t> At<'t> {
+    pub fn of(self, node: Node<'t>) -> Self {
+        Self { node, ..self }
+    }
+
+    pub fn str(self) -> &'t str {
+        self.text.get(self.node.byte_range()).unwrap_or("")
+    }
+
+    pub fn line(self) -> u32 {
+        self.first + u32::try_from(self.node.start_position().row).unwrap_or(0)
+    }
+
+    pub fn children(self) -> Vec<Self> {
+        let mut cursor = self.node.walk();
+        self.node.children(&mut cursor).map(|child| self.of(child)).collect()
+    }
+
+    pub fn kind(self) -> &'static str {
+        self.node.kind()
+    }
+}
+
+/// A branch of a condition: statements to follow.
+enum Arm<'t> {
+    Body(Vec<At<'t>>),
+    Clauses(&'t [Clause<'t>]),
+    Nothing,
+}
+
+/// A condition (none for `else`) and its statements.
+struct Clause<'t> {
+    condition: Vec<At<'t>>,
+    body: Vec<At<'t>>,
+    line: u32,
+}
+
+impl Shell<'_> {
+    /// Follows a text that begins on line `first`.
+    pub(super) fn text(&mut self, text: &str, first: u32) -> Result<Flow, LaunchError> {
+        self.charge(text.len() * 8)?;
+        self.down()?;
+        let result = self.text_inner(text, first);
+        self.up();
+        result
+    }
+
+    fn text_inner(&mut self, text: &str, first: u32) -> Result<Flow, LaunchError> {
+        let tree = parse(text).ok_or_else(|| LaunchError::Syntax {
+            place: self.place(),
+            why: "the shell parser gave up on it".to_owned(),
+        })?;
+        let root = At { node: tree.root_node(), text, first };
+        if let Some(node) = fault(root.node) {
+            let at = root.of(node);
+            self.line = at.line();
+            let shown: String = at.str().chars().take_while(|c| *c != '\n').take(60).collect();
+            let missing = if node.is_missing() { format!("`{}` is missing", node.kind()) } else { format!("`{shown}`") };
+            return Err(LaunchError::Syntax {
+                place: self.place(),
+                why: format!("this is no bash that can be followed: {missing}"),
+            });
+        }
+        self.all(&root.children())
+    }
+
+    /// Statements in order, up to one that ends them.
+    pub(super) fn all(&mut self, nodes: &[At<'_>]) -> Result<Flow, LaunchError> {
+        for node in nodes {
+            let flow = self.statement(*node)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    pub(super) fn statement(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        if !at.node.is_named() || at.kind() == "comment" {
+            return Ok(Flow::Next);
+        }
+        self.step()?;
+        self.down()?;
+        self.line = at.line();
+        let result = self.statement_inner(at);
+        self.up();
+        result
+    }
+
+    fn statement_inner(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        match at.kind() {
+            "variable_assignment" => self.assign(at, false).map(|()| Flow::Next),
+            "variable_assignments" => {
+                at.children().into_iter().try_for_each(|child| self.assign(child, false))?;
+                Ok(Flow::Next)
+            }
+            "declaration_command" => self.declare(at).map(|()| Flow::Next),
+            "unset_command" => {
+                for child in at.children() {
+                    self.world.vars.remove(child.str());
+                }
+                Ok(Flow::Next)
+            }
+            "if_statement" => {
+                let clauses = clauses(at);
+                self.clauses(&clauses)
+            }
+            "case_statement" => self.case(at),
+            "for_statement" => self.for_each(at),
+            "c_style_for_statement" => self.for_count(at),
+            "while_statement" => self.repeat(at),
+            "function_definition" => {
+                let children = at.children();
+                let name = children.iter().find(|child| child.kind() == "word");
+                let body = children.iter().rev().find(|child| child.node.is_named());
+                if let (Some(name), Some(body)) = (name, body) {
+                    self.charge(body.str().len())?;
+                    let kept = (body.str().to_owned(), body.line());
+                    self.world.functions.insert(name.str().to_owned(), kept);
+                }
+                Ok(Flow::Next)
+            }
+            "compound_statement" if at.str().starts_with("((") => {
+                self.condition_of(&[at])?;
+                Ok(Flow::Next)
+            }
+            "compound_statement" | "do_group" => self.all(&at.children()),
+            "subshell" => {
+                let kept = self.world.clone();
+                self.charge(world_size(&kept))?;
+                let flow = self.all(&at.children())?;
+                self.world = kept;
+                Ok(if flow == Flow::Exit { Flow::Next } else { flow })
+            }
+            "list" | "negated_command" | "test_command" => self.list(at),
+            "pipeline" => {
+                let children = at.children();
+                let parts = children.iter().filter(|child| child.node.is_named());
+                for part in parts {
+                    self.statement(*part)?;
+                }
+                Ok(Flow::Next)
+            }
+            "redirected_statement" | "command" => self.command(at),
+            _ => Ok(Flow::Next),
+        }
+    }
+
+    /// `NAME=value`, `NAME=(...)`, `NAME[key]=value` and their `+=`.
+    pub(super) fn assign(&mut self, at: At<'_>, local: bool) -> Result<(), LaunchError> {
+        let children = at.children();
+        let Some(target) = children.first() else { return Ok(()) };
+        let append = children.iter().any(|child| child.kind() == "+=");
+        let value = children.iter().skip(1).find(|child| child.node.is_named()).copied();
+        if target.kind() == "subscript" {
+            return self.assign_element(*target, value, append);
+        }
+        let name = target.str().to_owned();
+        if local {
+            self.remember_local(&name);
+        }
+        let old = self.world.vars.get(&name).cloned();
+        let var = match value {
+            Some(value) if value.kind() == "array" => self.array(value, append.then_some(old).flatten(), &name)?,
+            Some(value) => {
+                let text = self.single(value.str())?;
+                match old {
+                    Some(Var::List(mut list)) if append => {
+                        match list.first_mut() {
+                            Some(first) => first.push_str(&text),
+                            None => list.push(text),
+                        }
+                        Var::List(list)
+                    }
+                    Some(Var::Text(old)) if append => Var::Text(old + &text),
+                    _ => Var::Text(text),
+                }
+            }
+            None => Var::Text(String::new()),
+        };
+        self.set(&name, var)
+    }
+
+    pub(super) fn remember_local(&mut self, name: &str) {
+        let old = self.world.vars.get(name).cloned();
+        if let Some(frame) = self.locals.last_mut() {
+            frame.push((name.to_owned(), old));
+        }
+    }
+
+    fn assign_element(
+        &mut self,
+        target: At<'_>,
+        value: Option<At<'_>>,
+        append: bool,
+    ) -> Result<(), LaunchError> {
+        let text = target.str();
+        let Some((name, key)) = text.split_once('[') else { return Ok(()) };
+        let key = self.single(key.strip_suffix(']').unwrap_or(key))?;
+        let value = match value {
+            Some(value) => self.single(value.str())?,
+            None => String::new(),
+        };
+        let mut var = self.world.vars.get(name).cloned().unwrap_or(Var::List(Vec::new()));
+        match (&mut var, key.parse::<usize>()) {
+            (Var::List(list), Ok(index)) if index <= list.len() => match list.get_mut(index) {
+                Some(element) if append => element.push_str(&value),
+                Some(element) => *element = value,
+                None => list.push(value),
+            },
+            (Var::Map(map), _) => {
+                let old = map.entry(key).or_default();
+                *old = if append { format!("{old}{value}") } else { value };
+            }
+            _ => {
+                var = Var::Map([(key, value)].into_iter().collect());
+            }
+        }
+        self.set(name, var)
+    }
+
+    fn array(&mut self, at: At<'_>, old: Option<Var>, name: &str) -> Result<Var, LaunchError> {
+        let map = matches!(self.world.vars.get(name), Some(Var::Map(_)));
+        let mut list = old.as_ref().map(Var::elements).unwrap_or_default();
+        let mut keyed = match old {
+            Some(Var::Map(map)) => map,
+            _ => std::collections::BTreeMap::new(),
+        };
+        for child in at.children().into_iter().filter(|child| child.node.is_named() && child.kind() != "comment") {
+            self.step()?;
+            let text = child.str();
+            let pair = text.strip_prefix('[').and_then(|rest| rest.split_once("]="));
+            if let Some((key, value)) = pair {
+                let (key, value) = (self.single(key)?, self.single(value)?);
+                keyed.insert(key, value);
+                continue;
+            }
+            for word in self.words(text)? {
+                self.charge(word.len() + 16)?;
+                list.push(word);
+            }
+        }
+        Ok(if map || !keyed.is_empty() { Var::Map(keyed) } else { Var::List(list) })
+    }
+
+    /// `export`, `declare`, `local`, `readonly`, `typeset`.
+    fn declare(&mut self, at: At<'_>) -> Result<(), LaunchError> {
+        let children = at.children();
+        let local = self.function_depth > 0
+            && children.first().is_some_and(|word| matches!(word.kind(), "local" | "declare" | "typeset"));
+        let map = children.iter().any(|child| child.kind() == "word" && child.str().starts_with('-') && child.str().contains('A'));
+        for child in children {
+            match child.kind() {
+                "variable_assignment" => {
+                    if map && let Some(name) = child.children().first() {
+                        self.world.vars.insert(name.str().to_owned(), Var::Map(Default::default()));
+                    }
+                    self.assign(child, local)?;
+                }
+                "variable_name" if local || map => {
+                    if local {
+                        self.remember_local(child.str());
+                    }
+                    let empty = if map { Var::Map(Default::default()) } else { Var::Text(String::new()) };
+                    self.set(child.str(), empty)?;
+                }
+                "concatenation" | "string" | "word" if child.str().contains('=') => {
+                    let text = self.single(child.str())?;
+                    if let Some((name, value)) = text.split_once('=') {
+                        let (name, value) = (name.to_owned(), value.to_owned());
+                        self.set(&name, Var::Text(value))?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn clauses(&mut self, clauses: &[Clause<'_>]) -> Result<Flow, LaunchError> {
+        let Some((clause, rest)) = clauses.split_first() else { return Ok(Flow::Next) };
+        self.line = clause.line;
+        if clause.condition.is_empty() {
+            return self.all(&clause.body);
+        }
+        match self.condition_of(&clause.condition)? {
+            Truth::Yes => self.all(&clause.body),
+            Truth::No => self.clauses(rest),
+            Truth::Open(causes) => {
+                let text = clause.condition.iter().map(|at| at.str()).collect::<Vec<_>>().join(" ");
+                let condition = self.open(clause.line, &text, causes, Vec::new(), 2)?;
+                let otherwise = if rest.is_empty() { Arm::Nothing } else { Arm::Clauses(rest) };
+                self.branch(condition, &[Arm::Body(clause.body.clone()), otherwise])
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        line: u32,
+        text: &str,
+        causes: Vec<String>,
+        known: Vec<String>,
+        arms: usize,
+    ) -> Result<usize, LaunchError> {
+        let text = text.lines().next().unwrap_or("").chars().take(80).collect();
+        self.condition(Condition { line, text, causes, known, arms })
+    }
+
+    /// Follows every branch of a condition that is not known and joins what they leave.
+    fn branch(&mut self, condition: usize, arms: &[Arm<'_>]) -> Result<Flow, LaunchError> {
+        let before = self.world.clone();
+        if let Some(output) = &mut self.output {
+            *output = None;
+        }
+        let mut ends: Vec<Option<World>> = Vec::new();
+        let mut flows = Vec::new();
+        self.down()?;
+        for (index, arm) in arms.iter().enumerate() {
+            self.charge(world_size(&before))?;
+            self.world = before.clone();
+            self.guards.push((condition, index));
+            let flow = match arm {
+                Arm::Body(body) => self.all(body),
+                Arm::Clauses(clauses) => self.clauses(clauses),
+                Arm::Nothing => Ok(Flow::Next),
+            };
+            self.guards.pop();
+            let flow = flow?;
+            flows.push(flow);
+            ends.push((flow != Flow::Exit).then(|| std::mem::take(&mut self.world)));
+        }
+        self.up();
+        let left: Vec<&World> = ends.iter().flatten().collect();
+        let Some(first) = left.first() else {
+            self.world = before;
+            return Ok(Flow::Exit);
+        };
+        if left.len() < arms.len() {
+            let seen = &self.conditions[condition];
+            let note = format!(
+                "line {}: where `{}` ends the script, it was taken not to",
+                seen.line, seen.text
+            );
+            self.note(note);
+        }
+        let mut joined = World { files: before.files, ..(*first).clone() };
+        for world in &left {
+            joined.files.extend(world.files.iter().map(|(name, text)| (name.clone(), text.clone())));
+            joined.functions.extend(world.functions.iter().map(|(name, body)| (name.clone(), body.clone())));
+        }
+        self.join(&mut joined, condition, &ends)?;
+        self.world = joined;
+        let all = |wanted: Flow| flows.iter().all(|flow| *flow == wanted || *flow == Flow::Exit);
+        Ok([Flow::Return, Flow::Break, Flow::Continue].into_iter().find(|flow| all(*flow)).unwrap_or(Flow::Next))
+    }
+
+    /// Variables that the branches leave different become choices.
+    fn join(&mut self, joined: &mut World, condition: usize, ends: &[Option<World>]) -> Result<(), LaunchError> {
+        let left: Vec<&World> = ends.iter().flatten().collect();
+        let names: BTreeSet<&String> = left.iter().flat_map(|world| world.vars.keys()).collect();
+        for name in names {
+            let values: Vec<Option<&Var>> = left.iter().map(|world| world.vars.get(name)).collect();
+            if values.iter().all(|value| *value == values[0]) {
+                if let Some(value) = values[0] {
+                    joined.vars.insert(name.clone(), value.clone());
+                }
+                continue;
+            }
+            let outside = match self.inputs.env.get(name) {
+                Some(value) => clean(value),
+                None => unknown(std::slice::from_ref(name)),
+            };
+            let arms = ends
+                .iter()
+                .map(|end| match end {
+                    Some(world) => world.vars.get(name).cloned().unwrap_or_else(|| Var::Text(outside.clone())),
+                    // A branch that ends the script leaves no value; that of another stands for it.
+                    None => values.iter().flatten().next().map_or(Var::Text(String::new()), |var| (*var).clone()),
+                })
+                .collect();
+            let mark = self.choice(condition, arms)?;
+            joined.vars.insert(name.clone(), Var::Text(mark));
+        }
+        Ok(())
+    }
+
+    fn case(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        let children = at.children();
+        let Some(subject) = children.iter().find(|child| child.node.is_named()) else { return Ok(Flow::Next) };
+        let value = self.single(subject.str())?;
+        let items: Vec<(Vec<String>, Vec<At<'_>>)> = children
+            .iter()
+            .filter(|child| child.kind() == "case_item")
+            .map(|item| {
+                let parts = item.children();
+                let close = parts.iter().position(|part| part.kind() == ")").unwrap_or(0);
+                let patterns = parts[..close].iter().filter(|part| part.node.is_named());
+                (patterns.map(|part| part.str().to_owned()).collect(), parts[close..].to_vec())
+            })
+            .collect();
+        if !is_unknown(&value) {
+            for (patterns, body) in &items {
+                for text in patterns {
+                    let wanted = self.single(text)?;
+                    if is_unknown(&wanted) || pattern::matches(&wanted, &value) {
+                        return self.all(body);
+                    }
+                }
+            }
+            return Ok(Flow::Next);
+        }
+        let known = items.iter().flat_map(|(patterns, _)| patterns.clone()).filter(|text| text != "*").take(12);
+        let known = known.map(|text| text.trim_matches(['"', '\'']).to_owned()).collect();
+        let causes = self.causes(&value);
+        let whole = items.iter().any(|(patterns, _)| patterns.iter().any(|text| text == "*"));
+        let mut arms: Vec<Arm<'_>> = items.into_iter().map(|(_, body)| Arm::Body(body)).collect();
+        if !whole {
+            arms.push(Arm::Nothing);
+        }
+        let text = format!("case {}", subject.str());
+        let condition = self.open(at.line(), &text, causes, known, arms.len())?;
+        self.branch(condition, &arms)
+    }
+
+    fn for_each(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        let children = at.children();
+        let Some(name) = children.iter().find(|child| child.kind() == "variable_name") else { return Ok(Flow::Next) };
+        let Some(body) = children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement")) else {
+            return Ok(Flow::Next);
+        };
+        let mut items = Vec::new();
+        let mut inside = false;
+        for child in &children {
+            match child.kind() {
+                "in" => inside = true,
+                "do_group" | "compound_statement" | ";" => inside = false,
+                _ if inside && child.node.is_named() => items.extend(self.words(child.str())?),
+                _ => {}
+            }
+        }
+        if !children.iter().any(|child| child.kind() == "in") {
+            items = self.world.positional.clone();
+        }
+        for item in items {
+            self.step()?;
+            self.set(name.str(), Var::Text(item))?;
+            match self.statement(*body)? {
+                Flow::Break => break,
+                Flow::Next | Flow::Continue => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn for_count(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        let text = at.str();
+        let Some(head) = text.split_once("((").and_then(|(_, rest)| rest.split_once("))")).map(|(head, _)| head) else {
+            return Ok(Flow::Next);
+        };
+        let parts: Vec<&str> = head.splitn(3, ';').collect();
+        let (Some(first), Some(test), Some(step)) = (parts.first(), parts.get(1), parts.get(2)) else {
+            return Ok(Flow::Next);
+        };
+        let children = at.children();
+        let Some(body) = children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement")) else {
+            return Ok(Flow::Next);
+        };
+        self.expression(first)?;
+        for _ in 0..MAX_TURNS {
+            self.step()?;
+            match self.expression(test)? {
+                Truth::Yes => {}
+                Truth::No => return Ok(Flow::Next),
+                Truth::Open(causes) => {
+                    self.not_entered(at.line(), &causes);
+                    return Ok(Flow::Next);
+                }
+            }
+            match self.statement(*body)? {
+                Flow::Break => return Ok(Flow::Next),
+                Flow::Next | Flow::Continue => {}
+                other => return Ok(other),
+            }
+            self.expression(step)?;
+        }
+        Ok(Flow::Next)
+    }
+
+    fn repeat(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        let children = at.children();
+        let until = children.first().is_some_and(|child| child.kind() == "until");
+        let Some(place) = children.iter().position(|child| child.kind() == "do_group") else { return Ok(Flow::Next) };
+        let condition = &children[1..place];
+        for _ in 0..MAX_TURNS {
+            self.step()?;
+            match (self.condition_of(condition)?, until) {
+                (Truth::Yes, false) | (Truth::No, true) => {}
+                (Truth::Open(causes), _) => {
+                    self.not_entered(at.line(), &causes);
+                    return Ok(Flow::Next);
+                }
+                _ => return Ok(Flow::Next),
+            }
+            match self.statement(children[place])? {
+                Flow::Break => return Ok(Flow::Next),
+                Flow::Next | Flow::Continue => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn not_entered(&mut self, line: u32, causes: &[String]) {
+        // Without arguments a loop over them has no turn; anything else is worth a word.
+        if causes != ["#"] {
+            self.note(format!("line {line}: the loop was not entered, for its condition is not known"));
+        }
+    }
+
+    /// `a && b`, `a || b`, `! a`, `[ a ]` as statements.
+    fn list(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+        let children = at.children();
+        let operator = children.iter().find(|child| matches!(child.kind(), "&&" | "||")).map(|child| child.kind());
+        let Some(operator) = operator else {
+            self.condition_of(&[at])?;
+            return Ok(Flow::Next);
+        };
+        let (left, right) = (children[0], children[children.len() - 1]);
+        let (truth, flow) = self.truth_of(left)?;
+        if flow != Flow::Next {
+            return Ok(flow);
+        }
+        match (truth, operator) {
+            (Truth::Yes, "&&") | (Truth::No, "||") => self.statement(right),
+            (Truth::Open(causes), _) => {
+                let condition = self.open(left.line(), left.str(), causes, Vec::new(), 2)?;
+                self.branch(condition, &[Arm::Body(vec![right]), Arm::Nothing])
+            }
+            _ => Ok(Flow::Next),
+        }
+    }
+}
+
+fn clauses(at: At<'_>) -> Vec<Clause<'_>> {
+    let mut out = vec![Clause { condition: Vec::new(), body: Vec::new(), line: at.line() }];
+    let mut in_condition = true;
+    for child in at.children() {
+        match child.kind() {
+            "if" | "elif" | "else" | "fi" | ";" => {}
+            "then" => in_condition = false,
+            "elif_clause" | "else_clause" => out.extend(clauses(child)),
+            _ if child.kind() == "comment" => {}
+            _ => {
+                if let Some(clause) = out.first_mut() {
+                    let list = if in_condition && at.kind() != "else_clause" { &mut clause.condition } else { &mut clause.body };
+                    list.push(child);
+                }
+            }
+        }
+    }
+    out
+}
+
+pub(super) fn world_size(world: &World) -> usize {
+    world.vars.iter().map(|(name, var)| name.len() + var.size() + 32).sum::<usize>()
+        + world.files.values().map(String::len).sum::<usize>()
+        + world.functions.values().map(|(text, _)| text.len()).sum::<usize>()
+        + 64
+}
