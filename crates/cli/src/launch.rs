@@ -1,8 +1,10 @@
 //! Launch files and commands that other programs are started with, read instead of flags.
 
 use crate::common::Failure;
-use ::launch::{Inputs, MAX_TEXT, TrainingLaunch, Weight, parse_pair};
-use std::collections::BTreeMap;
+use ::launch::{Inputs, MAX_TEXT, Role, ServingLaunch, TrainingLaunch, Weight, parse_pair};
+use clap::Args as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -145,4 +147,203 @@ pub fn json_with(report: &str, launch: &TrainingLaunch) -> Result<String, Failur
         .collect();
     value["launch"] = serde_json::json!({ "not_modelled": missing, "read": sources, "notes": launch.notes });
     Ok(format!("{value:#}\n"))
+}
+
+/// Subcommands that serve, and so may be given a serving launch.
+const SERVING: [&str; 3] = ["estimate", "simulate", "up"];
+/// Names of the option that gives it.
+const NAMES: [&str; 4] = ["--launch", "--from-vllm", "--from-sglang", "--from-trtllm"];
+
+/// The command line with the options of serving launches on every subcommand that serves.
+pub fn with_serving(mut command: clap::Command) -> clap::Command {
+    for name in SERVING {
+        if command.find_subcommand(name).is_some() {
+            command = command.mut_subcommand(name, |sub| {
+                let launch = clap::Arg::new("from-launch")
+                    .long("launch")
+                    .aliases(["from-vllm", "from-sglang", "from-trtllm"])
+                    .value_name("FILE|COMMAND")
+                    .help(
+                        "Command or file that starts servers, read instead of flags (which win over it): vllm serve, \
+                         sglang.launch_server, trtllm-serve, a script, a compose file, a Kubernetes manifest; also \
+                         --from-vllm, --from-sglang, --from-trtllm",
+                    );
+                GivenArgs::augment_args(sub.arg(launch))
+            });
+        }
+    }
+    command
+}
+
+/// What a serving launch left out of the answer.
+#[derive(Default)]
+pub struct Lacks(Vec<String>);
+
+static LACKS: std::sync::OnceLock<Lacks> = std::sync::OnceLock::new();
+
+/// What the answer of this run lacks, a line each.
+pub fn lacks() -> &'static [String] {
+    LACKS.get().map_or(&[], |lacks| &lacks.0)
+}
+
+/// The command line with a serving launch replaced by the flags it stands for.
+pub fn expand(args: Vec<OsString>, command: &clap::Command) -> Result<Vec<OsString>, Failure> {
+    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or("");
+    let Some(sub) = command.find_subcommand(name).filter(|_| SERVING.contains(&name)) else { return Ok(args) };
+    let Some(line) = Line::split(&args)? else { return Ok(args) };
+    let launches = line.read()?;
+    for launch in &launches {
+        for note in &launch.notes {
+            eprintln!("{}: {note}", line.file());
+        }
+    }
+    let mut lacks: Vec<String> =
+        launches.iter().flat_map(ServingLaunch::missing).map(ToString::to_string).collect();
+    let flags = serving_flags(&launches, sub, &line.rest, &mut lacks);
+    let told: Vec<&str> = flags.iter().filter_map(|flag| flag.to_str()).collect();
+    eprintln!("{}: read as {}", line.file(), told.join(" "));
+    lacks.dedup();
+    let _ = LACKS.set(Lacks(lacks));
+    let mut out = line.rest;
+    out.extend(flags);
+    Ok(out)
+}
+
+/// A command line taken apart: the launch, what it is run with, and the rest.
+struct Line {
+    launch: String,
+    given: GivenArgs,
+    rest: Vec<OsString>,
+}
+
+impl Line {
+    fn split(args: &[OsString]) -> Result<Option<Self>, Failure> {
+        let mut launch = None;
+        let mut given = GivenArgs { arg: Vec::new(), env: Vec::new() };
+        let mut rest = Vec::new();
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            let text = word.to_str().unwrap_or("");
+            let (name, inline) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (text, None),
+            };
+            let ours = NAMES.contains(&name) || matches!(name, "--arg" | "--env");
+            if !ours {
+                rest.push(word.clone());
+                continue;
+            }
+            let value = inline.or_else(|| words.next().and_then(|word| word.to_str().map(str::to_owned)));
+            let value = value.ok_or_else(|| Failure::Input(format!("{name} needs a value")))?;
+            let paired = |value: &str| parse_pair(value).map_err(|why| Failure::Input(format!("{name}: {why}")));
+            match name {
+                "--arg" => given.arg.push(paired(&value)?),
+                "--env" => given.env.push(paired(&value)?),
+                _ => launch = Some(value),
+            }
+        }
+        Ok(launch.map(|launch| Self { launch, given, rest }))
+    }
+
+    /// Whether the launch is a file rather than a command.
+    fn path(&self) -> Option<&Path> {
+        let path = Path::new(&self.launch);
+        (!self.launch.contains(char::is_whitespace) || path.is_file()).then_some(path)
+    }
+
+    fn file(&self) -> String {
+        self.path().map_or_else(|| "launch".to_owned(), |path| path.display().to_string())
+    }
+
+    fn read(&self) -> Result<Vec<ServingLaunch>, Failure> {
+        let text = match self.path() {
+            Some(path) => read(path)?,
+            None => self.launch.clone(),
+        };
+        let folder = self.path().unwrap_or(Path::new("launch")).to_owned();
+        let files = |name: &str| beside(&folder, name);
+        let inputs = self.given.inputs(&files)?;
+        Ok(::launch::read_serving(&self.file(), &text, &inputs)?)
+    }
+}
+
+/// Flags of the subcommand for what the launches say; what it has no flag for is said to be lacking.
+fn serving_flags(
+    launches: &[ServingLaunch],
+    sub: &clap::Command,
+    rest: &[OsString],
+    lacks: &mut Vec<String>,
+) -> Vec<OsString> {
+    let known: BTreeMap<&str, &clap::Arg> =
+        sub.get_arguments().filter_map(|arg| arg.get_long().map(|long| (long, arg))).collect();
+    let mut given: BTreeSet<String> = rest
+        .iter()
+        .filter_map(|word| word.to_str()?.strip_prefix("--"))
+        .map(|word| word.split('=').next().unwrap_or(word).to_owned())
+        .collect();
+    let mut out = Vec::new();
+    let mut add = |flags: &[String], value: &str, out: &mut Vec<OsString>| {
+        if flags.iter().any(|flag| given.contains(flag)) {
+            return true;
+        }
+        let Some(flag) = flags.iter().find(|flag| known.contains_key(flag.as_str())) else { return false };
+        given.insert(flag.clone());
+        let switch = matches!(known[flag.as_str()].get_action(), clap::ArgAction::SetTrue);
+        match (switch, value) {
+            (true, "false") => {}
+            (true, _) => out.push(format!("--{flag}").into()),
+            (false, _) => out.extend([format!("--{flag}").into(), value.into()]),
+        }
+        true
+    };
+    let Some(first) = launches.first() else { return out };
+    let two = launches.iter().any(|launch| launch.role != Role::Aggregated);
+    add(&["model".to_owned()], &first.model, &mut out);
+    add(&["engine".to_owned()], first.engine, &mut out);
+    if two {
+        let mode = match (launches.len(), first.role) {
+            (1, Role::Prefill) => "prefill",
+            (1, _) => "decode",
+            _ => "disagg",
+        };
+        add(&["mode".to_owned()], mode, &mut out);
+    }
+    for launch in launches {
+        for mut key in launch.keys() {
+            if launches.len() == 1 && two {
+                // A lone instance of one role is the point itself.
+                let plain = key.flags[0].trim_start_matches("prefill-").trim_start_matches("decode-").to_owned();
+                key.flags = vec![plain];
+            }
+            if !add(&key.flags, &key.value, &mut out) && weighs(&key.flags[0], &key.value) {
+                lacks.push(format!("without {} {}, for which {} has no flag", key.flags[0], key.value, sub.get_name()));
+            }
+        }
+    }
+    out
+}
+
+/// Whether a key that a subcommand has no flag for changes its answer.
+fn weighs(key: &str, value: &str) -> bool {
+    match key {
+        // The engine's own habits.
+        "chunked-prefill" | "prefix-cache" => value == "false",
+        "block-size" => false,
+        _ => true,
+    }
+}
+
+/// The end of a run whose answer lacks something: an answer says so on stdout (in JSON it already does), and a "does not
+/// fit" is no verdict.
+pub fn judged(result: Result<(), Failure>) -> Result<(), Failure> {
+    let lines = lacks().join("\n");
+    if lines.is_empty() {
+        return result;
+    }
+    match result {
+        Ok(()) if std::env::args_os().any(|word| word == "--json") => Ok(()),
+        Ok(()) => crate::common::print(&format!("\nThis answer is\n{lines}\n")),
+        Err(Failure::No(error)) => Err(Failure::No(format!("whether it fits cannot be said: it is priced\n{lines}\nand so {error}"))),
+        Err(other) => Err(other),
+    }
 }

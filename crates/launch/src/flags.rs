@@ -136,6 +136,11 @@ impl Values {
         self.map.insert(name.to_owned(), (value, place));
     }
 
+    /// Forgets a value.
+    pub fn remove(&mut self, name: &str) {
+        self.map.remove(name);
+    }
+
     /// Whether the flag is given.
     pub fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)

@@ -1,6 +1,6 @@
 //! Launch scripts, commands and configuration files, read without running them.
 //!
-//! [`read_training`] makes a job of what starts a training run. What was given is kept with where it stands; what is not
+//! [`read_training`] makes a job of what starts a training run, [`read_serving`] instances of what starts servers. What was given is kept with where it stands; what is not
 //! modelled is listed by what it would change.
 
 mod command;
@@ -8,10 +8,12 @@ mod error;
 mod flags;
 mod inputs;
 mod megatron;
+mod serving;
 mod shell;
 mod training;
 
 pub use error::{LaunchError, Place};
 pub use flags::{Source, Unread, Weight};
 pub use inputs::{Inputs, MAX_TEXT, parse_pair};
+pub use serving::{Key, Role, ServingLaunch, read_serving};
 pub use training::{TrainingLaunch, read_training};
