@@ -42,7 +42,9 @@ impl LaunchArgs {
             if self.given.arg.is_empty() && self.given.env.is_empty() {
                 return Ok(None);
             }
-            return Err(Failure::Input("--arg and --env belong to a launch script: give --launch FILE".to_owned()));
+            return Err(Failure::Input(
+                "--arg and --env belong to a launch script: give --launch FILE".to_owned(),
+            ));
         };
         let text = read(path)?;
         let beside = |name: &str| beside(path, name);
@@ -60,8 +62,9 @@ impl GivenArgs {
         let mut args = BTreeMap::new();
         for (number, value) in &self.arg {
             let number = number.parse::<u32>().ok().filter(|number| (1..=99).contains(number));
-            let number = number
-                .ok_or_else(|| Failure::Input("--arg: write the argument's number from 1, as in 1=8B".to_owned()))?;
+            let number = number.ok_or_else(|| {
+                Failure::Input("--arg: write the argument's number from 1, as in 1=8B".to_owned())
+            })?;
             args.insert(number, value.clone());
         }
         Ok(Inputs { args, env: self.env.iter().cloned().collect(), files: Some(files) })
@@ -76,7 +79,10 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     file.take(MAX_TEXT as u64 + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() > MAX_TEXT {
         let size = MAX_TEXT >> 10;
-        return Err(Failure::Input(format!("{}: is longer than {size} KiB, which no launch file is", path.display())));
+        return Err(Failure::Input(format!(
+            "{}: is longer than {size} KiB, which no launch file is",
+            path.display()
+        )));
     }
     Ok(text)
 }
@@ -189,7 +195,9 @@ pub fn lacks() -> &'static [String] {
 /// The command line with a serving launch replaced by the flags it stands for.
 pub fn expand(args: Vec<OsString>, command: &clap::Command) -> Result<Vec<OsString>, Failure> {
     let name = args.get(1).and_then(|name| name.to_str()).unwrap_or("");
-    let Some(sub) = command.find_subcommand(name).filter(|_| SERVING.contains(&name)) else { return Ok(args) };
+    let Some(sub) = command.find_subcommand(name).filter(|_| SERVING.contains(&name)) else {
+        return Ok(args);
+    };
     let Some(line) = Line::split(&args)? else { return Ok(args) };
     let launches = line.read()?;
     for launch in &launches {
@@ -235,7 +243,8 @@ impl Line {
             }
             let value = inline.or_else(|| words.next().and_then(|word| word.to_str().map(str::to_owned)));
             let value = value.ok_or_else(|| Failure::Input(format!("{name} needs a value")))?;
-            let paired = |value: &str| parse_pair(value).map_err(|why| Failure::Input(format!("{name}: {why}")));
+            let paired =
+                |value: &str| parse_pair(value).map_err(|why| Failure::Input(format!("{name}: {why}")));
             match name {
                 "--arg" => given.arg.push(paired(&value)?),
                 "--env" => given.env.push(paired(&value)?),
@@ -312,11 +321,17 @@ fn serving_flags(
         for mut key in launch.keys() {
             if launches.len() == 1 && two {
                 // A lone instance of one role is the point itself.
-                let plain = key.flags[0].trim_start_matches("prefill-").trim_start_matches("decode-").to_owned();
+                let plain =
+                    key.flags[0].trim_start_matches("prefill-").trim_start_matches("decode-").to_owned();
                 key.flags = vec![plain];
             }
             if !add(&key.flags, &key.value, &mut out) && weighs(&key.flags[0], &key.value) {
-                lacks.push(format!("without {} {}, for which {} has no flag", key.flags[0], key.value, sub.get_name()));
+                lacks.push(format!(
+                    "without {} {}, for which {} has no flag",
+                    key.flags[0],
+                    key.value,
+                    sub.get_name()
+                ));
             }
         }
     }
@@ -343,7 +358,9 @@ pub fn judged(result: Result<(), Failure>) -> Result<(), Failure> {
     match result {
         Ok(()) if std::env::args_os().any(|word| word == "--json") => Ok(()),
         Ok(()) => crate::common::print(&format!("\nThis answer is\n{lines}\n")),
-        Err(Failure::No(error)) => Err(Failure::No(format!("whether it fits cannot be said: it is priced\n{lines}\nand so {error}"))),
+        Err(Failure::No(error)) => {
+            Err(Failure::No(format!("whether it fits cannot be said: it is priced\n{lines}\nand so {error}")))
+        }
         Err(other) => Err(other),
     }
 }

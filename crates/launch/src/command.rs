@@ -93,11 +93,18 @@ fn notes(shell: &Shell<'_>, candidates: &[Ran], chosen: &Ran) -> Vec<String> {
     let mut notes = shell.notes.clone();
     let rivals = candidates.iter().filter(|ran| ran.guards.is_empty() && ran.words != chosen.words).count();
     if rivals > 0 && chosen.guards.is_empty() {
-        notes.push(format!("{} commands of this kind are run; the one of line {} was read", rivals + 1, chosen.line));
+        notes.push(format!(
+            "{} commands of this kind are run; the one of line {} was read",
+            rivals + 1,
+            chosen.line
+        ));
     }
     if let Some((condition, _)) = chosen.guards.first() {
         let seen = &shell.conditions[*condition];
-        notes.push(format!("the command of line {} is run only if `{}` (line {}) lets it", chosen.line, seen.text, seen.line));
+        notes.push(format!(
+            "the command of line {} is run only if `{}` (line {}) lets it",
+            chosen.line, seen.text, seen.line
+        ));
     }
     let defaults: Vec<String> = shell
         .defaults
@@ -107,10 +114,18 @@ fn notes(shell: &Shell<'_>, candidates: &[Ran], chosen: &Ran) -> Vec<String> {
         .take(20)
         .collect();
     if !defaults.is_empty() {
-        notes.push(format!("defaults of the script were taken: {} (--env and --arg set others)", defaults.join(" ")));
+        notes.push(format!(
+            "defaults of the script were taken: {} (--env and --arg set others)",
+            defaults.join(" ")
+        ));
     }
-    let empties: Vec<&str> =
-        shell.empties.iter().map(String::as_str).filter(|name| !name.starts_with(['?', '#'])).take(20).collect();
+    let empties: Vec<&str> = shell
+        .empties
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.starts_with(['?', '#']))
+        .take(20)
+        .collect();
     if !empties.is_empty() {
         notes.push(format!("taken as empty, for nobody sets them: {}", empties.join(" ")));
     }

@@ -179,8 +179,10 @@ impl Values {
         if !is_unknown(text) {
             return Ok(Some(text));
         }
-        let causes: Vec<String> = marks(text).flat_map(|body| body.split('\u{1f}')).map(str::to_owned).collect();
-        let shown: Vec<String> = causes.iter().map(|cause| cause.trim_start_matches('?').to_owned()).collect();
+        let causes: Vec<String> =
+            marks(text).flat_map(|body| body.split('\u{1f}')).map(str::to_owned).collect();
+        let shown: Vec<String> =
+            causes.iter().map(|cause| cause.trim_start_matches('?').to_owned()).collect();
         Err(LaunchError::Ask {
             place: self.place(name),
             what: format!("{name} depends on `{}`, which the script does not set", shown.join("`, `")),
@@ -196,7 +198,11 @@ impl Values {
         let Some(text) = self.known(name)? else { return Ok(None) };
         let number = text.trim().trim_matches(['"', '\'']).replace('_', "");
         let whole = number.parse::<i64>().ok().or_else(|| {
-            number.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 1e15).map(|value| value as i64)
+            number
+                .parse::<f64>()
+                .ok()
+                .filter(|value| value.fract() == 0.0 && value.abs() < 1e15)
+                .map(|value| value as i64)
         });
         whole.map(Some).ok_or_else(|| self.bad(name, format!("`{text}` is not a whole number")))
     }
@@ -229,7 +235,8 @@ impl Values {
 
     /// Whether a flag is on: given without a value, or with one that says so.
     pub fn on(&self, name: &str) -> bool {
-        self.text(name).is_some_and(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
+        self.text(name)
+            .is_some_and(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
     }
 
     /// An error about a flag's value.
@@ -244,9 +251,12 @@ impl Values {
             .iter()
             .filter_map(|(flag, (_, place))| match table.get(flag) {
                 Meaning::Read => None,
-                Meaning::Unread(weight, effect) => {
-                    Some(Unread { weight, flag: flag.clone(), effect: effect.to_owned(), place: place.clone() })
-                }
+                Meaning::Unread(weight, effect) => Some(Unread {
+                    weight,
+                    flag: flag.clone(),
+                    effect: effect.to_owned(),
+                    place: place.clone(),
+                }),
             })
             .collect();
         out.sort();

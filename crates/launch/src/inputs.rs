@@ -30,6 +30,8 @@ pub const MAX_TEXT: usize = 1 << 20;
 pub fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is not NAME=VALUE, for example NNODES=4 (or 1=8B for the first argument)")),
+        _ => {
+            Err(format!("`{text}` is not NAME=VALUE, for example NNODES=4 (or 1=8B for the first argument)"))
+        }
     }
 }

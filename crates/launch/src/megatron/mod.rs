@@ -14,17 +14,24 @@ use crate::shell::Shell;
 use crate::training::TrainingLaunch;
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("../../flags/megatron.txt")));
+pub(crate) static TABLE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../flags/megatron.txt")));
 
 /// Reads a script, a command line or a bare list of flags.
-pub(crate) fn read(file: &str, text: &str, inputs: &Inputs<'_>, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+pub(crate) fn read(
+    file: &str,
+    text: &str,
+    inputs: &Inputs<'_>,
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
     let kind = Kind {
         table: &TABLE,
         begins: &begins,
         least: 3,
         looked_for: "found no command with training flags such as --num-layers and --hidden-size",
     };
-    let (mut launch, notes) = read_script(file, text, inputs, &kind, &|command, shell| one(command, shell, model_given))?;
+    let (mut launch, notes) =
+        read_script(file, text, inputs, &kind, &|command, shell| one(command, shell, model_given))?;
     launch.notes.extend(notes);
     Ok(launch)
 }
@@ -36,7 +43,9 @@ fn begins(words: &[String]) -> Option<usize> {
         name.ends_with(".py") && !word.starts_with('-')
     });
     let from = program.map_or(0, |at| at + 1);
-    (program.is_some() || words.iter().any(|word| word.starts_with("--num-layers") || word == "--micro-batch-size")).then_some(from)
+    (program.is_some()
+        || words.iter().any(|word| word.starts_with("--num-layers") || word == "--micro-batch-size"))
+    .then_some(from)
 }
 
 fn one(command: &Command<'_>, shell: &Shell<'_>, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
@@ -101,7 +110,10 @@ fn framework(values: &crate::flags::Values, unread: &[Unread], config: &deepspee
     ];
     if config.used {
         "megatron-deepspeed"
-    } else if only_mindspeed.iter().any(|flag| values.has(flag) || unread.iter().any(|seen| seen.flag == *flag)) {
+    } else if only_mindspeed
+        .iter()
+        .any(|flag| values.has(flag) || unread.iter().any(|seen| seen.flag == *flag))
+    {
         "mindspeed"
     } else {
         "megatron"

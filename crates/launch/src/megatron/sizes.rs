@@ -10,9 +10,9 @@ const MAX_LAYERS: u32 = 4096;
 const MAX_WIDTH: u32 = 1 << 24;
 
 fn need(values: &Values, flag: &str, max: u32) -> Result<u32, LaunchError> {
-    let number = values
-        .number(flag)?
-        .ok_or_else(|| values.bad(flag, "the launch does not set it, and the model's size depends on it".to_owned()))?;
+    let number = values.number(flag)?.ok_or_else(|| {
+        values.bad(flag, "the launch does not set it, and the model's size depends on it".to_owned())
+    })?;
     within(values, flag, number, max)
 }
 
@@ -34,7 +34,8 @@ pub(super) fn shape(values: &Values, notes: &mut Vec<String>) -> Result<Shape, L
     }
     let gated = values.has("--swiglu") || values.has("--gated-linear-unit") || values.has("--geglu");
     // Megatron's own default for gated units is two thirds of four times the width, to the next multiple of 64.
-    let default_ffn = if gated { (hidden.saturating_mul(8) / 3).div_ceil(64) * 64 } else { hidden.saturating_mul(4) };
+    let default_ffn =
+        if gated { (hidden.saturating_mul(8) / 3).div_ceil(64) * 64 } else { hidden.saturating_mul(4) };
     let ffn = values.number("--ffn-hidden-size")?.unwrap_or(default_ffn);
     let kv_heads = if values.has("--group-query-attention") {
         values.number("--num-query-groups")?.unwrap_or(1)
@@ -75,15 +76,19 @@ fn vocabulary(values: &Values, notes: &mut Vec<String>) -> Result<u32, LaunchErr
         }
     };
     let tp = values.number("--tensor-model-parallel-size")?.unwrap_or(1).max(1);
-    let multiple = values.number("--make-vocab-size-divisible-by")?.unwrap_or(128).max(1).saturating_mul(tp).min(MAX_WIDTH);
+    let multiple = values
+        .number("--make-vocab-size-divisible-by")?
+        .unwrap_or(128)
+        .max(1)
+        .saturating_mul(tp)
+        .min(MAX_WIDTH);
     let padded = u32::div_ceil(size, multiple).saturating_mul(multiple);
     notes.push(format!("the vocabulary {why}, padded, is {padded}"));
     Ok(padded)
 }
 
 /// The note of a vocabulary that is not known.
-pub(crate) const VOCABULARY: &str =
-    "the vocabulary comes from a tokenizer that was not read: 51200 assumed; --vocab-size in the launch, or --model, sets it";
+pub(crate) const VOCABULARY: &str = "the vocabulary comes from a tokenizer that was not read: 51200 assumed; --vocab-size in the launch, or --model, sets it";
 
 fn latent(values: &Values) -> Result<Option<LatentSizes>, LaunchError> {
     if !values.has("--multi-head-latent-attention") && !values.has("--multi-latent-attention") {
@@ -129,7 +134,11 @@ fn first_dense(values: &Values, layers: u32) -> Result<u32, LaunchError> {
         return Err(unlike(values, "--expert-interval", &format!("only every {every}th layer has experts")));
     }
     if values.has("--deepspeed") && every.is_none() && values.has("--num-experts") {
-        return Err(unlike(values, "--num-experts", "only every second layer has experts unless --expert-interval says 1"));
+        return Err(unlike(
+            values,
+            "--num-experts",
+            "only every second layer has experts unless --expert-interval says 1",
+        ));
     }
     let Some(text) = values.known("--moe-layer-freq")? else {
         return Ok(first.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX)));
@@ -144,12 +153,18 @@ fn first_dense(values: &Values, layers: u32) -> Result<u32, LaunchError> {
         Ok(1 | -1) => Ok(0),
         Ok(_) => Err(unlike(values, "--moe-layer-freq", "only some layers have experts")),
         Err(_) => {
-            let list = layers::pattern(text)
-                .ok_or_else(|| values.bad("--moe-layer-freq", format!("`{text}` is no number and no list like ([0]*3+[1]*58)")))?;
+            let list = layers::pattern(text).ok_or_else(|| {
+                values
+                    .bad("--moe-layer-freq", format!("`{text}` is no number and no list like ([0]*3+[1]*58)"))
+            })?;
             if list.len() != layers as usize {
-                return Err(values.bad("--moe-layer-freq", format!("the list has {} layers, the model {layers}", list.len())));
+                return Err(values.bad(
+                    "--moe-layer-freq",
+                    format!("the list has {} layers, the model {layers}", list.len()),
+                ));
             }
-            layers::leading_dense(&list).ok_or_else(|| unlike(values, "--moe-layer-freq", "only some layers have experts"))
+            layers::leading_dense(&list)
+                .ok_or_else(|| unlike(values, "--moe-layer-freq", "only some layers have experts"))
         }
     }
 }

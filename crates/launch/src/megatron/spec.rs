@@ -37,7 +37,9 @@ pub(super) fn spec(
         recompute: Some(recompute(values, notes)?),
         sequence_parallel: Some(values.has("--sequence-parallel")),
         offload_optimizer: Some(
-            ["--swap-optimizer", "--optimizer-cpu-offload", "--cpu-optimizer"].iter().any(|flag| values.has(flag))
+            ["--swap-optimizer", "--optimizer-cpu-offload", "--cpu-optimizer"]
+                .iter()
+                .any(|flag| values.has(flag))
                 || config.offload_optimizer,
         ),
         first_stage_layers: values.number("--decoder-first-pipeline-num-layers")?,
@@ -70,13 +72,17 @@ pub(super) fn spec(
 
 /// Without `--global-batch-size` a step is one micro-batch (times what DeepSpeed accumulates) per data-parallel rank.
 fn default_batch(values: &Values, spec: &mut JobSpec, config: &Config, notes: &mut Vec<String>) {
-    let whole = [spec.tp, spec.pp, spec.cp].iter().map(|size| u64::from(size.unwrap_or(1).max(1))).product::<u64>();
+    let whole =
+        [spec.tp, spec.pp, spec.cp].iter().map(|size| u64::from(size.unwrap_or(1).max(1))).product::<u64>();
     let Some(ranks) = spec.chips.map(u64::from).filter(|ranks| ranks % whole == 0) else { return };
     let steps = u64::from(config.accumulation.unwrap_or(1).max(1));
-    let global = (ranks / whole).saturating_mul(u64::from(spec.micro_batch.unwrap_or(1).max(1))).saturating_mul(steps);
+    let global =
+        (ranks / whole).saturating_mul(u64::from(spec.micro_batch.unwrap_or(1).max(1))).saturating_mul(steps);
     spec.global_batch = u32::try_from(global).ok();
     let _ = values;
-    notes.push(format!("no --global-batch-size: one micro-batch per data-parallel rank, {global} sequences a step"));
+    notes.push(format!(
+        "no --global-batch-size: one micro-batch per data-parallel rank, {global} sequences a step"
+    ));
 }
 
 fn tokens(values: &Values, spec: &JobSpec) -> Result<Option<String>, LaunchError> {
@@ -123,7 +129,11 @@ fn precision(values: &Values, config: &Config) -> String {
 fn zero(values: &Values, config: &Config) -> Result<u32, LaunchError> {
     if config.used {
         let stage = values.number("--zero-stage")?.or(config.zero).unwrap_or(0);
-        return if stage <= 3 { Ok(stage) } else { Err(values.bad("--zero-stage", format!("{stage} is not 0 to 3"))) };
+        return if stage <= 3 {
+            Ok(stage)
+        } else {
+            Err(values.bad("--zero-stage", format!("{stage} is not 0 to 3")))
+        };
     }
     let fsdp = ["--use-torch-fsdp2", "--use-custom-fsdp", "--use-megatron-fsdp", "--use-fsdp2"]
         .iter()
@@ -145,7 +155,9 @@ fn recompute(values: &Values, notes: &mut Vec<String>) -> Result<String, LaunchE
     let layers = values.number("--recompute-num-layers")?;
     if values.has("--enable-recompute-layers-per-pp-rank") {
         if let Some(layers) = layers {
-            notes.push(format!("the {layers} layers recomputed are those of a pipeline rank, over all its chunks"));
+            notes.push(format!(
+                "the {layers} layers recomputed are those of a pipeline rank, over all its chunks"
+            ));
             return Ok(layers.to_string());
         }
     }

@@ -15,7 +15,8 @@ const MAX_DEPTH: usize = 24;
 /// Whether a text is a manifest rather than a script.
 pub(super) fn is_one(file: &str, text: &str) -> bool {
     let named = file.ends_with(".yaml") || file.ends_with(".yml");
-    named || text.lines().take(60).any(|line| line.starts_with("apiVersion:") || line.starts_with("services:"))
+    named
+        || text.lines().take(60).any(|line| line.starts_with("apiVersion:") || line.starts_with("services:"))
 }
 
 /// A container: what it runs and how often.
@@ -107,7 +108,9 @@ fn gather(tree: &Value, containers: &mut Vec<Container>) {
             Value::Mapping(map) => {
                 let copies = copies(map).unwrap_or(level.copies);
                 let own = map.get("metadata").and_then(|data| data.get("name")).or(map.get("name"));
-                let name = own.and_then(Value::as_str).map_or(level.name.clone(), |name| format!("{} {name}", level.name));
+                let name = own
+                    .and_then(Value::as_str)
+                    .map_or(level.name.clone(), |name| format!("{} {name}", level.name));
                 if map.contains_key("command") || map.contains_key("args") || map.contains_key("entrypoint") {
                     containers.push(container(map, copies, &name));
                 }
@@ -119,7 +122,12 @@ fn gather(tree: &Value, containers: &mut Vec<Container>) {
             }
             Value::Sequence(list) => {
                 for value in list {
-                    todo.push(Level { value, depth: level.depth + 1, copies: level.copies, name: level.name.clone() });
+                    todo.push(Level {
+                        value,
+                        depth: level.depth + 1,
+                        copies: level.copies,
+                        name: level.name.clone(),
+                    });
                 }
             }
             _ => {}
@@ -148,7 +156,9 @@ fn container(map: &Mapping, copies: u32, name: &str) -> Container {
                 env.extend(map.iter().filter_map(|(key, value)| Some((scalar(key)?, scalar(value)?))));
             }
             Some(Value::Sequence(list)) => env.extend(list.iter().filter_map(|item| match item {
-                Value::String(text) => text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())),
+                Value::String(text) => {
+                    text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+                }
                 other => Some((scalar(other.get("name")?)?, scalar(other.get("value")?)?)),
             })),
             _ => {}
@@ -227,7 +237,9 @@ fn parentheses(text: &str) -> String {
 
 /// An argument in double quotes: variables in braces stay variables, all else is literal, but for the text of a shell.
 fn quoted(text: &str) -> String {
-    if text.contains(['\n', ';']) || text.split_whitespace().count() > 1 && !text.trim_start().starts_with(['{', '[']) {
+    if text.contains(['\n', ';'])
+        || text.split_whitespace().count() > 1 && !text.trim_start().starts_with(['{', '['])
+    {
         // A text for `sh -c`, whose variables are the inner shell's.
         return format!("'{}'", parentheses(text).replace('\'', "'\\''"));
     }

@@ -144,7 +144,10 @@ impl ServingLaunch {
         say(&["token-budget"], number(self.token_budget));
         say(&["max-seqs", "max-num-seqs"], number(self.max_seqs));
         say(&["max-length", "max-model-len", "max-model-length"], number(self.max_length));
-        say(&["memory-utilisation", "memory-utilization", "gpu-memory-utilization"], self.memory.map(|share| share.to_string()));
+        say(
+            &["memory-utilisation", "memory-utilization", "gpu-memory-utilization"],
+            self.memory.map(|share| share.to_string()),
+        );
         say(&["kv-dtype"], self.kv_dtype.map(str::to_owned));
         say(&["weight-dtype"], self.weight_dtype.map(str::to_owned));
         say(&["execution"], self.eager.map(|eager| if eager { "eager" } else { "full-graph" }.to_owned()));
@@ -160,7 +163,8 @@ impl ServingLaunch {
 /// Two readings are the same if they start the same instances; where flags stand and what has no weight do not matter.
 impl PartialEq for ServingLaunch {
     fn eq(&self, other: &Self) -> bool {
-        let flags = |launch: &Self| -> Vec<String> { launch.missing().map(|flag| flag.flag.clone()).collect() };
+        let flags =
+            |launch: &Self| -> Vec<String> { launch.missing().map(|flag| flag.flag.clone()).collect() };
         self.engine == other.engine
             && self.model == other.model
             && (self.role, self.instances) == (other.role, other.instances)
@@ -225,7 +229,9 @@ fn cache_format(values: &Values, name: &str) -> Result<Option<&'static str>, Lau
             "fp8" | "fp8_e4m3" | "fp8_e5m2" | "fp8_inc" | "fp8_ds_mla" => Some("fp8"),
             "int8" => Some("int8"),
             "nvfp4" | "fp4_e2m1" | "fp4" => Some("nvfp4"),
-            other => return Err(values.bad(name, format!("`{other}` is not a format of a cache that is known"))),
+            other => {
+                return Err(values.bad(name, format!("`{other}` is not a format of a cache that is known")));
+            }
         },
         None => None,
     })

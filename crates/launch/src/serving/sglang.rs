@@ -7,7 +7,8 @@ use crate::error::LaunchError;
 use crate::flags::{Table, Unread, Values, Weight};
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("../../flags/sglang.txt")));
+pub(crate) static TABLE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../flags/sglang.txt")));
 
 pub(super) fn launch(command: &Command<'_>) -> Result<ServingLaunch, LaunchError> {
     let values = &command.values;
@@ -24,15 +25,21 @@ pub(super) fn launch(command: &Command<'_>) -> Result<ServingLaunch, LaunchError
         Some("fp8" | "w8a8_fp8") => launch.weight_dtype = Some("fp8"),
         Some("w8a8_int8") => launch.weight_dtype = Some("int8"),
         Some(_) => {
-            launch.notes.push("--quantization: the formats are those of the checkpoint's own configuration".to_owned());
+            launch.notes.push(
+                "--quantization: the formats are those of the checkpoint's own configuration".to_owned(),
+            );
         }
         None => {}
     }
-    launch.spec_tokens = match (values.known("--speculative-algorithm")?, values.number("--speculative-num-steps")?) {
-        (Some(_), Some(steps)) => steps.min(64),
-        (Some(_), None) => values.number("--speculative-num-draft-tokens")?.map_or(1, |drafts| drafts.saturating_sub(1)).min(64),
-        (None, _) => 0,
-    };
+    launch.spec_tokens =
+        match (values.known("--speculative-algorithm")?, values.number("--speculative-num-steps")?) {
+            (Some(_), Some(steps)) => steps.min(64),
+            (Some(_), None) => values
+                .number("--speculative-num-draft-tokens")?
+                .map_or(1, |drafts| drafts.saturating_sub(1))
+                .min(64),
+            (None, _) => 0,
+        };
     if values.number("--speculative-eagle-topk")?.is_some_and(|topk| topk > 1) {
         launch.unread.push(Unread {
             weight: Weight::Time,
@@ -57,7 +64,10 @@ fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError>
     launch.pp = size(values, &["--pp-size", "--pipeline-parallel-size", "--pp"])?;
     if values.on("--enable-dp-attention") {
         if world % dp != 0 {
-            return Err(values.bad("--dp-size", format!("{dp} data-parallel ranks do not divide {world} tensor-parallel ones")));
+            return Err(values.bad(
+                "--dp-size",
+                format!("{dp} data-parallel ranks do not divide {world} tensor-parallel ones"),
+            ));
         }
         (launch.tp, launch.dp) = (world / dp, dp);
     } else {
@@ -66,7 +76,11 @@ fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError>
     }
     launch.ep = size(values, &["--ep-size", "--expert-parallel-size", "--ep"])?;
     // All-to-all back ends set it to all ranks.
-    if launch.ep == 1 && (values.text("--moe-a2a-backend") == Some("deepep") || values.on("--enable-deepep-moe") || values.on("--enable-ep-moe")) {
+    if launch.ep == 1
+        && (values.text("--moe-a2a-backend") == Some("deepep")
+            || values.on("--enable-deepep-moe")
+            || values.on("--enable-ep-moe"))
+    {
         launch.ep = world;
     }
     launch.redundant_experts = values.number("--ep-num-redundant-experts")?.unwrap_or(0);
@@ -81,7 +95,8 @@ fn limits(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError
         Some(-1) => launch.chunked_prefill = Some(false),
         Some(_) => {
             launch.chunked_prefill = Some(true);
-            launch.token_budget = human(values, "--chunked-prefill-size")?.map(|all| (all / launch.dp).max(1));
+            launch.token_budget =
+                human(values, "--chunked-prefill-size")?.map(|all| (all / launch.dp).max(1));
         }
         None => {}
     }

@@ -9,7 +9,8 @@ use crate::shell::Shell;
 use serde_yaml_ng::Value;
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("../../flags/trtllm.txt")));
+pub(crate) static TABLE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../flags/trtllm.txt")));
 
 /// Levels of the YAML that become keys with dots.
 const MAX_DEPTH: usize = 6;
@@ -23,13 +24,18 @@ pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<Serving
             "tp_size" => "tensor_parallel_size",
             "pp_size" => "pipeline_parallel_size",
             "ep_size" => "moe_expert_parallel_size",
-            "kv_cache_free_gpu_memory_fraction" | "free_gpu_memory_fraction" => "kv_cache_config.free_gpu_memory_fraction",
+            "kv_cache_free_gpu_memory_fraction" | "free_gpu_memory_fraction" => {
+                "kv_cache_config.free_gpu_memory_fraction"
+            }
             other => other,
         };
         values.set(name, command.values.all(&source.flag).to_vec(), source.place);
     }
     options(&mut values, shell)?;
-    let model = match (command.words.first().filter(|word| !word.starts_with('-')), values.known("model")?.or(values.known("model_path")?)) {
+    let model = match (
+        command.words.first().filter(|word| !word.starts_with('-')),
+        values.known("model")?.or(values.known("model_path")?),
+    ) {
         (Some(model), _) => model.clone(),
         (None, Some(model)) => model.to_owned(),
         (None, None) => return Err(missing_model(command)),
@@ -44,7 +50,8 @@ pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<Serving
     launch.max_seqs = values.number("max_batch_size")?;
     launch.token_budget = values.number("max_num_tokens")?;
     launch.max_length = values.number("max_seq_len")?;
-    launch.chunked_prefill = values.has("enable_chunked_prefill").then(|| values.on("enable_chunked_prefill"));
+    launch.chunked_prefill =
+        values.has("enable_chunked_prefill").then(|| values.on("enable_chunked_prefill"));
     launch.memory = share(&values, "kv_cache_config.free_gpu_memory_fraction")?;
     launch.block = values.number("kv_cache_config.tokens_per_block")?;
     let reuse = "kv_cache_config.enable_block_reuse";
@@ -62,7 +69,10 @@ pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<Serving
 fn options(values: &mut Values, shell: &Shell<'_>) -> Result<(), LaunchError> {
     for flag in ["extra_llm_api_options", "config", "extra_engine_args"] {
         let Some(name) = values.text(flag).map(str::to_owned) else { continue };
-        let Some(text) = shell.named_file(&name).or_else(|| name.rsplit('/').next().and_then(|base| shell.named_file(base))) else {
+        let Some(text) = shell
+            .named_file(&name)
+            .or_else(|| name.rsplit('/').next().and_then(|base| shell.named_file(base)))
+        else {
             let shown: String = name.chars().filter(|c| !('\u{FDD0}'..='\u{FDD2}').contains(c)).collect();
             return Err(values.bad(flag, format!("{shown} was not found beside the launch")));
         };

@@ -8,7 +8,8 @@ use crate::shell::Shell;
 use serde_json::Value;
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("../../flags/vllm.txt")));
+pub(crate) static TABLE: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("../../flags/vllm.txt")));
 
 /// Short forms of flags.
 const SHORT: [(&str, &str); 12] = [
@@ -43,7 +44,8 @@ fn normal(word: &str) -> String {
         None => (name, None),
     };
     let long = SHORT.iter().find(|(short, _)| *short == base).map(|(_, long)| (*long).to_owned());
-    let long = long.unwrap_or_else(|| if base.starts_with("--") { base.replace('_', "-") } else { base.to_owned() });
+    let long =
+        long.unwrap_or_else(|| if base.starts_with("--") { base.replace('_', "-") } else { base.to_owned() });
     let inner = inner.map(|inner| format!(".{inner}")).unwrap_or_default();
     let value = value.map(|value| format!("={value}")).unwrap_or_default();
     format!("{long}{inner}{value}")
@@ -116,8 +118,10 @@ fn fold_dots(values: &mut Values) {
         .take(64)
         .collect();
     for (base, inner, value, place) in dotted {
-        let mut object: Value =
-            values.text(&base).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| serde_json::json!({}));
+        let mut object: Value = values
+            .text(&base)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_else(|| serde_json::json!({}));
         let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
         if let Some(object) = object.as_object_mut() {
             object.insert(inner.clone(), value);
@@ -165,7 +169,8 @@ fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError>
     if let Some(text) = values.known("--additional-config")? {
         launch.engine = "vllm-ascend";
         let config = json(values, "--additional-config", text)?;
-        launch.redundant_experts = launch.redundant_experts.max(count(&config["eplb_config"]["num_redundant_experts"]));
+        launch.redundant_experts =
+            launch.redundant_experts.max(count(&config["eplb_config"]["num_redundant_experts"]));
     }
     if values.on("--enable-dbo") {
         launch.micro_batches = Some(true);
@@ -181,13 +186,18 @@ fn formats(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchErro
         Some("fp8") => launch.weight_dtype = Some("fp8"),
         Some("None" | "none" | "") | None => {}
         Some(
-            "awq" | "awq_marlin" | "gptq" | "gptq_marlin" | "compressed-tensors" | "modelopt" | "modelopt_fp4" | "mxfp4"
-            | "fbgemm_fp8" | "moe_wna16" | "bitsandbytes" | "gguf" | "quark" | "auto-round" | "inc" | "petit_nvfp4",
+            "awq" | "awq_marlin" | "gptq" | "gptq_marlin" | "compressed-tensors" | "modelopt"
+            | "modelopt_fp4" | "mxfp4" | "fbgemm_fp8" | "moe_wna16" | "bitsandbytes" | "gguf" | "quark"
+            | "auto-round" | "inc" | "petit_nvfp4",
         ) => {
-            launch.notes.push("--quantization: the formats are those of the checkpoint's own configuration".to_owned());
+            launch.notes.push(
+                "--quantization: the formats are those of the checkpoint's own configuration".to_owned(),
+            );
         }
         Some(other) => {
-            return Err(values.bad("--quantization", format!("`{other}` is not a way of quantising that is known")));
+            return Err(
+                values.bad("--quantization", format!("`{other}` is not a way of quantising that is known"))
+            );
         }
     }
     if let Some(dtype) = values.known("--dtype")?
@@ -242,7 +252,10 @@ fn speculation(values: &Values, launch: &mut ServingLaunch) -> Result<(), Launch
         let config = json(values, "--speculative-config", text)?;
         launch.spec_tokens = count(&config["num_speculative_tokens"]).min(64);
         let method = config["method"].as_str().unwrap_or("draft model").to_owned();
-        if !matches!(method.as_str(), "mtp" | "deepseek_mtp" | "qwen3_next_mtp" | "glm4_moe_mtp" | "eagle" | "eagle3") {
+        if !matches!(
+            method.as_str(),
+            "mtp" | "deepseek_mtp" | "qwen3_next_mtp" | "glm4_moe_mtp" | "eagle" | "eagle3"
+        ) {
             launch.unread.push(Unread {
                 weight: Weight::Time,
                 flag: "--speculative-config".to_owned(),

@@ -48,7 +48,8 @@ impl Shell<'_> {
                 "variable_assignment" => assignments.push(child),
                 "comment" => {}
                 kind if kind.ends_with("_redirect") => {
-                    if kind == "herestring_redirect" || kind == "file_redirect" || kind == "heredoc_redirect" {
+                    if kind == "herestring_redirect" || kind == "file_redirect" || kind == "heredoc_redirect"
+                    {
                         self.redirect(child, &mut redirects)?;
                     }
                 }
@@ -67,7 +68,9 @@ impl Shell<'_> {
         let mut kept = Vec::new();
         let mut env = Vec::new();
         for assignment in assignments {
-            let Some(name) = assignment.children().first().map(|name| name.str().to_owned()) else { continue };
+            let Some(name) = assignment.children().first().map(|name| name.str().to_owned()) else {
+                continue;
+            };
             kept.push((name.clone(), self.world.vars.get(&name).cloned()));
             self.assign(assignment, false)?;
             env.push((name.clone(), self.lookup(&name)));
@@ -87,8 +90,10 @@ impl Shell<'_> {
         let children = at.children();
         match at.kind() {
             "file_redirect" => {
-                let operator = children.iter().find(|child| !child.node.is_named()).map_or("", |child| child.str());
-                let descriptor = children.iter().any(|child| child.kind() == "file_descriptor" && child.str() != "1");
+                let operator =
+                    children.iter().find(|child| !child.node.is_named()).map_or("", |child| child.str());
+                let descriptor =
+                    children.iter().any(|child| child.kind() == "file_descriptor" && child.str() != "1");
                 let target = children.iter().rev().find(|child| child.node.is_named());
                 if let (false, ">" | ">>" | "&>", Some(target)) = (descriptor, operator, target) {
                     redirects.output = Some(self.single(target.str())?);
@@ -165,7 +170,11 @@ impl Shell<'_> {
             "cat" | "tee" => self.copy(name, rest, redirects)?,
             "eval" => {
                 let text = rest.join(" ");
-                return if is_unknown(&text) && !text.contains(' ') { Ok(Flow::Next) } else { self.text(&text, line) };
+                return if is_unknown(&text) && !text.contains(' ') {
+                    Ok(Flow::Next)
+                } else {
+                    self.text(&text, line)
+                };
             }
             "source" | "." => return self.source(rest, line),
             _ if self.world.functions.contains_key(name) => return self.call(name, rest),
@@ -175,7 +184,8 @@ impl Shell<'_> {
     }
 
     fn print(&mut self, name: &str, rest: &[String], redirects: &Redirects) -> Result<(), LaunchError> {
-        let rest: Vec<&str> = rest.iter().map(String::as_str).filter(|word| !matches!(*word, "-n" | "-e" | "-ne")).collect();
+        let rest: Vec<&str> =
+            rest.iter().map(String::as_str).filter(|word| !matches!(*word, "-n" | "-e" | "-ne")).collect();
         let text = if name == "printf" {
             let body = rest.get(1..).unwrap_or(&[]).join(" ");
             match rest.first() {
@@ -250,7 +260,8 @@ impl Shell<'_> {
                 Ok(if flow? == Flow::Exit { Flow::Exit } else { Flow::Next })
             }
             None => {
-                if !name.ends_with("activate") && !name.ends_with("set_env.sh") && !name.ends_with(".bashrc") {
+                if !name.ends_with("activate") && !name.ends_with("set_env.sh") && !name.ends_with(".bashrc")
+                {
                     let shown = if is_unknown(name) { "a file" } else { name };
                     self.note(format!("line {line}: {shown} is sourced and was not read"));
                 }
@@ -293,7 +304,8 @@ impl Shell<'_> {
             return Ok(Flow::Next);
         }
         if let Some((at, text)) = self.inner_script(words, redirects) {
-            let first = if redirects.input.is_some() && at == words.len() { redirects.input_line } else { line };
+            let first =
+                if redirects.input.is_some() && at == words.len() { redirects.input_line } else { line };
             return self.inner(&words[..at.min(words.len())], &text, first, &[]);
         }
         let shell = words.iter().position(|word| SHELLS.contains(&word.as_str()));
@@ -309,8 +321,9 @@ impl Shell<'_> {
             self.file = file;
             return flow;
         }
-        let kept = words.iter().any(|word| word.starts_with("--") || word.contains(".py") || is_unknown(word))
-            || words.iter().any(|word| matches!(word.as_str(), "serve" | "trtllm-serve"));
+        let kept =
+            words.iter().any(|word| word.starts_with("--") || word.contains(".py") || is_unknown(word))
+                || words.iter().any(|word| matches!(word.as_str(), "serve" | "trtllm-serve"));
         let words: Vec<String> = self.prefix.iter().chain(words).cloned().collect();
         let again = self.commands.last().is_some_and(|last| last.line == line && last.words == words);
         if kept && !again && self.commands.len() < MAX_COMMANDS {
@@ -324,7 +337,9 @@ impl Shell<'_> {
     fn inner_script(&self, words: &[String], redirects: &Redirects) -> Option<(usize, String)> {
         let shell = words.iter().position(|word| SHELLS.contains(&word.as_str()));
         if let Some(at) = shell {
-            let option = (at + 1..words.len()).take_while(|i| words[*i].starts_with('-')).find(|i| words[*i].ends_with('c'));
+            let option = (at + 1..words.len())
+                .take_while(|i| words[*i].starts_with('-'))
+                .find(|i| words[*i].ends_with('c'));
             if let Some(text) = option.and_then(|i| words.get(i + 1)) {
                 return Some((at, text.clone()));
             }
@@ -332,12 +347,19 @@ impl Shell<'_> {
         if let Some(text) = words.iter().find_map(|word| word.strip_prefix("--wrap=")) {
             return Some((0, text.to_owned()));
         }
-        let takes_script = shell.is_some() || matches!(words.first().map(String::as_str), Some("sbatch" | "qsub" | "ssh"));
+        let takes_script =
+            shell.is_some() || matches!(words.first().map(String::as_str), Some("sbatch" | "qsub" | "ssh"));
         let text = redirects.input.as_ref().filter(|_| takes_script)?;
         Some((words.len(), text.clone()))
     }
 
-    fn inner(&mut self, before: &[String], text: &str, line: u32, args: &[String]) -> Result<Flow, LaunchError> {
+    fn inner(
+        &mut self,
+        before: &[String],
+        text: &str,
+        line: u32,
+        args: &[String],
+    ) -> Result<Flow, LaunchError> {
         self.charge(world_size(&self.world))?;
         let kept = self.world.clone();
         let length = self.prefix.len();
@@ -394,7 +416,11 @@ impl Shell<'_> {
             let last = value.rsplit(':').next().unwrap_or(value);
             match name {
                 "--nodes" | "-N" => {
-                    set(self, &["SLURM_NNODES", "SLURM_JOB_NUM_NODES"], value.split('-').next().unwrap_or(value))?;
+                    set(
+                        self,
+                        &["SLURM_NNODES", "SLURM_JOB_NUM_NODES"],
+                        value.split('-').next().unwrap_or(value),
+                    )?;
                 }
                 "--ntasks-per-node" => set(self, &["SLURM_NTASKS_PER_NODE", "SLURM_TASKS_PER_NODE"], value)?,
                 "--ntasks" | "-n" => set(self, &["SLURM_NTASKS", "SLURM_NPROCS"], value)?,
@@ -404,10 +430,14 @@ impl Shell<'_> {
                 _ => {}
             }
         }
-        let number = |shell: &Self, name: &str| shell.world.vars.get(name).and_then(|var| var.first().parse::<u64>().ok());
-        if let (None, Some(nodes), Some(tasks)) =
-            (number(self, "SLURM_NTASKS"), number(self, "SLURM_NNODES"), number(self, "SLURM_NTASKS_PER_NODE"))
-        {
+        let number = |shell: &Self, name: &str| {
+            shell.world.vars.get(name).and_then(|var| var.first().parse::<u64>().ok())
+        };
+        if let (None, Some(nodes), Some(tasks)) = (
+            number(self, "SLURM_NTASKS"),
+            number(self, "SLURM_NNODES"),
+            number(self, "SLURM_NTASKS_PER_NODE"),
+        ) {
             self.set("SLURM_NTASKS", Var::Text(nodes.saturating_mul(tasks).to_string()))?;
         }
         Ok(())
@@ -424,13 +454,18 @@ fn small_program(words: &[String]) -> Option<String> {
         ("pwd", None) => Some(".".to_owned()),
         ("basename", Some(path)) => {
             let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or("");
-            Some(words.get(2).and_then(|suffix| name.strip_suffix(suffix.as_str())).unwrap_or(name).to_owned())
+            Some(
+                words.get(2).and_then(|suffix| name.strip_suffix(suffix.as_str())).unwrap_or(name).to_owned(),
+            )
         }
         ("dirname", Some(path)) => Some(path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned()),
-        ("expr", Some(_)) => super::arithmetic::evaluate(&words[1..].join(" "), &|_| None).map(|value| value.to_string()),
+        ("expr", Some(_)) => {
+            super::arithmetic::evaluate(&words[1..].join(" "), &|_| None).map(|value| value.to_string())
+        }
         ("seq", Some(_)) => {
             let numbers: Vec<i64> = words[1..].iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
-            let (from, to) = if numbers.len() == 1 { (1, numbers[0]) } else { (numbers[0], *numbers.last()?) };
+            let (from, to) =
+                if numbers.len() == 1 { (1, numbers[0]) } else { (numbers[0], *numbers.last()?) };
             let list: Vec<String> = (from..=to).take(4096).map(|number| number.to_string()).collect();
             (numbers.len() < 3).then(|| list.join("\n"))
         }

@@ -68,7 +68,8 @@ impl Shell<'_> {
 
     /// The body of a here-document whose word was not quoted.
     pub(super) fn here_document(&mut self, text: &str) -> Result<String, LaunchError> {
-        let quoted: String = text.chars().flat_map(|c| (c == '"').then_some('\\').into_iter().chain([c])).collect();
+        let quoted: String =
+            text.chars().flat_map(|c| (c == '"').then_some('\\').into_iter().chain([c])).collect();
         self.single(&format!("\"{quoted}\""))
     }
 
@@ -215,7 +216,9 @@ impl Shell<'_> {
         match self.var(name) {
             Some(var) => var.first(),
             // An argument that a function's caller leaves out is empty.
-            None if self.function_depth > 0 && name.starts_with(|c: char| c.is_ascii_digit()) => String::new(),
+            None if self.function_depth > 0 && name.starts_with(|c: char| c.is_ascii_digit()) => {
+                String::new()
+            }
             None => unknown(&[name.to_owned()]),
         }
     }
@@ -229,8 +232,11 @@ impl Shell<'_> {
             .take(64)
             .map(str::to_owned)
             .collect();
-        let values: Vec<(String, String)> =
-            if is_unknown(&text) { Vec::new() } else { names.into_iter().map(|name| (name.clone(), self.lookup(&name))).collect() };
+        let values: Vec<(String, String)> = if is_unknown(&text) {
+            Vec::new()
+        } else {
+            names.into_iter().map(|name| (name.clone(), self.lookup(&name))).collect()
+        };
         let mut whole = text.clone();
         for (_, value) in &values {
             whole.push(' ');
@@ -278,7 +284,9 @@ impl Shell<'_> {
         if let Some((index, rest)) = modifier.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             modifier = rest;
             if index == "@" || index == "*" {
-                if let Some(rest) = modifier.strip_prefix(':').filter(|rest| !rest.starts_with(['-', '+', '=', '?'])) {
+                if let Some(rest) =
+                    modifier.strip_prefix(':').filter(|rest| !rest.starts_with(['-', '+', '=', '?']))
+                {
                     return self.slice(&var.map(|var| var.elements()).unwrap_or_default(), rest);
                 }
                 let empty = var.as_ref().is_none_or(|var| var.elements().is_empty());
@@ -307,8 +315,11 @@ impl Shell<'_> {
             Some(Var::List(list)) => {
                 let index = self.arithmetic(key)?;
                 let number = index.parse::<i64>().ok();
-                let number = number.map(|number| if number < 0 { number + list.len() as i64 } else { number });
-                let element = number.and_then(|number| usize::try_from(number).ok()).and_then(|at| list.get(at).cloned());
+                let number =
+                    number.map(|number| if number < 0 { number + list.len() as i64 } else { number });
+                let element = number
+                    .and_then(|number| usize::try_from(number).ok())
+                    .and_then(|at| list.get(at).cloned());
                 Some(Var::Text(element.unwrap_or_default()))
             }
             Some(Var::Text(text)) if key == "0" => Some(Var::Text(text.clone())),
@@ -319,7 +330,8 @@ impl Shell<'_> {
     fn slice(&mut self, items: &[String], range: &str) -> Result<Value, LaunchError> {
         let (from, count) = range.split_once(':').unwrap_or((range, ""));
         let from = self.arithmetic(from)?.parse::<usize>().ok();
-        let count = if count.is_empty() { Some(usize::MAX) } else { self.arithmetic(count)?.parse::<usize>().ok() };
+        let count =
+            if count.is_empty() { Some(usize::MAX) } else { self.arithmetic(count)?.parse::<usize>().ok() };
         Ok(match (from, count) {
             (Some(from), Some(count)) => Value::Many(items.iter().skip(from).take(count).cloned().collect()),
             _ => Value::One(unknown(&[format!("?{range}")])),
@@ -367,7 +379,8 @@ impl Shell<'_> {
             Some(rest) => (true, rest),
             None => (false, modifier),
         };
-        let present = value.as_ref().filter(|value| !(colon && (value.is_empty() || Self::is_unset_mark(value))));
+        let present =
+            value.as_ref().filter(|value| !(colon && (value.is_empty() || Self::is_unset_mark(value))));
         match rest.chars().next() {
             Some('-' | '=') => {
                 if let Some(value) = present {
@@ -457,7 +470,11 @@ fn braces(text: &str) -> Option<Vec<String>> {
     }
     if let Some((from, to)) = inner.split_once("..") {
         let (from, to) = (from.parse::<i32>().ok()?, to.parse::<i32>().ok()?);
-        let items = if from <= to { (from..=to).take(4096).collect::<Vec<_>>() } else { (to..=from).rev().take(4096).collect() };
+        let items = if from <= to {
+            (from..=to).take(4096).collect::<Vec<_>>()
+        } else {
+            (to..=from).rev().take(4096).collect()
+        };
         return Some(items.iter().map(i32::to_string).collect());
     }
     inner.contains(',').then(|| inner.split(',').map(str::to_owned).collect())

@@ -91,7 +91,11 @@ impl Shell<'_> {
             let at = root.of(node);
             self.line = at.line();
             let shown: String = at.str().chars().take_while(|c| *c != '\n').take(60).collect();
-            let missing = if node.is_missing() { format!("`{}` is missing", node.kind()) } else { format!("`{shown}`") };
+            let missing = if node.is_missing() {
+                format!("`{}` is missing", node.kind())
+            } else {
+                format!("`{shown}`")
+            };
             return Err(LaunchError::Syntax {
                 place: self.place(),
                 why: format!("this is no bash that can be followed: {missing}"),
@@ -197,7 +201,9 @@ impl Shell<'_> {
         }
         let old = self.world.vars.get(&name).cloned();
         let var = match value {
-            Some(value) if value.kind() == "array" => self.array(value, append.then_some(old).flatten(), &name)?,
+            Some(value) if value.kind() == "array" => {
+                self.array(value, append.then_some(old).flatten(), &name)?
+            }
             Some(value) => {
                 let text = self.single(value.str())?;
                 match old {
@@ -262,7 +268,9 @@ impl Shell<'_> {
             Some(Var::Map(map)) => map,
             _ => std::collections::BTreeMap::new(),
         };
-        for child in at.children().into_iter().filter(|child| child.node.is_named() && child.kind() != "comment") {
+        for child in
+            at.children().into_iter().filter(|child| child.node.is_named() && child.kind() != "comment")
+        {
             self.step()?;
             let text = child.str();
             let pair = text.strip_prefix('[').and_then(|rest| rest.split_once("]="));
@@ -284,7 +292,9 @@ impl Shell<'_> {
         let children = at.children();
         let local = self.function_depth > 0
             && children.first().is_some_and(|word| matches!(word.kind(), "local" | "declare" | "typeset"));
-        let map = children.iter().any(|child| child.kind() == "word" && child.str().starts_with('-') && child.str().contains('A'));
+        let map = children
+            .iter()
+            .any(|child| child.kind() == "word" && child.str().starts_with('-') && child.str().contains('A'));
         for child in children {
             match child.kind() {
                 "variable_assignment" => {
@@ -374,10 +384,8 @@ impl Shell<'_> {
         };
         if left.len() < arms.len() {
             let seen = &self.conditions[condition];
-            let note = format!(
-                "line {}: where `{}` ends the script, it was taken not to",
-                seen.line, seen.text
-            );
+            let note =
+                format!("line {}: where `{}` ends the script, it was taken not to", seen.line, seen.text);
             self.note(note);
         }
         let mut joined = World { files: before.files, ..(*first).clone() };
@@ -388,11 +396,19 @@ impl Shell<'_> {
         self.join(&mut joined, condition, &ends)?;
         self.world = joined;
         let all = |wanted: Flow| flows.iter().all(|flow| *flow == wanted || *flow == Flow::Exit);
-        Ok([Flow::Return, Flow::Break, Flow::Continue].into_iter().find(|flow| all(*flow)).unwrap_or(Flow::Next))
+        Ok([Flow::Return, Flow::Break, Flow::Continue]
+            .into_iter()
+            .find(|flow| all(*flow))
+            .unwrap_or(Flow::Next))
     }
 
     /// Variables that the branches leave different become choices.
-    fn join(&mut self, joined: &mut World, condition: usize, ends: &[Option<World>]) -> Result<(), LaunchError> {
+    fn join(
+        &mut self,
+        joined: &mut World,
+        condition: usize,
+        ends: &[Option<World>],
+    ) -> Result<(), LaunchError> {
         let left: Vec<&World> = ends.iter().flatten().collect();
         let names: BTreeSet<&String> = left.iter().flat_map(|world| world.vars.keys()).collect();
         for name in names {
@@ -410,9 +426,13 @@ impl Shell<'_> {
             let arms = ends
                 .iter()
                 .map(|end| match end {
-                    Some(world) => world.vars.get(name).cloned().unwrap_or_else(|| Var::Text(outside.clone())),
+                    Some(world) => {
+                        world.vars.get(name).cloned().unwrap_or_else(|| Var::Text(outside.clone()))
+                    }
                     // A branch that ends the script leaves no value; that of another stands for it.
-                    None => values.iter().flatten().next().map_or(Var::Text(String::new()), |var| (*var).clone()),
+                    None => {
+                        values.iter().flatten().next().map_or(Var::Text(String::new()), |var| (*var).clone())
+                    }
                 })
                 .collect();
             let mark = self.choice(condition, arms)?;
@@ -423,7 +443,9 @@ impl Shell<'_> {
 
     fn case(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
         let children = at.children();
-        let Some(subject) = children.iter().find(|child| child.node.is_named()) else { return Ok(Flow::Next) };
+        let Some(subject) = children.iter().find(|child| child.node.is_named()) else {
+            return Ok(Flow::Next);
+        };
         let value = self.single(subject.str())?;
         let items: Vec<(Vec<String>, Vec<At<'_>>)> = children
             .iter()
@@ -446,7 +468,8 @@ impl Shell<'_> {
             }
             return Ok(Flow::Next);
         }
-        let known = items.iter().flat_map(|(patterns, _)| patterns.clone()).filter(|text| text != "*").take(12);
+        let known =
+            items.iter().flat_map(|(patterns, _)| patterns.clone()).filter(|text| text != "*").take(12);
         let known = known.map(|text| text.trim_matches(['"', '\'']).to_owned()).collect();
         let causes = self.causes(&value);
         let whole = items.iter().any(|(patterns, _)| patterns.iter().any(|text| text == "*"));
@@ -461,8 +484,12 @@ impl Shell<'_> {
 
     fn for_each(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
         let children = at.children();
-        let Some(name) = children.iter().find(|child| child.kind() == "variable_name") else { return Ok(Flow::Next) };
-        let Some(body) = children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement")) else {
+        let Some(name) = children.iter().find(|child| child.kind() == "variable_name") else {
+            return Ok(Flow::Next);
+        };
+        let Some(body) =
+            children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement"))
+        else {
             return Ok(Flow::Next);
         };
         let mut items = Vec::new();
@@ -492,7 +519,9 @@ impl Shell<'_> {
 
     fn for_count(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
         let text = at.str();
-        let Some(head) = text.split_once("((").and_then(|(_, rest)| rest.split_once("))")).map(|(head, _)| head) else {
+        let Some(head) =
+            text.split_once("((").and_then(|(_, rest)| rest.split_once("))")).map(|(head, _)| head)
+        else {
             return Ok(Flow::Next);
         };
         let parts: Vec<&str> = head.splitn(3, ';').collect();
@@ -500,7 +529,9 @@ impl Shell<'_> {
             return Ok(Flow::Next);
         };
         let children = at.children();
-        let Some(body) = children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement")) else {
+        let Some(body) =
+            children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement"))
+        else {
             return Ok(Flow::Next);
         };
         self.expression(first)?;
@@ -527,7 +558,9 @@ impl Shell<'_> {
     fn repeat(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
         let children = at.children();
         let until = children.first().is_some_and(|child| child.kind() == "until");
-        let Some(place) = children.iter().position(|child| child.kind() == "do_group") else { return Ok(Flow::Next) };
+        let Some(place) = children.iter().position(|child| child.kind() == "do_group") else {
+            return Ok(Flow::Next);
+        };
         let condition = &children[1..place];
         for _ in 0..MAX_TURNS {
             self.step()?;
@@ -558,7 +591,8 @@ impl Shell<'_> {
     /// `a && b`, `a || b`, `! a`, `[ a ]` as statements.
     fn list(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
         let children = at.children();
-        let operator = children.iter().find(|child| matches!(child.kind(), "&&" | "||")).map(|child| child.kind());
+        let operator =
+            children.iter().find(|child| matches!(child.kind(), "&&" | "||")).map(|child| child.kind());
         let Some(operator) = operator else {
             self.condition_of(&[at])?;
             return Ok(Flow::Next);
@@ -590,7 +624,11 @@ fn clauses(at: At<'_>) -> Vec<Clause<'_>> {
             _ if child.kind() == "comment" => {}
             _ => {
                 if let Some(clause) = out.first_mut() {
-                    let list = if in_condition && at.kind() != "else_clause" { &mut clause.condition } else { &mut clause.body };
+                    let list = if in_condition && at.kind() != "else_clause" {
+                        &mut clause.condition
+                    } else {
+                        &mut clause.body
+                    };
                     list.push(child);
                 }
             }

@@ -1,7 +1,8 @@
 //! What is known while a script is followed, and how much more work it may cause.
 
 use super::value::{
-    CLOSE, CLOSE_QUOTED, Choice, Condition, OPEN, Var, choice_of, clean, is_unknown, marks, only_mark, unknown,
+    CLOSE, CLOSE_QUOTED, Choice, Condition, OPEN, Var, choice_of, clean, is_unknown, marks, only_mark,
+    unknown,
 };
 use crate::error::{LaunchError, Place};
 use crate::inputs::Inputs;
@@ -70,8 +71,8 @@ pub(crate) struct Shell<'a> {
 impl<'a> Shell<'a> {
     pub(super) fn new(file: &str, inputs: &'a Inputs<'a>) -> Self {
         let last = inputs.args.keys().max().copied().unwrap_or(0).min(99);
-        let positional =
-            (1..=last).map(|n| inputs.args.get(&n).map_or_else(|| unknown(&[n.to_string()]), |text| clean(text)));
+        let positional = (1..=last)
+            .map(|n| inputs.args.get(&n).map_or_else(|| unknown(&[n.to_string()]), |text| clean(text)));
         let world = World { positional: positional.collect(), ..World::default() };
         Self {
             inputs,
@@ -206,7 +207,9 @@ impl<'a> Shell<'a> {
     /// Opens a condition with that many branches.
     pub(super) fn condition(&mut self, condition: Condition) -> Result<usize, LaunchError> {
         if self.conditions.len() >= MAX_CONDITIONS {
-            return Err(self.too_much("the number of conditions that are not known", MAX_CONDITIONS.to_string()));
+            return Err(
+                self.too_much("the number of conditions that are not known", MAX_CONDITIONS.to_string())
+            );
         }
         self.conditions.push(condition);
         Ok(self.conditions.len() - 1)
@@ -242,7 +245,10 @@ impl<'a> Shell<'a> {
             let end = body.find([CLOSE, CLOSE_QUOTED]).unwrap_or(body.len());
             let after = end + CLOSE.len_utf8().min(body.len() - end);
             let choice = choice_of(&body[..end]).and_then(|at| self.choices.get(at));
-            match choice.filter(|choice| choice.condition == condition).and_then(|choice| choice.arms.get(arm)) {
+            match choice
+                .filter(|choice| choice.condition == condition)
+                .and_then(|choice| choice.arms.get(arm))
+            {
                 Some(var) => out.push_str(&var.elements().join(" ")),
                 None => {
                     out.push(OPEN);

@@ -60,7 +60,18 @@ enum Token {
 
 /// Programs whose success only the machine knows.
 const ASKING: [&str; 12] = [
-    "command", "which", "type", "hash", "grep", "egrep", "nvidia-smi", "npu-smi", "rocm-smi", "ping", "nc", "diff",
+    "command",
+    "which",
+    "type",
+    "hash",
+    "grep",
+    "egrep",
+    "nvidia-smi",
+    "npu-smi",
+    "rocm-smi",
+    "ping",
+    "nc",
+    "diff",
 ];
 
 impl Shell<'_> {
@@ -106,7 +117,9 @@ impl Shell<'_> {
                     if and { left.and(right) } else { left.or(right) }
                 }
             }
-            "redirected_statement" if at.children().first().is_some_and(|inner| inner.kind() != "command") => {
+            "redirected_statement"
+                if at.children().first().is_some_and(|inner| inner.kind() != "command") =>
+            {
                 return match at.children().first() {
                     Some(inner) => self.truth_of(*inner),
                     None => Ok((Truth::Yes, Flow::Next)),
@@ -137,9 +150,8 @@ impl Shell<'_> {
             }
             _ => {}
         }
-        let asking = ASKING.contains(&first)
-            || at.kind() == "pipeline"
-            || self.world.functions.contains_key(first);
+        let asking =
+            ASKING.contains(&first) || at.kind() == "pipeline" || self.world.functions.contains_key(first);
         let flow = self.statement(at)?;
         let shown: String = text.lines().next().unwrap_or("").chars().take(60).collect();
         Ok((if asking { Truth::Open(vec![format!("?{shown}")]) } else { Truth::Yes }, flow))
@@ -177,7 +189,8 @@ impl Shell<'_> {
     }
 
     fn token(&mut self, text: &str) -> Result<Token, LaunchError> {
-        let plain = text.starts_with('-') && text.len() <= 3 || matches!(text, "=" | "==" | "!=" | "!" | "<" | ">" | "(" | ")");
+        let plain = text.starts_with('-') && text.len() <= 3
+            || matches!(text, "=" | "==" | "!=" | "!" | "<" | ">" | "(" | ")");
         Ok(if plain { Token::Operator(text.to_owned()) } else { Token::Word(self.single(text)?) })
     }
 
@@ -262,7 +275,13 @@ impl Shell<'_> {
         }
     }
 
-    fn binary(&mut self, left: &str, operator: &str, right: &str, patterns: bool) -> Result<Truth, LaunchError> {
+    fn binary(
+        &mut self,
+        left: &str,
+        operator: &str,
+        right: &str,
+        patterns: bool,
+    ) -> Result<Truth, LaunchError> {
         let both = format!("{left}\u{1e}{right}");
         let operator = operator.to_owned();
         let answer = self.map(&both, &|both| {
@@ -300,7 +319,9 @@ impl Shell<'_> {
                 let value = self.in_arm(text, condition, arm)?;
                 truths.push((!is_unknown(&value)).then(|| value.trim() != "0"));
             }
-            if let Some(Some(first)) = truths.first().copied() && truths.iter().all(|truth| *truth == Some(first)) {
+            if let Some(Some(first)) = truths.first().copied()
+                && truths.iter().all(|truth| *truth == Some(first))
+            {
                 return Ok(Truth::from(first));
             }
         }
@@ -320,11 +341,13 @@ impl Shell<'_> {
             "++" => Some(format!("{name} + 1")),
             "--" => Some(format!("{name} - 1")),
             _ => match rest.split_once('=') {
-                Some((operator, value)) if !value.starts_with('=') && !name.is_empty() => match operator.trim() {
-                    "" => Some(value.to_owned()),
-                    "+" | "-" | "*" | "/" | "%" => Some(format!("{name} {operator} ({value})")),
-                    _ => None,
-                },
+                Some((operator, value)) if !value.starts_with('=') && !name.is_empty() => {
+                    match operator.trim() {
+                        "" => Some(value.to_owned()),
+                        "+" | "-" | "*" | "/" | "%" => Some(format!("{name} {operator} ({value})")),
+                        _ => None,
+                    }
+                }
                 _ => None,
             },
         };

@@ -66,7 +66,10 @@ fn functions_loops_and_inner_scripts() {
     check("for ((i=0;i<3;i++)); do N=$i; done\np --n $N", "2: p --n 2");
     check("C=\"p --x 1\"\nsrun -N 4 bash -c \"$C --y \\$Z\"", "2: srun -N 4 p --x 1 --y ?Z?");
     check("sbatch <<EOF\n#SBATCH --nodes=3\np --n \\$SLURM_NNODES\nEOF", "3: sbatch p --n 3");
-    check("set -- a --b c\nwhile [ $# -gt 0 ]; do case $1 in --b) B=$2; shift;; esac; shift; done\np --b $B", "3: p --b c");
+    check(
+        "set -- a --b c\nwhile [ $# -gt 0 ]; do case $1 in --b) B=$2; shift;; esac; shift; done\np --b $B",
+        "3: p --b c",
+    );
     check("cat <<EOF > c.json\n{\"a\": 1}\nEOF\nX=$(cat c.json)\np --c \"$X\"", "5: p --c {\"a\": 1}");
     check("get() { case $1 in 8) echo 32;; esac; }\np --l $(get 8)", "2: p --l 32");
 }

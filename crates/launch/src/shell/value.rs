@@ -102,7 +102,8 @@ pub(crate) fn marks(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether `text` is one mark and nothing else.
 pub(crate) fn only_mark(text: &str) -> bool {
-    text.starts_with(OPEN) && text.find([CLOSE, CLOSE_QUOTED]).is_some_and(|at| at + CLOSE.len_utf8() == text.len())
+    text.starts_with(OPEN)
+        && text.find([CLOSE, CLOSE_QUOTED]).is_some_and(|at| at + CLOSE.len_utf8() == text.len())
 }
 
 /// The choice a mark's body names.

@@ -18,7 +18,11 @@ impl Shell<'_> {
             let Some(choice) = self.choices.get(at).filter(|_| seen.insert(at)) else { continue };
             conditions.insert(choice.condition);
             for var in &choice.arms {
-                todo.extend(var.elements().iter().flat_map(|text| marks(text).filter_map(choice_of).collect::<Vec<_>>()));
+                todo.extend(
+                    var.elements()
+                        .iter()
+                        .flat_map(|text| marks(text).filter_map(choice_of).collect::<Vec<_>>()),
+                );
             }
         }
         conditions
@@ -81,10 +85,16 @@ impl Shell<'_> {
     /// What to give so that a condition is known.
     pub(crate) fn ask(&self, condition: usize) -> LaunchError {
         let Some(seen) = self.conditions.get(condition) else {
-            return LaunchError::NoCommand { file: self.file.clone(), why: "a condition is not known".to_owned() };
+            return LaunchError::NoCommand {
+                file: self.file.clone(),
+                why: "a condition is not known".to_owned(),
+            };
         };
-        let known =
-            if seen.known.is_empty() { String::new() } else { format!(" (the script knows {})", seen.known.join(", ")) };
+        let known = if seen.known.is_empty() {
+            String::new()
+        } else {
+            format!(" (the script knows {})", seen.known.join(", "))
+        };
         LaunchError::Ask {
             place: Place::new(&self.file, seen.line),
             what: format!("which branch of `{}` is taken changes the answer{known}", seen.text),
@@ -133,7 +143,9 @@ pub(crate) fn ask_for(causes: &[String]) -> String {
     let mut parts = Vec::new();
     for cause in causes.iter().take(6) {
         parts.push(match cause.strip_prefix('?') {
-            Some(command) => format!("only the machine knows `{}`: set what it decides in the script", command.trim()),
+            Some(command) => {
+                format!("only the machine knows `{}`: set what it decides in the script", command.trim())
+            }
             None if cause == "#" => "give the script's arguments, such as --arg 1=VALUE".to_owned(),
             None if cause.bytes().all(|b| b.is_ascii_digit()) => format!("give --arg {cause}=VALUE"),
             None => format!("give --env {cause}=VALUE"),
