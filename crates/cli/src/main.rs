@@ -8,9 +8,9 @@ mod compare;
 mod estimate;
 mod export;
 mod interrupt;
+mod launch;
 #[cfg(feature = "live")]
 mod live_cluster;
-mod launch;
 mod match_chips;
 mod model;
 #[cfg(feature = "live")]

@@ -54,13 +54,14 @@ pub(crate) fn read_script<T: PartialEq>(
         let words = tidy(shell, words);
         let begin = (kind.begins)(&words).unwrap_or(0);
         let place = |flag: &str| Place::new(file, lines.of(flag, ran.line));
+        let home = Place::new(file, ran.line);
         let (launcher_words, own) = words.split_at(begin);
         let command = Command {
-            launcher: Values::collect(launcher_words, &place),
+            launcher: Values::collect(launcher_words, home.clone(), &place),
             launcher_words,
             words: own,
-            values: Values::collect(own, &place),
-            place: Place::new(file, ran.line),
+            values: Values::collect(own, home.clone(), &place),
+            place: home,
         };
         read(&command, shell)
     };
@@ -158,7 +159,10 @@ fn candidates(shell: &mut Shell<'_>, kind: &Kind<'_>) -> Result<Vec<Ran>, Launch
 fn tidy(shell: &mut Shell<'_>, words: Vec<String>) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(words.len());
     for word in words {
-        let waits = out.last().is_some_and(|last: &String| last.starts_with('-') && !last.contains('='));
+        // Behind `serve` a server's model is waited for.
+        let waits = out.last().is_some_and(|last: &String| {
+            last.starts_with('-') && !last.contains('=') || last == "serve" || last == "trtllm-serve"
+        });
         if waits || !shell.left_out(&word) {
             out.push(word);
         }

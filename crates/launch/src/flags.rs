@@ -107,12 +107,14 @@ pub struct Source {
 pub(crate) struct Values {
     /// Value and where it stands.
     map: BTreeMap<String, (Vec<String>, Place)>,
+    /// Where a flag would stand that is not given.
+    home: Place,
 }
 
 impl Values {
     /// Goes through words: `--flag value ...` and `--flag=value`; what stands before the first flag is left out.
-    pub fn collect(words: &[String], place: &dyn Fn(&str) -> Place) -> Self {
-        let mut values = Self::default();
+    pub fn collect(words: &[String], home: Place, place: &dyn Fn(&str) -> Place) -> Self {
+        let mut values = Self::at(home);
         let mut current: Option<String> = None;
         for word in words {
             let negative = word.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok());
@@ -131,6 +133,16 @@ impl Values {
         values
     }
 
+    /// No values yet, of a launch at `home`.
+    pub fn at(home: Place) -> Self {
+        Self { home, ..Self::default() }
+    }
+
+    /// Where the launch stands.
+    pub fn home(&self) -> Place {
+        self.home.clone()
+    }
+
     /// Sets a value.
     pub fn set(&mut self, name: &str, value: Vec<String>, place: Place) {
         self.map.insert(name.to_owned(), (value, place));
@@ -146,6 +158,12 @@ impl Values {
         self.map.contains_key(name)
     }
 
+    /// Whether a key below `name` is given.
+    pub fn has_below(&self, name: &str) -> bool {
+        let below = format!("{name}.");
+        self.map.range(below.clone()..).next().is_some_and(|(key, _)| key.starts_with(&below))
+    }
+
     /// Its first value.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.map.get(name).map(|(values, _)| values.first().map_or("", String::as_str))
@@ -158,7 +176,7 @@ impl Values {
 
     /// Where it stands.
     pub fn place(&self, name: &str) -> Place {
-        self.map.get(name).map_or(Place::new("", 0), |(_, place)| place.clone())
+        self.map.get(name).map_or(self.home.clone(), |(_, place)| place.clone())
     }
 
     /// Every flag with its value and place.

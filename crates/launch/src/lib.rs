@@ -4,6 +4,7 @@
 //! modelled is listed by what it would change.
 
 mod command;
+mod configs;
 mod error;
 mod flags;
 mod inputs;

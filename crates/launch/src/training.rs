@@ -1,5 +1,6 @@
 //! A training job as a launch describes it.
 
+use crate::configs;
 use crate::error::LaunchError;
 use crate::flags::{Source, Unread, Weight};
 use crate::inputs::Inputs;
@@ -69,5 +70,8 @@ pub fn read_training(
     inputs: &Inputs<'_>,
     model_given: bool,
 ) -> Result<TrainingLaunch, LaunchError> {
+    if configs::is_one(file, text) {
+        return configs::read(file, text, model_given);
+    }
     megatron::read(file, text, inputs, model_given)
 }

@@ -189,3 +189,72 @@ fn places_are_those_of_the_flags() {
         "without --swap-attention (t.sh:3), which saves memory: activations of attention go to the host";
     assert_eq!(launch.missing().next().map(ToString::to_string).as_deref(), Some(expected));
 }
+
+#[test]
+fn configurations() {
+    check(
+        "n.yaml",
+        "trainer: {devices: 8, num_nodes: 4, precision: bf16}\nmodel:\n  micro_batch_size: 1\n  global_batch_size: 128\n  \
+         tensor_model_parallel_size: 4\n  pipeline_model_parallel_size: 2\n  encoder_seq_length: 4096\n  num_layers: 32\n  \
+         hidden_size: 4096\n  num_attention_heads: 32\n  activation: fast-swiglu\n  ffn_hidden_size: 11008\n  override_vocab_size: \
+         32000\n  optim: {name: distributed_fused_adam}\n  max_position_embeddings: ${.encoder_seq_length}\n",
+        &[],
+        "ranks 32 tp 4 pp 2 micro 1 global 128 seq 4096 zero 1 bf16 none | 32x4096 heads 32/32 ffn 11008 vocab 32000 gated",
+    );
+    check(
+        "t.toml",
+        "[model]\nname = \"llama3\"\nflavor = \"70B\"\n[training]\nlocal_batch_size = 2\nseq_len = 8192\n[parallelism]\n\
+         data_parallel_shard_degree = 32\ntensor_parallel_degree = 8\n[activation_checkpoint]\nmode = \"full\"\n",
+        &[],
+        "ranks 256 tp 8 micro 2 global 64 seq 8192 zero 3 bf16 full | meta-llama/Llama-3.1-70B",
+    );
+    check(
+        "m.yml",
+        "model_name: llama3.1-8b\nper_device_batch_size: 4\nici_fsdp_parallelism: 16\nmax_target_length: 8192\nremat_policy: minimal\n",
+        &[],
+        "ranks 16 tp 1 cp 1 micro 4 global 64 seq 8192 zero 3 bf16 none | meta-llama/Llama-3.1-8B",
+    );
+    check(
+        "a.yaml",
+        "distributed_type: FSDP\nnum_machines: 2\nnum_processes: 16\nmixed_precision: bf16\nfsdp_config:\n  \
+         fsdp_sharding_strategy: SHARD_GRAD_OP\n  fsdp_offload_params: true\n",
+        &[],
+        "ranks 16 zero 2 bf16 none  | without fsdp_config.fsdp_offload_params",
+    );
+}
+
+#[test]
+fn configurations_refused() {
+    check(
+        "t.toml",
+        "[model]\nname = \"llama3\"\nflavor = \"debugmodel\"\n[parallelism]\ntensor_parallel_degree = 1\n",
+        &[],
+        "t.toml:3: model.flavor: llama3 debugmodel is not a model that is built in under this name; give --model or --shape",
+    );
+    check(
+        "t.toml",
+        "[parallelism\n",
+        &[],
+        "t.toml:1: cannot be read: this is no TOML: unclosed table, expected `]`",
+    );
+    check(
+        "x.yaml",
+        "a: 1\n",
+        &[],
+        "x.yaml: is no configuration of torchtitan, NeMo, MaxText or Accelerate that is known",
+    );
+    check(
+        "n.yaml",
+        "trainer: {devices: 8}\nmodel:\n  num_layers: 4\n",
+        &[],
+        "n.yaml: --hidden-size: the launch does not set it, and the model's size depends on it",
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_configuration_breaks_the_reader(text in "(distributed_type: FSDP\n|model_name: a\n|trainer: 1\n)?[-a-z: \\[\\]&*!|>'\"\n0-9$._]{0,120}") {
+        let _ = read_training("x.yaml", &text, &Inputs::default(), false);
+        let _ = read_training("x.toml", &text, &Inputs::default(), false);
+    }
+}

@@ -8,7 +8,7 @@ mod spec;
 
 use crate::command::{Command, Kind, read_script};
 use crate::error::LaunchError;
-use crate::flags::{Table, Unread, Weight};
+use crate::flags::{Table, Unread, Values, Weight};
 use crate::inputs::Inputs;
 use crate::shell::Shell;
 use crate::training::TrainingLaunch;
@@ -69,6 +69,23 @@ fn one(command: &Command<'_>, shell: &Shell<'_>, model_given: bool) -> Result<Tr
     Ok(TrainingLaunch { spec, shape, tied, sources, unread, notes })
 }
 
+/// The job of flags that another reader put together.
+pub(crate) fn from_flags(
+    values: &Values,
+    ranks: Option<u32>,
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
+    let mut notes = Vec::new();
+    let shape = match sizes::shape(values, &mut notes) {
+        Ok(shape) => Some(shape),
+        Err(_) if model_given => None,
+        Err(error) => return Err(error),
+    };
+    let spec = spec::spec(values, shape.as_ref(), ranks, &deepspeed::Config::default(), &mut notes)?;
+    let tied = !values.has("--untie-embeddings-and-output-weights");
+    Ok(TrainingLaunch { spec, shape, tied, sources: Vec::new(), unread: Vec::new(), notes })
+}
+
 /// Flags that change the model and are not read make the launch's own model worthless.
 fn refuse_models(unread: &[Unread], model_given: bool) -> Result<(), LaunchError> {
     match unread.iter().find(|flag| flag.weight == Weight::Model) {
@@ -82,7 +99,7 @@ fn refuse_models(unread: &[Unread], model_given: bool) -> Result<(), LaunchError
 }
 
 /// `--spec MODULE NAME` says which layers there are; most names only say how a known layer is put together.
-fn module_specification(values: &crate::flags::Values, unread: &mut Vec<Unread>) {
+fn module_specification(values: &Values, unread: &mut Vec<Unread>) {
     let name = values.all("--spec").join(" ").to_ascii_lowercase();
     let other = ["mamba", "hybrid", "delta", "linear", "zero", "dsa", "longcat", "rwkv"];
     if let Some(kind) = other.iter().find(|kind| name.contains(**kind)) {
@@ -95,7 +112,7 @@ fn module_specification(values: &crate::flags::Values, unread: &mut Vec<Unread>)
     }
 }
 
-fn framework(values: &crate::flags::Values, unread: &[Unread], config: &deepspeed::Config) -> &'static str {
+fn framework(values: &Values, unread: &[Unread], config: &deepspeed::Config) -> &'static str {
     let only_mindspeed = [
         "--context-parallel-algo",
         "--reuse-fp32-param",

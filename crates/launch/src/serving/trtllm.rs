@@ -16,7 +16,7 @@ pub(crate) static TABLE: LazyLock<Table> =
 const MAX_DEPTH: usize = 6;
 
 pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
-    let mut values = Values::default();
+    let mut values = Values::at(command.place.clone());
     for source in command.values.sources() {
         let name = source.flag.replace('-', "_");
         let name = name.trim_start_matches('_');

@@ -54,7 +54,7 @@ fn normal(word: &str) -> String {
 pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
     let words: Vec<String> = command.words.iter().map(|word| normal(word)).collect();
     let place = |flag: &str| original_place(command, flag);
-    let mut values = Values::collect(&words, &place);
+    let mut values = Values::collect(&words, command.place.clone(), &place);
     fold_dots(&mut values);
     from_file(&mut values, shell)?;
     let positional = words.first().filter(|word| !word.starts_with('-'));
@@ -102,7 +102,7 @@ pub(super) fn missing_model(command: &Command<'_>) -> LaunchError {
 
 /// A model's name, refused if a part of it is not known.
 pub(super) fn known_model(command: &Command<'_>, model: String) -> Result<String, LaunchError> {
-    let mut values = Values::default();
+    let mut values = Values::at(command.place.clone());
     values.set("model", vec![model], command.place.clone());
     values.known("model").map(|model| model.unwrap_or_default().to_owned())
 }
