@@ -5,8 +5,11 @@
 //! after them stays a choice: it is asked for only if it matters to what is read.
 
 mod arithmetic;
+mod assign;
 mod builtin;
 mod expand;
+mod loops;
+mod parameter;
 mod pattern;
 mod run;
 mod state;
