@@ -124,7 +124,7 @@ fn notes(shell: &Shell<'_>, candidates: &[Ran], chosen: &Ran) -> Vec<String> {
         .empties
         .iter()
         .map(String::as_str)
-        .filter(|name| !name.starts_with(['?', '#']))
+        .filter(|name| !name.starts_with(['?', '#', '=']))
         .take(20)
         .collect();
     if !empties.is_empty() {

@@ -1,7 +1,7 @@
 //! Flags by weight, and the values a command gives them.
 
 use crate::error::{LaunchError, Place};
-use crate::shell::value::{is_unknown, marks};
+use crate::shell::value::{is_unknown, marks, unveil};
 use crate::shell::variants::ask_for;
 use std::collections::BTreeMap;
 
@@ -200,7 +200,7 @@ impl Values {
         let causes: Vec<String> =
             marks(text).flat_map(|body| body.split('\u{1f}')).map(str::to_owned).collect();
         let shown: Vec<String> =
-            causes.iter().map(|cause| cause.trim_start_matches('?').to_owned()).collect();
+            causes.iter().map(|cause| unveil(cause).trim_start_matches(['?', '=']).to_owned()).collect();
         Err(LaunchError::Ask {
             place: self.place(name),
             what: format!("{name} depends on `{}`, which the script does not set", shown.join("`, `")),

@@ -66,6 +66,16 @@ fn vocabulary(values: &Values, notes: &mut Vec<String>) -> Result<u32, LaunchErr
     if let Some(size) = values.number("--vocab-size")? {
         return within(values, "--vocab-size", size, MAX_WIDTH);
     }
+    // Pai-Megatron-Patch adds the words beside a tokenizer's own.
+    let base = match values.text("--patch-tokenizer-type") {
+        Some("Qwen2Tokenizer" | "Qwen3Tokenizer") => Some(151_643u32),
+        Some("LLama3Tokenizer") => Some(128_000),
+        Some("LLamaTokenizer" | "LLama2Tokenizer" | "MistralTokenizer" | "MixtralTokenizer") => Some(32_000),
+        _ => None,
+    };
+    if let (Some(base), Some(extra)) = (base, values.number("--extra-vocab-size")?) {
+        return within(values, "--extra-vocab-size", base.saturating_add(extra), MAX_WIDTH);
+    }
     let (size, why) = match values.text("--tokenizer-type") {
         Some("GPT2BPETokenizer") => (50_257, "of the GPT-2 tokenizer"),
         Some("Llama2Tokenizer") => (32_000, "of the Llama 2 tokenizer"),
@@ -111,10 +121,11 @@ fn experts(values: &Values, ffn: u32, layers: u32) -> Result<Option<ExpertSizes>
     let count = values.first(&["--num-experts", "--n-routed-experts", "--num-routed-experts"])?;
     let Some(experts) = count.filter(|experts| *experts > 1) else { return Ok(None) };
     let intermediate = values.first(&["--moe-ffn-hidden-size", "--moe-intermediate-size"])?.unwrap_or(ffn);
-    let shared = match values.number("--moe-shared-expert-intermediate-size")? {
-        Some(width) => width,
-        None => values.number("--n-shared-experts")?.unwrap_or(0).saturating_mul(intermediate),
-    };
+    let shared =
+        match values.first(&["--moe-shared-expert-intermediate-size", "--shared-moe-ffn-hidden-size"])? {
+            Some(width) => width,
+            None => values.number("--n-shared-experts")?.unwrap_or(0).saturating_mul(intermediate),
+        };
     let topk = values.first(&["--moe-router-topk", "--moe-topk", "--topk"])?;
     let topk = topk.unwrap_or(if values.has("--deepspeed") { 1 } else { 2 });
     Ok(Some(ExpertSizes {

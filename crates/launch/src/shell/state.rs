@@ -163,10 +163,8 @@ impl<'a> Shell<'a> {
         self.charge(var.size() + name.len())?;
         let var = match var {
             Var::Text(text) if only_mark(&text) && marks(&text).all(|body| body.starts_with('?')) => {
-                match self.inputs.env.get(name) {
-                    Some(value) => Var::Text(clean(value)),
-                    None => Var::Text(text),
-                }
+                let known = self.inputs.env.get(name).map(|value| clean(value));
+                Var::Text(known.unwrap_or_else(|| unknown(&[format!("={name}")])))
             }
             other => other,
         };
@@ -178,7 +176,8 @@ impl<'a> Shell<'a> {
     pub(super) fn is_unset_mark(text: &str) -> bool {
         only_mark(text)
             && marks(text).all(|body| {
-                choice_of(body).is_none() && body.split('\u{1f}').all(|name| !name.starts_with(['?', '#']))
+                choice_of(body).is_none()
+                    && body.split('\u{1f}').all(|name| !name.starts_with(['?', '#', '=']))
             })
     }
 

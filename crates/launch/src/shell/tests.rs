@@ -71,6 +71,8 @@ fn functions_loops_and_inner_scripts() {
         "3: p --b c",
     );
     check("cat <<EOF > c.json\n{\"a\": 1}\nEOF\nX=$(cat c.json)\np --c \"$X\"", "5: p --c {\"a\": 1}");
+    check("N=$(f -c \"a; b(c)\")\nR=\"p --n $N\"\neval $R", "3: p --n ?=N?");
+    check("eval \"p --n $(f 'a; b(')\"", "1: p --n ??f\u{e020}\u{e027}a\u{e03b}\u{e020}b\u{e028}\u{e027}?");
     check("get() { case $1 in 8) echo 32;; esac; }\np --l $(get 8)", "2: p --l 32");
 }
 

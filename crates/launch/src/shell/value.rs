@@ -76,14 +76,37 @@ pub(crate) struct Choice {
     pub arms: Vec<Var>,
 }
 
+/// Where characters that mean something to the shell lie inside a mark, so that a text with marks can be read again.
+const VEIL: u32 = 0xE000;
+
 /// Removes the characters of marks from what comes from outside.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().filter(|c| ![OPEN, CLOSE, CLOSE_QUOTED, '\0'].contains(c)).collect()
+    let own = |c: char| {
+        [OPEN, CLOSE, CLOSE_QUOTED, '\0'].contains(&c) || (VEIL..VEIL + 128).contains(&u32::from(c))
+    };
+    text.chars().filter(|c| !own(*c)).collect()
+}
+
+fn veil(name: &str) -> String {
+    let plain = |c: char| {
+        !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '_' | '?' | '=' | '#' | '.' | '/' | '-')
+    };
+    name.chars()
+        .map(|c| if plain(c) { c } else { char::from_u32(VEIL + u32::from(c)).unwrap_or('.') })
+        .collect()
+}
+
+/// A name as it was before it was put into a mark.
+pub(crate) fn unveil(name: &str) -> String {
+    let plain = |c: char| {
+        u32::from(c).checked_sub(VEIL).filter(|code| *code < 128).and_then(char::from_u32).unwrap_or(c)
+    };
+    name.chars().map(plain).collect()
 }
 
 /// A mark for what depends on `names`.
 pub(crate) fn unknown(names: &[String]) -> String {
-    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut names: Vec<String> = names.iter().map(|name| veil(name)).collect();
     names.sort_unstable();
     names.dedup();
     names.truncate(8);

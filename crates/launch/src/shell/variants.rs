@@ -1,7 +1,7 @@
 //! The ways a command may come out, one per branch of each condition that is not known.
 
 use super::state::Shell;
-use super::value::{CLOSE, CLOSE_QUOTED, OPEN, choice_of, marks};
+use super::value::{CLOSE, CLOSE_QUOTED, OPEN, choice_of, marks, unveil};
 use crate::error::{LaunchError, Place};
 use std::collections::BTreeSet;
 
@@ -142,13 +142,14 @@ fn surround(before: &str, mut pieces: Vec<String>, after: &str) -> Vec<String> {
 pub(crate) fn ask_for(causes: &[String]) -> String {
     let mut parts = Vec::new();
     for cause in causes.iter().take(6) {
+        let cause = unveil(cause);
         parts.push(match cause.strip_prefix('?') {
             Some(command) => {
                 format!("only the machine knows `{}`: set what it decides in the script", command.trim())
             }
             None if cause == "#" => "give the script's arguments, such as --arg 1=VALUE".to_owned(),
             None if cause.bytes().all(|b| b.is_ascii_digit()) => format!("give --arg {cause}=VALUE"),
-            None => format!("give --env {cause}=VALUE"),
+            None => format!("give --env {}=VALUE", cause.trim_start_matches('=')),
         });
     }
     if parts.is_empty() { "set it in the script".to_owned() } else { parts.join(", ") }
