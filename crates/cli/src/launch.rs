@@ -198,7 +198,7 @@ pub fn expand(args: Vec<OsString>, command: &clap::Command) -> Result<Vec<OsStri
     let Some(sub) = command.find_subcommand(name).filter(|_| SERVING.contains(&name)) else {
         return Ok(args);
     };
-    let Some(line) = Line::split(&args)? else { return Ok(args) };
+    let Some(line) = LaunchLine::split(&args)? else { return Ok(args) };
     let launches = line.read()?;
     for launch in &launches {
         for note in &launch.notes {
@@ -218,13 +218,13 @@ pub fn expand(args: Vec<OsString>, command: &clap::Command) -> Result<Vec<OsStri
 }
 
 /// A command line taken apart: the launch, what it is run with, and the rest.
-struct Line {
+struct LaunchLine {
     launch: String,
     given: GivenArgs,
     rest: Vec<OsString>,
 }
 
-impl Line {
+impl LaunchLine {
     fn split(args: &[OsString]) -> Result<Option<Self>, Failure> {
         let mut launch = None;
         let mut given = GivenArgs { arg: Vec::new(), env: Vec::new() };

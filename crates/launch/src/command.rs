@@ -1,29 +1,29 @@
 //! Which of a script's commands is the one to be read, and whether its reading depends on what is not known.
 
-use crate::error::{LaunchError, Place};
-use crate::flags::{Meaning, Table, Values};
+use crate::error::{LaunchError, Location};
+use crate::flags::{FlagTable, FlagValues, Meaning};
 use crate::inputs::Inputs;
 use crate::shell::{Ran, Shell};
 use std::collections::BTreeMap;
 
 /// A command to be read.
-pub(crate) struct Command<'s> {
+pub(crate) struct Invocation<'s> {
     /// Words of what launches it: `torchrun --nnodes 4`, `srun -N 4`.
-    pub launcher: Values,
+    pub launcher: FlagValues,
     /// The launcher's words as they are.
     pub launcher_words: &'s [String],
     /// The program's own words.
     pub words: &'s [String],
     /// Its flags.
-    pub values: Values,
+    pub values: FlagValues,
     /// Where it stands.
-    pub place: Place,
+    pub place: Location,
 }
 
 /// How commands of a kind are known and read.
-pub(crate) struct Kind<'k> {
+pub(crate) struct Wanted<'k> {
     /// Its flags.
-    pub table: &'k Table,
+    pub table: &'k FlagTable,
     /// Where the program's own words begin; `None` if the command is of another kind.
     pub begins: &'k dyn Fn(&[String]) -> Option<usize>,
     /// Flags it must have at least, of those that are read.
@@ -40,8 +40,8 @@ pub(crate) fn read_script<T: PartialEq>(
     file: &str,
     text: &str,
     inputs: &Inputs<'_>,
-    kind: &Kind<'_>,
-    read: &dyn Fn(&Command<'_>, &Shell<'_>) -> Result<T, LaunchError>,
+    kind: &Wanted<'_>,
+    read: &dyn Fn(&Invocation<'_>, &Shell<'_>) -> Result<T, LaunchError>,
 ) -> Result<(T, Vec<String>), LaunchError> {
     let mut shell = crate::shell::follow(file, text, inputs)?;
     let lines = Lines::new(text);
@@ -53,14 +53,14 @@ pub(crate) fn read_script<T: PartialEq>(
         let words = shell.resolve(&ran.words, picks)?;
         let words = tidy(shell, words);
         let begin = (kind.begins)(&words).unwrap_or(0);
-        let place = |flag: &str| Place::new(file, lines.of(flag, ran.line));
-        let home = Place::new(file, ran.line);
+        let place = |flag: &str| Location::new(file, lines.of(flag, ran.line));
+        let home = Location::new(file, ran.line);
         let (launcher_words, own) = words.split_at(begin);
-        let command = Command {
-            launcher: Values::collect(launcher_words, home.clone(), &place),
+        let command = Invocation {
+            launcher: FlagValues::collect(launcher_words, home.clone(), &place),
             launcher_words,
             words: own,
-            values: Values::collect(own, home.clone(), &place),
+            values: FlagValues::collect(own, home.clone(), &place),
             place: home,
         };
         read(&command, shell)
@@ -134,7 +134,7 @@ fn notes(shell: &Shell<'_>, candidates: &[Ran], chosen: &Ran) -> Vec<String> {
 }
 
 /// Commands of the kind, the one with most of its flags first.
-fn candidates(shell: &mut Shell<'_>, kind: &Kind<'_>) -> Result<Vec<Ran>, LaunchError> {
+fn candidates(shell: &mut Shell<'_>, kind: &Wanted<'_>) -> Result<Vec<Ran>, LaunchError> {
     let mut found: Vec<(usize, Ran)> = Vec::new();
     for ran in std::mem::take(&mut shell.commands) {
         let words = shell.resolve(&ran.words, &|_| 0)?;

@@ -7,7 +7,7 @@ pub enum LaunchError {
     #[error("{place}: cannot be read: {why}")]
     Syntax {
         /// File and line.
-        place: Place,
+        place: Location,
         /// What is wrong.
         why: String,
     },
@@ -15,7 +15,7 @@ pub enum LaunchError {
     #[error("{place}: {what} goes beyond {cap}; simplify the script, or give its final command line instead")]
     TooMuch {
         /// File and line.
-        place: Place,
+        place: Location,
         /// What grows.
         what: &'static str,
         /// The limit, in words.
@@ -33,7 +33,7 @@ pub enum LaunchError {
     #[error("{place}: {key}: {why}")]
     Value {
         /// File and line.
-        place: Place,
+        place: Location,
         /// Flag or key.
         key: String,
         /// What is wrong and what to do.
@@ -43,7 +43,7 @@ pub enum LaunchError {
     #[error("{place}: {what}; {ask}")]
     Ask {
         /// File and line.
-        place: Place,
+        place: Location,
         /// What depends on it.
         what: String,
         /// What to give.
@@ -55,7 +55,7 @@ pub enum LaunchError {
     )]
     Model {
         /// File and line.
-        place: Place,
+        place: Location,
         /// The flag.
         flag: String,
         /// What it does.
@@ -65,21 +65,21 @@ pub enum LaunchError {
 
 /// A place in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Location {
     /// The file, as the user named it.
     pub file: String,
     /// Line, from 1; 0 for the file as a whole.
     pub line: u32,
 }
 
-impl Place {
+impl Location {
     /// A line of a file.
     pub fn new(file: &str, line: u32) -> Self {
         Self { file: file.to_owned(), line }
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.line == 0 { write!(f, "{}", self.file) } else { write!(f, "{}:{}", self.file, self.line) }
     }

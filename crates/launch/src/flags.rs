@@ -1,6 +1,6 @@
 //! Flags by weight, and the values a command gives them.
 
-use crate::error::{LaunchError, Place};
+use crate::error::{LaunchError, Location};
 use crate::shell::value::{is_unknown, marks, unveil};
 use crate::shell::variants::ask_for;
 use std::collections::BTreeMap;
@@ -40,9 +40,9 @@ pub(crate) enum Meaning {
 }
 
 /// A list of flags by weight.
-pub(crate) struct Table(BTreeMap<&'static str, Meaning>);
+pub(crate) struct FlagTable(BTreeMap<&'static str, Meaning>);
 
-impl Table {
+impl FlagTable {
     /// Reads a list: `weight flag effect`, a flag a line.
     pub fn parse(text: &'static str) -> Self {
         let line = |line: &'static str| {
@@ -78,7 +78,7 @@ pub struct Unread {
     pub effect: String,
     /// Where it is given.
     #[serde(skip)]
-    pub place: Place,
+    pub place: Location,
 }
 
 impl std::fmt::Display for Unread {
@@ -93,27 +93,27 @@ impl std::fmt::Display for Unread {
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct GivenFlag {
     /// Flag or key.
     pub flag: String,
     /// Its value as it was read.
     pub value: String,
     /// File and line.
-    pub place: Place,
+    pub place: Location,
 }
 
 /// The values of a command's flags, the last one winning.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Values {
+pub(crate) struct FlagValues {
     /// Value and where it stands.
-    map: BTreeMap<String, (Vec<String>, Place)>,
+    map: BTreeMap<String, (Vec<String>, Location)>,
     /// Where a flag would stand that is not given.
-    home: Place,
+    home: Location,
 }
 
-impl Values {
+impl FlagValues {
     /// Goes through words: `--flag value ...` and `--flag=value`; what stands before the first flag is left out.
-    pub fn collect(words: &[String], home: Place, place: &dyn Fn(&str) -> Place) -> Self {
+    pub fn collect(words: &[String], home: Location, place: &dyn Fn(&str) -> Location) -> Self {
         let mut values = Self::at(home);
         let mut current: Option<String> = None;
         for word in words {
@@ -134,17 +134,17 @@ impl Values {
     }
 
     /// No values yet, of a launch at `home`.
-    pub fn at(home: Place) -> Self {
+    pub fn at(home: Location) -> Self {
         Self { home, ..Self::default() }
     }
 
     /// Where the launch stands.
-    pub fn home(&self) -> Place {
+    pub fn home(&self) -> Location {
         self.home.clone()
     }
 
     /// Sets a value.
-    pub fn set(&mut self, name: &str, value: Vec<String>, place: Place) {
+    pub fn set(&mut self, name: &str, value: Vec<String>, place: Location) {
         self.map.insert(name.to_owned(), (value, place));
     }
 
@@ -175,13 +175,13 @@ impl Values {
     }
 
     /// Where it stands.
-    pub fn place(&self, name: &str) -> Place {
+    pub fn place(&self, name: &str) -> Location {
         self.map.get(name).map_or(self.home.clone(), |(_, place)| place.clone())
     }
 
     /// Every flag with its value and place.
-    pub fn sources(&self) -> impl Iterator<Item = Source> {
-        self.map.iter().map(|(flag, (values, place))| Source {
+    pub fn sources(&self) -> impl Iterator<Item = GivenFlag> {
+        self.map.iter().map(|(flag, (values, place))| GivenFlag {
             flag: flag.clone(),
             value: values.join(" "),
             place: place.clone(),
@@ -241,7 +241,7 @@ impl Values {
     /// The first of these flags that is given, as a count.
     ///
     /// # Errors
-    /// As [`Values::number`].
+    /// As [`FlagValues::number`].
     pub fn first(&self, names: &[&str]) -> Result<Option<u32>, LaunchError> {
         for name in names {
             if let Some(number) = self.number(name)? {
@@ -263,7 +263,7 @@ impl Values {
     }
 
     /// Flags that are not read, by weight.
-    pub fn unread(&self, table: &Table) -> Vec<Unread> {
+    pub fn unread(&self, table: &FlagTable) -> Vec<Unread> {
         let mut out: Vec<Unread> = self
             .map
             .iter()

@@ -14,9 +14,9 @@ mod serving;
 mod shell;
 mod training;
 
-pub use error::{LaunchError, Place};
-pub use flags::{Source, Unread, Weight};
+pub use error::{LaunchError, Location};
+pub use flags::{GivenFlag, Unread, Weight};
 pub use inputs::{Inputs, MAX_TEXT, parse_pair};
 pub use releases::{Release, releases};
-pub use serving::{Key, Role, ServingLaunch, read_serving};
+pub use serving::{PointKey, Role, ServingLaunch, read_serving};
 pub use training::{TrainingLaunch, read_training};

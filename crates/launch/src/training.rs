@@ -2,7 +2,7 @@
 
 use crate::configs;
 use crate::error::LaunchError;
-use crate::flags::{Source, Unread, Weight};
+use crate::flags::{GivenFlag, Unread, Weight};
 use crate::inputs::Inputs;
 use crate::megatron;
 use ::training::shape::Shape;
@@ -19,7 +19,7 @@ pub struct TrainingLaunch {
     /// Whether the head shares the embedding's weights.
     pub tied: bool,
     /// Flags and keys that were given, with where they stand.
-    pub sources: Vec<Source>,
+    pub sources: Vec<GivenFlag>,
     /// Those that are not modelled, the weightiest first.
     pub unread: Vec<Unread>,
     /// What was assumed on the way.

@@ -2,29 +2,16 @@
 
 use super::degree;
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 use crate::training::TrainingLaunch;
 use training::spec::JobSpec;
 
-pub(super) fn read(values: &Values) -> Result<TrainingLaunch, LaunchError> {
+pub(super) fn read(values: &FlagValues) -> Result<TrainingLaunch, LaunchError> {
     let kind = values.known("distributed_type")?.unwrap_or("NO").to_ascii_uppercase();
     let megatron = |key: &str| format!("megatron_lm_config.megatron_lm_{key}");
     let mut spec = JobSpec {
         chips: values.number("num_processes")?.filter(|count| *count > 0),
-        precision: Some(
-            match values.known("mixed_precision")? {
-                Some("bf16") => "bf16",
-                Some("fp16") => "fp16",
-                Some("fp8") => "fp8",
-                None | Some("no" | "false") => "fp32",
-                Some(other) => {
-                    return Err(
-                        values.bad("mixed_precision", format!("`{other}` is not no, fp16, bf16 or fp8"))
-                    );
-                }
-            }
-            .to_owned(),
-        ),
+        precision: Some(precision(values)?.to_owned()),
         tp: degree(values, "parallelism_config.parallelism_config_tp_size")?,
         cp: degree(values, "parallelism_config.parallelism_config_cp_size")?,
         framework: Some("fsdp".to_owned()),
@@ -69,8 +56,20 @@ pub(super) fn read(values: &Values) -> Result<TrainingLaunch, LaunchError> {
     Ok(TrainingLaunch { spec, shape: None, tied: false, sources: Vec::new(), unread: Vec::new(), notes })
 }
 
+fn precision(values: &FlagValues) -> Result<&'static str, LaunchError> {
+    Ok(match values.known("mixed_precision")? {
+        Some("bf16") => "bf16",
+        Some("fp16") => "fp16",
+        Some("fp8") => "fp8",
+        None | Some("no" | "false") => "fp32",
+        Some(other) => {
+            return Err(values.bad("mixed_precision", format!("`{other}` is not no, fp16, bf16 or fp8")));
+        }
+    })
+}
+
 /// The ZeRO stage of a sharding strategy, by name or number.
-fn stage(values: &Values) -> Result<u32, LaunchError> {
+fn stage(values: &FlagValues) -> Result<u32, LaunchError> {
     let name = "fsdp_config.fsdp_sharding_strategy";
     Ok(match values.known(name)? {
         None if values.text("fsdp_config.fsdp_reshard_after_forward") == Some("false") => 2,

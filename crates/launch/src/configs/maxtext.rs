@@ -2,12 +2,12 @@
 
 use super::{degree, known_model};
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 use crate::training::TrainingLaunch;
 use training::shape::{ExpertSizes, Shape};
 use training::spec::JobSpec;
 
-pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
     // Parallel sizes are products of one within a slice (ici) and one over slices (dcn).
     let size = |name: &str| -> Result<Option<u32>, LaunchError> {
         let sizes = ["ici", "dcn"].map(|level| format!("{level}_{name}_parallelism"));
@@ -62,7 +62,7 @@ pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch,
     Ok(TrainingLaunch { spec, shape, tied, sources: Vec::new(), unread: Vec::new(), notes })
 }
 
-fn model(values: &Values, model_given: bool) -> Result<(Option<String>, Option<Shape>), LaunchError> {
+fn model(values: &FlagValues, model_given: bool) -> Result<(Option<String>, Option<Shape>), LaunchError> {
     if model_given {
         return Ok((None, None));
     }
@@ -105,7 +105,7 @@ fn model(values: &Values, model_given: bool) -> Result<(Option<String>, Option<S
     Ok((None, Some(shape)))
 }
 
-fn recompute(values: &Values) -> Result<&'static str, LaunchError> {
+fn recompute(values: &FlagValues) -> Result<&'static str, LaunchError> {
     Ok(match values.known("remat_policy")? {
         None | Some("full") => "full",
         Some("none" | "minimal" | "minimal_with_context") => "none",
@@ -114,7 +114,7 @@ fn recompute(values: &Values) -> Result<&'static str, LaunchError> {
     })
 }
 
-fn precision(values: &Values) -> Result<&'static str, LaunchError> {
+fn precision(values: &FlagValues) -> Result<&'static str, LaunchError> {
     Ok(match values.known("quantization")? {
         None | Some("" | "null") => match values.known("dtype")? {
             Some("float32") => "fp32",

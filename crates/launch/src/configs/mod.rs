@@ -5,13 +5,14 @@ mod maxtext;
 mod nemo;
 mod torchtitan;
 
-use crate::error::{LaunchError, Place};
-use crate::flags::{Meaning, Table, Unread, Values, Weight};
+use crate::error::{LaunchError, Location};
+use crate::flags::{FlagTable, FlagValues, Meaning, Unread, Weight};
 use crate::training::TrainingLaunch;
 use serde_yaml_ng::Value;
 use std::sync::LazyLock;
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("../../flags/configs.txt")));
+static TABLE: LazyLock<FlagTable> =
+    LazyLock::new(|| FlagTable::parse(include_str!("../../flags/configs.txt")));
 
 /// Levels that are gone down.
 const MAX_DEPTH: usize = 16;
@@ -62,9 +63,9 @@ pub(crate) fn read(file: &str, text: &str, model_given: bool) -> Result<Training
 }
 
 /// Keys with dots between levels.
-fn flatten(file: &str, text: &str) -> Result<Values, LaunchError> {
+fn flatten(file: &str, text: &str) -> Result<FlagValues, LaunchError> {
     let syntax = |line: usize, why: String| LaunchError::Syntax {
-        place: Place::new(file, u32::try_from(line).unwrap_or(0)),
+        place: Location::new(file, u32::try_from(line).unwrap_or(0)),
         why,
     };
     let tree: Value = if file.ends_with(".toml") || text.lines().any(|line| line.trim() == "[parallelism]") {
@@ -79,14 +80,14 @@ fn flatten(file: &str, text: &str) -> Result<Values, LaunchError> {
             syntax(error.location().map_or(0, |at| at.line()), format!("this is no YAML: {error}"))
         })?
     };
-    let mut values = Values::at(Place::new(file, 0));
+    let mut values = FlagValues::at(Location::new(file, 0));
     let mut todo = vec![(String::new(), &tree, 0)];
     let mut seen = 0;
     while let Some((path, value, depth)) = todo.pop() {
         seen += 1;
         if seen > MAX_KEYS {
             return Err(LaunchError::TooMuch {
-                place: Place::new(file, 0),
+                place: Location::new(file, 0),
                 what: "the number of its keys",
                 cap: MAX_KEYS.to_string(),
             });
@@ -111,10 +112,10 @@ fn flatten(file: &str, text: &str) -> Result<Values, LaunchError> {
                 values.set(
                     &path,
                     list.iter().take(64).map(text_of).collect(),
-                    Place::new(file, line_of(text, &path)),
+                    Location::new(file, line_of(text, &path)),
                 );
             }
-            other => values.set(&path, vec![text_of(other)], Place::new(file, line_of(text, &path))),
+            other => values.set(&path, vec![text_of(other)], Location::new(file, line_of(text, &path))),
         }
     }
     Ok(values)
@@ -131,7 +132,7 @@ fn line_of(text: &str, path: &str) -> u32 {
 }
 
 /// Keys of a program that are not read, by weight; a key that says nothing (`null`, `false`, 0 or 1 of a size) has none.
-fn unread(values: &Values, program: &str) -> Vec<Unread> {
+fn unread(values: &FlagValues, program: &str) -> Vec<Unread> {
     values
         .sources()
         .filter_map(|source| match meaning(&format!("{program}.{}", source.flag)) {
@@ -169,7 +170,7 @@ fn known_model(program: &str, name: &str) -> Option<&'static str> {
 }
 
 /// A parallel size: `-1`, `null` and what is not given leave it open.
-fn degree(values: &Values, name: &str) -> Result<Option<u32>, LaunchError> {
+fn degree(values: &FlagValues, name: &str) -> Result<Option<u32>, LaunchError> {
     if values.text(name) == Some("null") {
         return Ok(None);
     }

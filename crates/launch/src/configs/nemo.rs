@@ -2,7 +2,7 @@
 
 use super::degree;
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 use crate::megatron;
 use crate::training::TrainingLaunch;
 
@@ -34,7 +34,7 @@ const FLAGS: [(&str, &str); 23] = [
 ];
 
 /// Turns an interpolation of another key into that key's value.
-fn resolved<'v>(values: &'v Values, name: &str) -> Option<&'v str> {
+fn resolved<'v>(values: &'v FlagValues, name: &str) -> Option<&'v str> {
     let mut text = values.text(name)?;
     for _ in 0..8 {
         let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
@@ -49,8 +49,8 @@ fn resolved<'v>(values: &'v Values, name: &str) -> Option<&'v str> {
     Some(text)
 }
 
-pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
-    let mut flags = Values::at(values.home());
+pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+    let mut flags = FlagValues::at(values.home());
     for (key, flag) in FLAGS {
         let key = format!("model.{key}");
         if let Some(text) =

@@ -2,11 +2,11 @@
 
 use super::{degree, known_model};
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 use crate::training::TrainingLaunch;
 use training::spec::JobSpec;
 
-pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
     // Older files have some sizes in other tables.
     let size = |key: &str| -> Result<Option<u32>, LaunchError> {
         for table in ["parallelism", "training", "experimental"] {
@@ -41,8 +41,6 @@ pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch,
     let schedule =
         values.known("parallelism.pipeline_parallel_schedule")?.unwrap_or("1F1B").to_ascii_lowercase();
     let interleaved = schedule.contains("interleaved");
-    let zero_three =
-        values.text("parallelism.fsdp_reshard_after_forward") != Some("never") && pp.unwrap_or(1) == 1;
     let spec = JobSpec {
         model: model(values, model_given)?,
         framework: Some("torchtitan".to_owned()),
@@ -58,11 +56,7 @@ pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch,
         global_batch: global,
         seq: values.number("training.seq_len")?,
         recompute: Some(recompute(values)?),
-        zero: Some(match (shard, zero_three) {
-            (Some(1), _) => 0,
-            (_, true) => 3,
-            (_, false) => 2,
-        }),
+        zero: Some(zero(values, shard, pp)),
         precision: Some(precision(values).to_owned()),
         ..JobSpec::default()
     };
@@ -74,7 +68,18 @@ pub(super) fn read(values: &Values, model_given: bool) -> Result<TrainingLaunch,
     Ok(TrainingLaunch { spec, shape: None, tied: false, sources: Vec::new(), unread: Vec::new(), notes })
 }
 
-fn model(values: &Values, model_given: bool) -> Result<Option<String>, LaunchError> {
+/// Sharding of weights keeps them gathered where a pipeline reuses them at once.
+fn zero(values: &FlagValues, shard: Option<u32>, pp: Option<u32>) -> u32 {
+    let gathers_again =
+        values.text("parallelism.fsdp_reshard_after_forward") != Some("never") && pp.unwrap_or(1) == 1;
+    match (shard, gathers_again) {
+        (Some(1), _) => 0,
+        (_, true) => 3,
+        (_, false) => 2,
+    }
+}
+
+fn model(values: &FlagValues, model_given: bool) -> Result<Option<String>, LaunchError> {
     if model_given {
         return Ok(None);
     }
@@ -91,7 +96,7 @@ fn model(values: &Values, model_given: bool) -> Result<Option<String>, LaunchErr
     }
 }
 
-fn recompute(values: &Values) -> Result<String, LaunchError> {
+fn recompute(values: &FlagValues) -> Result<String, LaunchError> {
     let name = "activation_checkpoint.mode";
     Ok(match values.known(name)? {
         None | Some("selective") => "selective",
@@ -107,7 +112,7 @@ fn recompute(values: &Values) -> Result<String, LaunchError> {
     .to_owned())
 }
 
-fn precision(values: &Values) -> &'static str {
+fn precision(values: &FlagValues) -> &'static str {
     let converters = values.all("model.converters").join(" ");
     if converters.contains("mx") {
         "mxfp8"

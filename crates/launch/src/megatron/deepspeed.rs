@@ -1,7 +1,7 @@
 //! What DeepSpeed adds: its configuration file and the flags of Megatron-DeepSpeed.
 
 use crate::error::LaunchError;
-use crate::flags::{Unread, Values, Weight};
+use crate::flags::{FlagValues, Unread, Weight};
 use crate::shell::Shell;
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ pub(super) struct Config {
 }
 
 /// The configuration of `--deepspeed_config`, written by the script or beside it.
-pub(super) fn config(values: &Values, shell: &Shell<'_>) -> Result<Config, LaunchError> {
+pub(super) fn config(values: &FlagValues, shell: &Shell<'_>) -> Result<Config, LaunchError> {
     let mut config = Config { used: values.on("--deepspeed"), ..Config::default() };
     for flag in ["--deepspeed_config", "--deepspeed-config"] {
         let Some(name) = values.text(flag) else { continue };
@@ -49,7 +49,7 @@ pub(super) fn config(values: &Values, shell: &Shell<'_>) -> Result<Config, Launc
 }
 
 /// Flags whose weight depends on their value.
-pub(super) fn add_stages(values: &Values, unread: &mut Vec<Unread>) {
+pub(super) fn add_stages(values: &FlagValues, unread: &mut Vec<Unread>) {
     let pipeline = values.text("--expert-tensor-parallelism");
     if pipeline.is_some() {
         unread.push(Unread {

@@ -6,16 +6,16 @@ mod ranks;
 mod sizes;
 mod spec;
 
-use crate::command::{Command, Kind, read_script};
+use crate::command::{Invocation, Wanted, read_script};
 use crate::error::LaunchError;
-use crate::flags::{Table, Unread, Values, Weight};
+use crate::flags::{FlagTable, FlagValues, Unread, Weight};
 use crate::inputs::Inputs;
 use crate::shell::Shell;
 use crate::training::TrainingLaunch;
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> =
-    LazyLock::new(|| Table::parse(include_str!("../../flags/megatron.txt")));
+pub(crate) static TABLE: LazyLock<FlagTable> =
+    LazyLock::new(|| FlagTable::parse(include_str!("../../flags/megatron.txt")));
 
 /// Reads a script, a command line or a bare list of flags.
 pub(crate) fn read(
@@ -24,7 +24,7 @@ pub(crate) fn read(
     inputs: &Inputs<'_>,
     model_given: bool,
 ) -> Result<TrainingLaunch, LaunchError> {
-    let kind = Kind {
+    let kind = Wanted {
         table: &TABLE,
         begins: &begins,
         least: 3,
@@ -48,7 +48,11 @@ fn begins(words: &[String]) -> Option<usize> {
     .then_some(from)
 }
 
-fn one(command: &Command<'_>, shell: &Shell<'_>, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+fn one(
+    command: &Invocation<'_>,
+    shell: &Shell<'_>,
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
     let values = &command.values;
     let mut unread = values.unread(&TABLE);
     let mut notes = Vec::new();
@@ -71,7 +75,7 @@ fn one(command: &Command<'_>, shell: &Shell<'_>, model_given: bool) -> Result<Tr
 
 /// The job of flags that another reader put together.
 pub(crate) fn from_flags(
-    values: &Values,
+    values: &FlagValues,
     ranks: Option<u32>,
     model_given: bool,
 ) -> Result<TrainingLaunch, LaunchError> {
@@ -99,7 +103,7 @@ fn refuse_models(unread: &[Unread], model_given: bool) -> Result<(), LaunchError
 }
 
 /// `--spec MODULE NAME` says which layers there are; most names only say how a known layer is put together.
-fn module_specification(values: &Values, unread: &mut Vec<Unread>) {
+fn module_specification(values: &FlagValues, unread: &mut Vec<Unread>) {
     let name = values.all("--spec").join(" ").to_ascii_lowercase();
     let other = ["mamba", "hybrid", "delta", "linear", "zero", "dsa", "longcat", "rwkv"];
     if let Some(kind) = other.iter().find(|kind| name.contains(**kind)) {
@@ -112,7 +116,7 @@ fn module_specification(values: &Values, unread: &mut Vec<Unread>) {
     }
 }
 
-fn framework(values: &Values, unread: &[Unread], config: &deepspeed::Config) -> &'static str {
+fn framework(values: &FlagValues, unread: &[Unread], config: &deepspeed::Config) -> &'static str {
     let only_mindspeed = [
         "--context-parallel-algo",
         "--reuse-fp32-param",

@@ -1,14 +1,14 @@
 //! On how many ranks a command runs: torchrun, DeepSpeed, Slurm, MPI.
 
-use crate::command::Command;
+use crate::command::Invocation;
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 
 /// Ranks beyond which a count is taken for a slip of the pen.
 const MAX_RANKS: u64 = 4_000_000;
 
 /// The ranks, if the launcher says them.
-pub(crate) fn of(command: &Command<'_>) -> Result<Option<u32>, LaunchError> {
+pub(crate) fn of(command: &Invocation<'_>) -> Result<Option<u32>, LaunchError> {
     let launcher = &command.launcher;
     let nodes = nodes(launcher)?;
     if let Some(total) = launcher.number("--worker_num")? {
@@ -39,7 +39,7 @@ pub(crate) fn of(command: &Command<'_>) -> Result<Option<u32>, LaunchError> {
 }
 
 /// Nodes, also of the elastic form `1:4`, which is what it may grow to.
-fn nodes(launcher: &Values) -> Result<Option<u32>, LaunchError> {
+fn nodes(launcher: &FlagValues) -> Result<Option<u32>, LaunchError> {
     if let Some((_, most)) = launcher.text("--nnodes").and_then(|text| text.split_once(':')) {
         return match most.parse() {
             Ok(most) => Ok(Some(most)),
@@ -49,7 +49,7 @@ fn nodes(launcher: &Values) -> Result<Option<u32>, LaunchError> {
     launcher.first(&["--nnodes", "--num_nodes", "--num-nodes", "--nodes", "-N"])
 }
 
-fn product(launcher: &Values, per_node: u32, nodes: u32) -> Result<u32, LaunchError> {
+fn product(launcher: &FlagValues, per_node: u32, nodes: u32) -> Result<u32, LaunchError> {
     let ranks = u64::from(per_node) * u64::from(nodes);
     if ranks == 0 || ranks > MAX_RANKS {
         return Err(launcher.bad("--nnodes", format!("{ranks} ranks: give 1 to {MAX_RANKS}")));

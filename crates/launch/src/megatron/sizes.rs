@@ -2,28 +2,28 @@
 
 use super::layers;
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 use training::shape::{ExpertSizes, LatentSizes, Shape};
 
 /// Sizes beyond which a number is taken for a slip of the pen.
 const MAX_LAYERS: u32 = 4096;
 const MAX_WIDTH: u32 = 1 << 24;
 
-fn need(values: &Values, flag: &str, max: u32) -> Result<u32, LaunchError> {
+fn need(values: &FlagValues, flag: &str, max: u32) -> Result<u32, LaunchError> {
     let number = values.number(flag)?.ok_or_else(|| {
         values.bad(flag, "the launch does not set it, and the model's size depends on it".to_owned())
     })?;
     within(values, flag, number, max)
 }
 
-fn within(values: &Values, flag: &str, number: u32, max: u32) -> Result<u32, LaunchError> {
+fn within(values: &FlagValues, flag: &str, number: u32, max: u32) -> Result<u32, LaunchError> {
     if number == 0 || number > max {
         return Err(values.bad(flag, format!("{number} is not from 1 to {max}")));
     }
     Ok(number)
 }
 
-pub(super) fn shape(values: &Values, notes: &mut Vec<String>) -> Result<Shape, LaunchError> {
+pub(super) fn shape(values: &FlagValues, notes: &mut Vec<String>) -> Result<Shape, LaunchError> {
     let hidden = need(values, "--hidden-size", MAX_WIDTH)?;
     let heads = need(values, "--num-attention-heads", MAX_WIDTH)?;
     let mut layers = need(values, "--num-layers", MAX_LAYERS)?;
@@ -59,7 +59,7 @@ pub(super) fn shape(values: &Values, notes: &mut Vec<String>) -> Result<Shape, L
 }
 
 /// The vocabulary, padded as Megatron pads it.
-fn vocabulary(values: &Values, notes: &mut Vec<String>) -> Result<u32, LaunchError> {
+fn vocabulary(values: &FlagValues, notes: &mut Vec<String>) -> Result<u32, LaunchError> {
     if let Some(padded) = values.number("--padded-vocab-size")? {
         return within(values, "--padded-vocab-size", padded, MAX_WIDTH);
     }
@@ -100,7 +100,7 @@ fn vocabulary(values: &Values, notes: &mut Vec<String>) -> Result<u32, LaunchErr
 /// The note of a vocabulary that is not known.
 pub(crate) const VOCABULARY: &str = "the vocabulary comes from a tokenizer that was not read: 51200 assumed; --vocab-size in the launch, or --model, sets it";
 
-fn latent(values: &Values) -> Result<Option<LatentSizes>, LaunchError> {
+fn latent(values: &FlagValues) -> Result<Option<LatentSizes>, LaunchError> {
     if !values.has("--multi-head-latent-attention") && !values.has("--multi-latent-attention") {
         return Ok(None);
     }
@@ -117,7 +117,7 @@ fn latent(values: &Values) -> Result<Option<LatentSizes>, LaunchError> {
     }))
 }
 
-fn experts(values: &Values, ffn: u32, layers: u32) -> Result<Option<ExpertSizes>, LaunchError> {
+fn experts(values: &FlagValues, ffn: u32, layers: u32) -> Result<Option<ExpertSizes>, LaunchError> {
     let count = values.first(&["--num-experts", "--n-routed-experts", "--num-routed-experts"])?;
     let Some(experts) = count.filter(|experts| *experts > 1) else { return Ok(None) };
     let intermediate = values.first(&["--moe-ffn-hidden-size", "--moe-intermediate-size"])?.unwrap_or(ffn);
@@ -138,7 +138,7 @@ fn experts(values: &Values, ffn: u32, layers: u32) -> Result<Option<ExpertSizes>
 }
 
 /// Layers at the front without experts.
-fn first_dense(values: &Values, layers: u32) -> Result<u32, LaunchError> {
+fn first_dense(values: &FlagValues, layers: u32) -> Result<u32, LaunchError> {
     let first = values.signed("--first-k-dense-replace")?.filter(|count| *count >= 0);
     let every = values.number("--expert-interval")?;
     if let Some(every) = every.filter(|every| *every != 1) {
@@ -180,6 +180,6 @@ fn first_dense(values: &Values, layers: u32) -> Result<u32, LaunchError> {
     }
 }
 
-fn unlike(values: &Values, flag: &str, effect: &str) -> LaunchError {
+fn unlike(values: &FlagValues, flag: &str, effect: &str) -> LaunchError {
     LaunchError::Model { place: values.place(flag), flag: flag.to_owned(), effect: effect.to_owned() }
 }

@@ -2,12 +2,12 @@
 
 use super::deepspeed::Config;
 use crate::error::LaunchError;
-use crate::flags::Values;
+use crate::flags::FlagValues;
 use training::shape::Shape;
 use training::spec::JobSpec;
 
 pub(super) fn spec(
-    values: &Values,
+    values: &FlagValues,
     shape: Option<&Shape>,
     ranks: Option<u32>,
     config: &Config,
@@ -46,8 +46,21 @@ pub(super) fn spec(
         last_stage_layers: values.number("--decoder-last-pipeline-num-layers")?,
         ..JobSpec::default()
     };
+    further(values, &mut spec, config, ulysses_size.is_some(), notes)?;
+    spec.tokens = tokens(values, &spec)?;
+    Ok(spec)
+}
+
+/// What is not one flag for one key.
+fn further(
+    values: &FlagValues,
+    spec: &mut JobSpec,
+    config: &Config,
+    sequence_ulysses: bool,
+    notes: &mut Vec<String>,
+) -> Result<(), LaunchError> {
     if spec.global_batch.is_none() {
-        default_batch(values, &mut spec, config, notes);
+        default_batch(spec, config, notes);
     }
     if values.has("--rampup-batch-size") {
         notes.push("the batch grows at the start; the step of the full batch is priced".to_owned());
@@ -58,7 +71,7 @@ pub(super) fn spec(
     }
     let ulysses = values.text("--context-parallel-algo").is_some_and(|name| name.contains("ulysses"))
         || values.text("--cp-comm-type").is_some_and(|name| name.contains("a2a"))
-        || ulysses_size.is_some();
+        || sequence_ulysses;
     if ulysses {
         spec.context = Some("ulysses".to_owned());
     }
@@ -66,12 +79,11 @@ pub(super) fn spec(
         spec.schedule = Some("dualpipe".to_owned());
         notes.push("dualpipev is priced as dualpipe".to_owned());
     }
-    spec.tokens = tokens(values, &spec)?;
-    Ok(spec)
+    Ok(())
 }
 
 /// Without `--global-batch-size` a step is one micro-batch (times what DeepSpeed accumulates) per data-parallel rank.
-fn default_batch(values: &Values, spec: &mut JobSpec, config: &Config, notes: &mut Vec<String>) {
+fn default_batch(spec: &mut JobSpec, config: &Config, notes: &mut Vec<String>) {
     let whole =
         [spec.tp, spec.pp, spec.cp].iter().map(|size| u64::from(size.unwrap_or(1).max(1))).product::<u64>();
     let Some(ranks) = spec.chips.map(u64::from).filter(|ranks| ranks % whole == 0) else { return };
@@ -79,13 +91,12 @@ fn default_batch(values: &Values, spec: &mut JobSpec, config: &Config, notes: &m
     let global =
         (ranks / whole).saturating_mul(u64::from(spec.micro_batch.unwrap_or(1).max(1))).saturating_mul(steps);
     spec.global_batch = u32::try_from(global).ok();
-    let _ = values;
     notes.push(format!(
         "no --global-batch-size: one micro-batch per data-parallel rank, {global} sequences a step"
     ));
 }
 
-fn tokens(values: &Values, spec: &JobSpec) -> Result<Option<String>, LaunchError> {
+fn tokens(values: &FlagValues, spec: &JobSpec) -> Result<Option<String>, LaunchError> {
     let count = |value: f64| Some(format!("{value}")).filter(|_| value > 0.0);
     let seq = f64::from(spec.seq.unwrap_or(0));
     // The length of the run adds to an answer and is not worth refusing one: what is not known is left out.
@@ -101,7 +112,7 @@ fn tokens(values: &Values, spec: &JobSpec) -> Result<Option<String>, LaunchError
     }
 }
 
-fn vpp(values: &Values, shape: Option<&Shape>, pp: u32) -> Result<Option<u32>, LaunchError> {
+fn vpp(values: &FlagValues, shape: Option<&Shape>, pp: u32) -> Result<Option<u32>, LaunchError> {
     if let Some(stages) = values.number("--num-virtual-stages-per-pipeline-rank")? {
         return Ok(Some(stages));
     }
@@ -111,7 +122,7 @@ fn vpp(values: &Values, shape: Option<&Shape>, pp: u32) -> Result<Option<u32>, L
     Ok(per_stage.filter(|layers| *layers > 0).map(|per_stage| (layers / per_stage / pp.max(1)).max(1)))
 }
 
-fn precision(values: &Values, config: &Config) -> String {
+fn precision(values: &FlagValues, config: &Config) -> String {
     let fp8 = values.has("--fp8-format") || values.has("--fp8-hybrid") || values.has("--fp8-e4m3");
     let name = match values.text("--fp8-recipe") {
         Some("mxfp8") if fp8 => "mxfp8",
@@ -126,7 +137,7 @@ fn precision(values: &Values, config: &Config) -> String {
     name.to_owned()
 }
 
-fn zero(values: &Values, config: &Config) -> Result<u32, LaunchError> {
+fn zero(values: &FlagValues, config: &Config) -> Result<u32, LaunchError> {
     if config.used {
         let stage = values.number("--zero-stage")?.or(config.zero).unwrap_or(0);
         return if stage <= 3 {
@@ -147,7 +158,7 @@ fn zero(values: &Values, config: &Config) -> Result<u32, LaunchError> {
     })
 }
 
-fn recompute(values: &Values, notes: &mut Vec<String>) -> Result<String, LaunchError> {
+fn recompute(values: &FlagValues, notes: &mut Vec<String>) -> Result<String, LaunchError> {
     let checkpoint =
         values.has("--checkpoint-activations") || values.has("--deepspeed-activation-checkpointing");
     let block = values.text("--recompute-method") == Some("block");

@@ -1,9 +1,9 @@
 //! The command that starts a server, found among those of a script.
 
 use super::{ServingLaunch, sglang, trtllm, vllm};
-use crate::command::{Command, Kind, read_script};
+use crate::command::{Invocation, Wanted, read_script};
 use crate::error::LaunchError;
-use crate::flags::Table;
+use crate::flags::FlagTable;
 use crate::inputs::Inputs;
 use crate::shell::Shell;
 
@@ -36,11 +36,11 @@ fn server(words: &[String]) -> Option<(Server, usize)> {
     None
 }
 
-static NONE: std::sync::LazyLock<Table> = std::sync::LazyLock::new(|| Table::parse(""));
+static NONE: std::sync::LazyLock<FlagTable> = std::sync::LazyLock::new(|| FlagTable::parse(""));
 
 /// Reads the server that a script or command line starts.
 pub(super) fn read(file: &str, text: &str, inputs: &Inputs<'_>) -> Result<ServingLaunch, LaunchError> {
-    let kind = Kind {
+    let kind = Wanted {
         table: &NONE,
         begins: &|words| server(words).map(|(_, at)| at),
         least: 0,
@@ -51,7 +51,7 @@ pub(super) fn read(file: &str, text: &str, inputs: &Inputs<'_>) -> Result<Servin
     Ok(launch)
 }
 
-fn one(command: &Command<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
+fn one(command: &Invocation<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
     match server(command.launcher_words).map(|(server, _)| server) {
         Some(Server::Sglang) => sglang::launch(command),
         Some(Server::Trtllm) => trtllm::launch(command, shell),

@@ -1,7 +1,7 @@
 //! Compose files and Kubernetes manifests: every container that starts a server.
 
 use super::{Role, ServingLaunch, command};
-use crate::error::{LaunchError, Place};
+use crate::error::{LaunchError, Location};
 use crate::inputs::Inputs;
 use serde::Deserialize as _;
 use serde_yaml_ng::{Mapping, Value};
@@ -39,7 +39,7 @@ pub(super) fn read(file: &str, text: &str, inputs: &Inputs<'_>) -> Result<Vec<Se
     for document in serde_yaml_ng::Deserializer::from_str(text).take(MAX_CONTAINERS) {
         let tree = Value::deserialize(document).map_err(|error| {
             let line = error.location().map_or(0, |at| u32::try_from(at.line()).unwrap_or(0));
-            LaunchError::Syntax { place: Place::new(file, line), why: format!("this is no YAML: {error}") }
+            LaunchError::Syntax { place: Location::new(file, line), why: format!("this is no YAML: {error}") }
         })?;
         gather(&tree, &mut containers);
     }
@@ -90,7 +90,7 @@ fn replace_lines(launch: &mut ServingLaunch, text: &str) {
 }
 
 /// A level with what containers below it inherit.
-struct Level<'t> {
+struct Nested<'t> {
     value: &'t Value,
     depth: usize,
     copies: u32,
@@ -99,7 +99,7 @@ struct Level<'t> {
 
 /// Finds containers: mappings with an image or a command that look like one.
 fn gather(tree: &Value, containers: &mut Vec<Container>) {
-    let mut todo = vec![Level { value: tree, depth: 0, copies: 1, name: String::new() }];
+    let mut todo = vec![Nested { value: tree, depth: 0, copies: 1, name: String::new() }];
     while let Some(level) = todo.pop() {
         if level.depth > MAX_DEPTH || containers.len() >= MAX_CONTAINERS {
             continue;
@@ -117,12 +117,12 @@ fn gather(tree: &Value, containers: &mut Vec<Container>) {
                 for (key, value) in map {
                     let key = key.as_str().unwrap_or("");
                     let name = if level.depth < 8 { format!("{name} {key}") } else { name.clone() };
-                    todo.push(Level { value, depth: level.depth + 1, copies, name });
+                    todo.push(Nested { value, depth: level.depth + 1, copies, name });
                 }
             }
             Value::Sequence(list) => {
                 for value in list {
-                    todo.push(Level {
+                    todo.push(Nested {
                         value,
                         depth: level.depth + 1,
                         copies: level.copies,

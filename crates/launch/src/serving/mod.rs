@@ -8,7 +8,7 @@ mod trtllm;
 mod vllm;
 
 use crate::error::LaunchError;
-use crate::flags::{Source, Unread, Values};
+use crate::flags::{FlagValues, GivenFlag, Unread};
 use crate::inputs::Inputs;
 
 /// What an instance does.
@@ -68,7 +68,7 @@ pub struct ServingLaunch {
     /// Whether two micro-batches overlap.
     pub micro_batches: Option<bool>,
     /// Flags and keys given, with where they stand.
-    pub sources: Vec<Source>,
+    pub sources: Vec<GivenFlag>,
     /// Those that are not modelled, the weightiest first.
     pub unread: Vec<Unread>,
     /// What was assumed on the way.
@@ -117,7 +117,7 @@ impl ServingLaunch {
 
     /// The deployment in the keys of an operating point, each with the flags that a command may have for it, the
     /// preferred first; only what the launch says.
-    pub fn keys(&self) -> Vec<Key> {
+    pub fn keys(&self) -> Vec<PointKey> {
         let role = match self.role {
             Role::Aggregated => "",
             Role::Prefill => "prefill-",
@@ -126,7 +126,7 @@ impl ServingLaunch {
         let mut keys = Vec::new();
         let mut size = |name: &str, value: u32, usual: u32| {
             if value != usual {
-                keys.push(Key { flags: vec![format!("{role}{name}")], value: value.to_string() });
+                keys.push(PointKey { flags: vec![format!("{role}{name}")], value: value.to_string() });
             }
         };
         size("instances", self.instances, if role.is_empty() { 1 } else { 0 });
@@ -137,7 +137,7 @@ impl ServingLaunch {
         size("redundant-experts", self.redundant_experts, 0);
         let mut say = |flags: &[&str], value: Option<String>| {
             if let Some(value) = value {
-                keys.push(Key { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), value });
+                keys.push(PointKey { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), value });
             }
         };
         let number = |value: Option<u32>| value.map(|value| value.to_string());
@@ -175,7 +175,7 @@ impl PartialEq for ServingLaunch {
 
 /// A key of an operating point with the names of flags it may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct PointKey {
     /// Flags without `--`, the preferred first.
     pub flags: Vec<String>,
     /// The value as it is typed.
@@ -197,7 +197,7 @@ pub fn read_serving(file: &str, text: &str, inputs: &Inputs<'_>) -> Result<Vec<S
 }
 
 /// A size that must be at least one and is no slip of the pen.
-fn size(values: &Values, names: &[&str]) -> Result<u32, LaunchError> {
+fn size(values: &FlagValues, names: &[&str]) -> Result<u32, LaunchError> {
     for name in names {
         if let Some(number) = values.number(name)? {
             return if (1..=65_536).contains(&number) {
@@ -211,7 +211,7 @@ fn size(values: &Values, names: &[&str]) -> Result<u32, LaunchError> {
 }
 
 /// A share from 0 to 1.
-fn share(values: &Values, name: &str) -> Result<Option<f64>, LaunchError> {
+fn share(values: &FlagValues, name: &str) -> Result<Option<f64>, LaunchError> {
     let Some(text) = values.known(name)? else { return Ok(None) };
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(Some(value)),
@@ -220,7 +220,7 @@ fn share(values: &Values, name: &str) -> Result<Option<f64>, LaunchError> {
 }
 
 /// The catalog's name of a format of the cache; `None` for the model's own.
-fn cache_format(values: &Values, name: &str) -> Result<Option<&'static str>, LaunchError> {
+fn cache_format(values: &FlagValues, name: &str) -> Result<Option<&'static str>, LaunchError> {
     Ok(match values.known(name)?.map(|text| text.trim().to_ascii_lowercase()) {
         Some(text) => match text.as_str() {
             "auto" => None,

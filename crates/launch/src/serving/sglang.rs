@@ -2,15 +2,15 @@
 
 use super::vllm::{human, known_model, missing_model};
 use super::{Role, ServingLaunch, cache_format, share, size};
-use crate::command::Command;
+use crate::command::Invocation;
 use crate::error::LaunchError;
-use crate::flags::{Table, Unread, Values, Weight};
+use crate::flags::{FlagTable, FlagValues, Unread, Weight};
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> =
-    LazyLock::new(|| Table::parse(include_str!("../../flags/sglang.txt")));
+pub(crate) static TABLE: LazyLock<FlagTable> =
+    LazyLock::new(|| FlagTable::parse(include_str!("../../flags/sglang.txt")));
 
-pub(super) fn launch(command: &Command<'_>) -> Result<ServingLaunch, LaunchError> {
+pub(super) fn launch(command: &Invocation<'_>) -> Result<ServingLaunch, LaunchError> {
     let values = &command.values;
     let model = match values.known("--model-path")?.or(values.known("--model")?) {
         Some(model) => model.to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn launch(command: &Command<'_>) -> Result<ServingLaunch, LaunchError
     Ok(launch)
 }
 
-fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn sizes(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     let world = size(values, &["--tp-size", "--tensor-parallel-size", "--tp"])?;
     let dp = size(values, &["--dp-size", "--data-parallel-size", "--dp"])?;
     launch.pp = size(values, &["--pp-size", "--pipeline-parallel-size", "--pp"])?;
@@ -88,7 +88,7 @@ fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError>
     Ok(())
 }
 
-fn limits(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn limits(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     launch.max_length = human(values, "--context-length")?;
     launch.max_seqs = human(values, "--max-running-requests")?.map(|all| (all / launch.dp).max(1));
     match values.signed("--chunked-prefill-size")? {

@@ -2,21 +2,21 @@
 
 use super::vllm::{known_model, missing_model};
 use super::{ServingLaunch, cache_format, share, size};
-use crate::command::Command;
-use crate::error::{LaunchError, Place};
-use crate::flags::{Table, Values};
+use crate::command::Invocation;
+use crate::error::{LaunchError, Location};
+use crate::flags::{FlagTable, FlagValues};
 use crate::shell::Shell;
 use serde_yaml_ng::Value;
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> =
-    LazyLock::new(|| Table::parse(include_str!("../../flags/trtllm.txt")));
+pub(crate) static TABLE: LazyLock<FlagTable> =
+    LazyLock::new(|| FlagTable::parse(include_str!("../../flags/trtllm.txt")));
 
 /// Levels of the YAML that become keys with dots.
 const MAX_DEPTH: usize = 6;
 
-pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
-    let mut values = Values::at(command.place.clone());
+pub(super) fn launch(command: &Invocation<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
+    let mut values = FlagValues::at(command.place.clone());
     for source in command.values.sources() {
         let name = source.flag.replace('-', "_");
         let name = name.trim_start_matches('_');
@@ -66,7 +66,7 @@ pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<Serving
 }
 
 /// Keys of the options file, with dots between levels; they overrule the flags.
-fn options(values: &mut Values, shell: &Shell<'_>) -> Result<(), LaunchError> {
+fn options(values: &mut FlagValues, shell: &Shell<'_>) -> Result<(), LaunchError> {
     for flag in ["extra_llm_api_options", "config", "extra_engine_args"] {
         let Some(name) = values.text(flag).map(str::to_owned) else { continue };
         let Some(text) = shell
@@ -88,10 +88,10 @@ fn options(values: &mut Values, shell: &Shell<'_>) -> Result<(), LaunchError> {
                         todo.push((path, value, depth + 1));
                     }
                 }
-                Value::String(text) => values.set(&path, vec![text.clone()], Place::new(&name, 0)),
+                Value::String(text) => values.set(&path, vec![text.clone()], Location::new(&name, 0)),
                 other => {
                     let text = serde_json::to_string(other).unwrap_or_default();
-                    values.set(&path, vec![text], Place::new(&name, 0));
+                    values.set(&path, vec![text], Location::new(&name, 0));
                 }
             }
         }

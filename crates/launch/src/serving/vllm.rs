@@ -1,15 +1,15 @@
 //! `vllm serve`.
 
 use super::{Role, ServingLaunch, cache_format, share, size};
-use crate::command::Command;
-use crate::error::{LaunchError, Place};
-use crate::flags::{Table, Unread, Values, Weight};
+use crate::command::Invocation;
+use crate::error::{LaunchError, Location};
+use crate::flags::{FlagTable, FlagValues, Unread, Weight};
 use crate::shell::Shell;
 use serde_json::Value;
 use std::sync::LazyLock;
 
-pub(crate) static TABLE: LazyLock<Table> =
-    LazyLock::new(|| Table::parse(include_str!("../../flags/vllm.txt")));
+pub(crate) static TABLE: LazyLock<FlagTable> =
+    LazyLock::new(|| FlagTable::parse(include_str!("../../flags/vllm.txt")));
 
 /// Short forms of flags.
 const SHORT: [(&str, &str); 12] = [
@@ -51,10 +51,10 @@ fn normal(word: &str) -> String {
     format!("{long}{inner}{value}")
 }
 
-pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
+pub(super) fn launch(command: &Invocation<'_>, shell: &Shell<'_>) -> Result<ServingLaunch, LaunchError> {
     let words: Vec<String> = command.words.iter().map(|word| normal(word)).collect();
     let place = |flag: &str| original_place(command, flag);
-    let mut values = Values::collect(&words, command.place.clone(), &place);
+    let mut values = FlagValues::collect(&words, command.place.clone(), &place);
     fold_dots(&mut values);
     from_file(&mut values, shell)?;
     let positional = words.first().filter(|word| !word.starts_with('-'));
@@ -78,7 +78,7 @@ pub(super) fn launch(command: &Command<'_>, shell: &Shell<'_>) -> Result<Serving
 }
 
 /// The place of a flag in the text, where it may be written in a short form or with underscores.
-fn original_place(command: &Command<'_>, flag: &str) -> Place {
+fn original_place(command: &Invocation<'_>, flag: &str) -> Location {
     let own = command.words.iter().find(|word| {
         let name = normal(word);
         name.split(['=', '.']).next() == Some(flag)
@@ -92,7 +92,7 @@ fn original_place(command: &Command<'_>, flag: &str) -> Place {
     }
 }
 
-pub(super) fn missing_model(command: &Command<'_>) -> LaunchError {
+pub(super) fn missing_model(command: &Invocation<'_>) -> LaunchError {
     LaunchError::Value {
         place: command.place.clone(),
         key: "model".to_owned(),
@@ -101,15 +101,15 @@ pub(super) fn missing_model(command: &Command<'_>) -> LaunchError {
 }
 
 /// A model's name, refused if a part of it is not known.
-pub(super) fn known_model(command: &Command<'_>, model: String) -> Result<String, LaunchError> {
-    let mut values = Values::at(command.place.clone());
+pub(super) fn known_model(command: &Invocation<'_>, model: String) -> Result<String, LaunchError> {
+    let mut values = FlagValues::at(command.place.clone());
     values.set("model", vec![model], command.place.clone());
     values.known("model").map(|model| model.unwrap_or_default().to_owned())
 }
 
 /// `--config.key value` becomes the JSON of `--config`.
-fn fold_dots(values: &mut Values) {
-    let dotted: Vec<(String, String, String, Place)> = values
+fn fold_dots(values: &mut FlagValues) {
+    let dotted: Vec<(String, String, String, Location)> = values
         .sources()
         .filter_map(|source| {
             let (base, inner) = source.flag.split_once('.')?;
@@ -132,7 +132,7 @@ fn fold_dots(values: &mut Values) {
 }
 
 /// `--config FILE`: keys of a YAML file, which flags on the line overrule.
-fn from_file(values: &mut Values, shell: &Shell<'_>) -> Result<(), LaunchError> {
+fn from_file(values: &mut FlagValues, shell: &Shell<'_>) -> Result<(), LaunchError> {
     let Some(name) = values.known("--config")?.map(str::to_owned) else { return Ok(()) };
     let Some(text) = shell.named_file(&name) else {
         return Err(values.bad("--config", format!("{name} was not found beside the launch")));
@@ -151,12 +151,12 @@ fn from_file(values: &mut Values, shell: &Shell<'_>) -> Result<(), LaunchError> 
             serde_yaml_ng::Value::String(text) => text.clone(),
             other => serde_json::to_string(other).unwrap_or_default(),
         };
-        values.set(&flag, vec![text], Place::new(&name, 0));
+        values.set(&flag, vec![text], Location::new(&name, 0));
     }
     Ok(())
 }
 
-fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn sizes(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     launch.tp = size(values, &["--tensor-parallel-size"])?;
     launch.pp = size(values, &["--pipeline-parallel-size"])?;
     launch.dp = size(values, &["--data-parallel-size"])?;
@@ -178,7 +178,7 @@ fn sizes(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError>
     Ok(())
 }
 
-fn formats(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn formats(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     launch.kv_dtype = cache_format(values, "--kv-cache-dtype")?;
     match values.known("--quantization")? {
         // It says that the checkpoint is quantised, as the model's own configuration does.
@@ -208,7 +208,7 @@ fn formats(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchErro
     Ok(())
 }
 
-fn limits(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn limits(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     launch.max_length = human(values, "--max-model-len")?;
     launch.max_seqs = human(values, "--max-num-seqs")?;
     launch.token_budget = human(values, "--max-num-batched-tokens")?;
@@ -228,7 +228,7 @@ fn limits(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError
 }
 
 /// A whole number as vLLM writes them: `32k` is 32000, `32K` is 32768, `-1` and `auto` leave it to the engine.
-pub(super) fn human(values: &Values, name: &str) -> Result<Option<u32>, LaunchError> {
+pub(super) fn human(values: &FlagValues, name: &str) -> Result<Option<u32>, LaunchError> {
     let Some(text) = values.known(name)? else { return Ok(None) };
     if text == "auto" || text == "-1" {
         return Ok(None);
@@ -247,7 +247,7 @@ pub(super) fn human(values: &Values, name: &str) -> Result<Option<u32>, LaunchEr
     }
 }
 
-fn speculation(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn speculation(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     if let Some(text) = values.known("--speculative-config")? {
         let config = json(values, "--speculative-config", text)?;
         launch.spec_tokens = count(&config["num_speculative_tokens"]).min(64);
@@ -270,7 +270,7 @@ fn speculation(values: &Values, launch: &mut ServingLaunch) -> Result<(), Launch
 }
 
 /// Whether kernels are launched by graphs.
-fn graphs(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn graphs(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     launch.eager = values.has("--enforce-eager").then(|| values.on("--enforce-eager")).filter(|eager| *eager);
     if let Some(text) = values.known("--compilation-config")? {
         let config = match text.parse::<i64>() {
@@ -290,7 +290,7 @@ fn graphs(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError
 }
 
 /// The role of an instance whose cache goes to, or comes from, another.
-fn transfer(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
+fn transfer(values: &FlagValues, launch: &mut ServingLaunch) -> Result<(), LaunchError> {
     let Some(text) = values.text("--kv-transfer-config") else { return Ok(()) };
     // Ports and addresses in it may not be known; the role is.
     let role = text.split("\"kv_role\"").nth(1).and_then(|rest| rest.split('"').nth(1));
@@ -302,7 +302,7 @@ fn transfer(values: &Values, launch: &mut ServingLaunch) -> Result<(), LaunchErr
     Ok(())
 }
 
-pub(super) fn json(values: &Values, flag: &str, text: &str) -> Result<Value, LaunchError> {
+pub(super) fn json(values: &FlagValues, flag: &str, text: &str) -> Result<Value, LaunchError> {
     serde_json::from_str(text).map_err(|error| values.bad(flag, format!("`{text}` is no JSON ({error})")))
 }
 

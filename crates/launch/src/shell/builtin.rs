@@ -1,6 +1,6 @@
 //! Commands: those of the shell itself, those that run other scripts, and those that are kept to be looked at.
 
-use super::run::{At, Flow, world_size};
+use super::run::{At, Ending, world_size};
 use super::state::{Ran, Shell};
 use super::value::{Var, clean, is_unknown, unknown};
 use crate::error::LaunchError;
@@ -24,13 +24,13 @@ const SHELLS: [&str; 5] = ["bash", "sh", "zsh", "/bin/bash", "/bin/sh"];
 
 impl Shell<'_> {
     /// A command with its redirections and the variables set for it.
-    pub(super) fn command(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    pub(super) fn command(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         let mut redirects = Redirects::default();
         let mut body = at;
         if at.kind() == "redirected_statement" {
             let children = at.children();
             let Some(first) = children.first().filter(|child| !child.kind().ends_with("_redirect")) else {
-                return Ok(Flow::Next);
+                return Ok(Ending::Next);
             };
             body = *first;
             for child in &children[1..] {
@@ -65,6 +65,18 @@ impl Shell<'_> {
                 _ => {}
             }
         }
+        self.with_variables(&assignments, |shell, env| {
+            shell.line = line;
+            shell.run(&words, line, &redirects, env)
+        })
+    }
+
+    /// Runs with the variables that are set for one command only.
+    fn with_variables(
+        &mut self,
+        assignments: &[At<'_>],
+        run: impl FnOnce(&mut Self, Vec<(String, String)>) -> Result<Ending, LaunchError>,
+    ) -> Result<Ending, LaunchError> {
         let mut kept = Vec::new();
         let mut env = Vec::new();
         for assignment in assignments {
@@ -72,11 +84,10 @@ impl Shell<'_> {
                 continue;
             };
             kept.push((name.clone(), self.world.vars.get(&name).cloned()));
-            self.assign(assignment, false)?;
+            self.assign(*assignment, false)?;
             env.push((name.clone(), self.lookup(&name)));
         }
-        self.line = line;
-        let flow = self.run(&words, line, &redirects, env)?;
+        let flow = run(self, env)?;
         for (name, old) in kept.into_iter().rev() {
             match old {
                 Some(var) => self.world.vars.insert(name, var),
@@ -138,14 +149,14 @@ impl Shell<'_> {
         line: u32,
         redirects: &Redirects,
         env: Vec<(String, String)>,
-    ) -> Result<Flow, LaunchError> {
-        let Some(name) = words.first().map(String::as_str) else { return Ok(Flow::Next) };
+    ) -> Result<Ending, LaunchError> {
+        let Some(name) = words.first().map(String::as_str) else { return Ok(Ending::Next) };
         let rest = &words[1..];
         match name {
-            "exit" => return Ok(Flow::Exit),
-            "return" => return Ok(Flow::Return),
-            "break" => return Ok(Flow::Break),
-            "continue" => return Ok(Flow::Continue),
+            "exit" => return Ok(Ending::Exit),
+            "return" => return Ok(Ending::Return),
+            "break" => return Ok(Ending::Break),
+            "continue" => return Ok(Ending::Continue),
             "shift" => {
                 let count = rest.first().map_or(Some(1), |count| count.parse().ok()).unwrap_or(1);
                 let count = count.min(self.world.positional.len());
@@ -171,7 +182,7 @@ impl Shell<'_> {
             "eval" => {
                 let text = rest.join(" ");
                 return if is_unknown(&text) && !text.contains(' ') {
-                    Ok(Flow::Next)
+                    Ok(Ending::Next)
                 } else {
                     self.text(&text, line)
                 };
@@ -180,7 +191,7 @@ impl Shell<'_> {
             _ if self.world.functions.contains_key(name) => return self.call(name, rest),
             _ => return self.program(words, line, redirects, env),
         }
-        Ok(Flow::Next)
+        Ok(Ending::Next)
     }
 
     fn print(&mut self, name: &str, rest: &[String], redirects: &Redirects) -> Result<(), LaunchError> {
@@ -250,14 +261,14 @@ impl Shell<'_> {
         self.world.files.get(name).cloned().or_else(|| self.inputs.file(name).map(|text| clean(&text)))
     }
 
-    fn source(&mut self, rest: &[String], line: u32) -> Result<Flow, LaunchError> {
-        let Some(name) = rest.first() else { return Ok(Flow::Next) };
+    fn source(&mut self, rest: &[String], line: u32) -> Result<Ending, LaunchError> {
+        let Some(name) = rest.first() else { return Ok(Ending::Next) };
         match self.named_file(name) {
             Some(text) => {
                 let file = std::mem::replace(&mut self.file, name.clone());
                 let flow = self.text(&text, 1);
                 self.file = file;
-                Ok(if flow? == Flow::Exit { Flow::Exit } else { Flow::Next })
+                Ok(if flow? == Ending::Exit { Ending::Exit } else { Ending::Next })
             }
             None => {
                 if !name.ends_with("activate") && !name.ends_with("set_env.sh") && !name.ends_with(".bashrc")
@@ -265,13 +276,13 @@ impl Shell<'_> {
                     let shown = if is_unknown(name) { "a file" } else { name };
                     self.note(format!("line {line}: {shown} is sourced and was not read"));
                 }
-                Ok(Flow::Next)
+                Ok(Ending::Next)
             }
         }
     }
 
-    fn call(&mut self, name: &str, rest: &[String]) -> Result<Flow, LaunchError> {
-        let Some((body, line)) = self.world.functions.get(name).cloned() else { return Ok(Flow::Next) };
+    fn call(&mut self, name: &str, rest: &[String]) -> Result<Ending, LaunchError> {
+        let Some((body, line)) = self.world.functions.get(name).cloned() else { return Ok(Ending::Next) };
         let kept = std::mem::replace(&mut self.world.positional, rest.to_vec());
         self.function_depth += 1;
         self.locals.push(Vec::new());
@@ -284,7 +295,7 @@ impl Shell<'_> {
             };
         }
         self.world.positional = kept;
-        Ok(if flow? == Flow::Exit { Flow::Exit } else { Flow::Next })
+        Ok(if flow? == Ending::Exit { Ending::Exit } else { Ending::Next })
     }
 
     /// A program: one that runs a shell is followed into it, any other is kept.
@@ -294,14 +305,14 @@ impl Shell<'_> {
         line: u32,
         redirects: &Redirects,
         env: Vec<(String, String)>,
-    ) -> Result<Flow, LaunchError> {
+    ) -> Result<Ending, LaunchError> {
         if let Some(output) = &mut self.output {
             let known = output.as_mut().and_then(|_| small_program(words));
             match (known, output) {
                 (Some(text), Some(output)) => output.push_str(&text),
                 (_, output) => *output = None,
             }
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         }
         if let Some((at, text)) = self.inner_script(words, redirects) {
             let first =
@@ -330,7 +341,7 @@ impl Shell<'_> {
             self.charge(words.iter().map(|word| word.len() + 24).sum())?;
             self.commands.push(Ran { words, line, guards: self.guards.clone(), env });
         }
-        Ok(Flow::Next)
+        Ok(Ending::Next)
     }
 
     /// The text that a shell among the words is given by `-c` or as a document, and where the words before it end.
@@ -359,7 +370,7 @@ impl Shell<'_> {
         text: &str,
         line: u32,
         args: &[String],
-    ) -> Result<Flow, LaunchError> {
+    ) -> Result<Ending, LaunchError> {
         self.charge(world_size(&self.world))?;
         let kept = self.world.clone();
         let length = self.prefix.len();
@@ -373,7 +384,7 @@ impl Shell<'_> {
         let files = std::mem::take(&mut self.world.files);
         self.world = kept;
         self.world.files = files;
-        flow.map(|_| Flow::Next)
+        flow.map(|_| Ending::Next)
     }
 
     /// `$( ... )`: what it prints, if that is known.
@@ -385,7 +396,7 @@ impl Shell<'_> {
         let output = std::mem::replace(&mut self.output, Some(Some(String::new())));
         let line = self.line;
         let pipeline = text.contains('|') && !text.contains("||");
-        let result = if pipeline { Ok(Flow::Next) } else { self.text(text, line) };
+        let result = if pipeline { Ok(Ending::Next) } else { self.text(text, line) };
         let printed = std::mem::replace(&mut self.output, output);
         self.world = kept;
         self.line = line;

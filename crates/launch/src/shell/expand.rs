@@ -43,7 +43,7 @@ impl Fields {
 }
 
 /// What a `$` stands for.
-pub(super) enum Value {
+pub(super) enum Expansion {
     /// One text.
     One(String),
     /// Words that stay apart even in quotes.
@@ -110,7 +110,7 @@ impl Shell<'_> {
                     let inner: String = chars[at..end].iter().collect();
                     at = (end + 1).min(chars.len());
                     let value = self.substitution(&inner)?;
-                    self.put(&mut fields, Value::One(value), quote.is_some(), split)?;
+                    self.put(&mut fields, Expansion::One(value), quote.is_some(), split)?;
                 }
                 (None, '$') if matches!(chars.get(at), Some('\'' | '"')) => {}
                 (_, '$') => {
@@ -129,12 +129,12 @@ impl Shell<'_> {
     fn put(
         &mut self,
         fields: &mut Fields,
-        value: Value,
+        value: Expansion,
         quoted: bool,
         split: bool,
     ) -> Result<(), LaunchError> {
         match value {
-            Value::One(text) => {
+            Expansion::One(text) => {
                 self.charge(text.len())?;
                 if quoted && is_unknown(&text) {
                     fields.value(&text.replace(CLOSE, CLOSE_QUOTED.encode_utf8(&mut [0; 4])), false);
@@ -145,7 +145,7 @@ impl Shell<'_> {
                     }
                 }
             }
-            Value::Many(items) => {
+            Expansion::Many(items) => {
                 for (index, item) in items.iter().enumerate() {
                     self.charge(item.len() + 8)?;
                     if index > 0 {
@@ -166,21 +166,21 @@ impl Shell<'_> {
     }
 
     /// What follows a `$` at `at - 1`, and where it ends.
-    fn dollar(&mut self, chars: &[char], at: usize) -> Result<(Value, usize), LaunchError> {
+    fn dollar(&mut self, chars: &[char], at: usize) -> Result<(Expansion, usize), LaunchError> {
         match (chars.get(at), chars.get(at + 1)) {
             (Some('('), Some('(')) => {
                 let end = closing(chars, at);
                 if end > at + 3 && chars.get(end - 2) == Some(&')') {
                     let inner: String = chars[at + 2..end - 2].iter().collect();
-                    return Ok((Value::One(self.arithmetic(&inner)?), end));
+                    return Ok((Expansion::One(self.arithmetic(&inner)?), end));
                 }
                 let inner: String = chars[at + 1..end.saturating_sub(1).max(at + 1)].iter().collect();
-                Ok((Value::One(self.substitution(&inner)?), end))
+                Ok((Expansion::One(self.substitution(&inner)?), end))
             }
             (Some('('), _) => {
                 let end = closing(chars, at);
                 let inner: String = chars[at + 1..end.saturating_sub(1).max(at + 1)].iter().collect();
-                Ok((Value::One(self.substitution(&inner)?), end))
+                Ok((Expansion::One(self.substitution(&inner)?), end))
             }
             (Some('{'), _) => {
                 let end = closing(chars, at);
@@ -191,14 +191,14 @@ impl Shell<'_> {
                 let name: String =
                     chars[at..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
                 let end = at + name.len();
-                Ok((Value::One(self.lookup(&name)), end))
+                Ok((Expansion::One(self.lookup(&name)), end))
             }
-            (Some(c), _) if c.is_ascii_digit() => Ok((Value::One(self.lookup(&c.to_string())), at + 1)),
-            (Some('@' | '*'), _) => Ok((Value::Many(self.world.positional.clone()), at + 1)),
-            (Some('#'), _) => Ok((Value::One(self.count()), at + 1)),
-            (Some('?'), _) => Ok((Value::One("0".to_owned()), at + 1)),
-            (Some('$' | '!' | '-'), _) => Ok((Value::One("1".to_owned()), at + 1)),
-            _ => Ok((Value::One("$".to_owned()), at)),
+            (Some(c), _) if c.is_ascii_digit() => Ok((Expansion::One(self.lookup(&c.to_string())), at + 1)),
+            (Some('@' | '*'), _) => Ok((Expansion::Many(self.world.positional.clone()), at + 1)),
+            (Some('#'), _) => Ok((Expansion::One(self.count()), at + 1)),
+            (Some('?'), _) => Ok((Expansion::One("0".to_owned()), at + 1)),
+            (Some('$' | '!' | '-'), _) => Ok((Expansion::One("1".to_owned()), at + 1)),
+            _ => Ok((Expansion::One("$".to_owned()), at)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Loops.
 
-use super::run::{At, Flow};
+use super::run::{At, Ending};
 use super::state::Shell;
 use super::test::Truth;
 use super::value::Var;
@@ -10,15 +10,15 @@ use crate::error::LaunchError;
 const MAX_TURNS: u32 = 4096;
 
 impl Shell<'_> {
-    pub(super) fn for_each(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    pub(super) fn for_each(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         let children = at.children();
         let Some(name) = children.iter().find(|child| child.kind() == "variable_name") else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let Some(body) =
             children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement"))
         else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let mut items = Vec::new();
         let mut inside = false;
@@ -37,57 +37,57 @@ impl Shell<'_> {
             self.step()?;
             self.set(name.str(), Var::Text(item))?;
             match self.statement(*body)? {
-                Flow::Break => break,
-                Flow::Next | Flow::Continue => {}
+                Ending::Break => break,
+                Ending::Next | Ending::Continue => {}
                 other => return Ok(other),
             }
         }
-        Ok(Flow::Next)
+        Ok(Ending::Next)
     }
 
-    pub(super) fn for_count(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    pub(super) fn for_count(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         let text = at.str();
         let Some(head) =
             text.split_once("((").and_then(|(_, rest)| rest.split_once("))")).map(|(head, _)| head)
         else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let parts: Vec<&str> = head.splitn(3, ';').collect();
         let (Some(first), Some(test), Some(step)) = (parts.first(), parts.get(1), parts.get(2)) else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let children = at.children();
         let Some(body) =
             children.iter().find(|child| matches!(child.kind(), "do_group" | "compound_statement"))
         else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         self.expression(first)?;
         for _ in 0..MAX_TURNS {
             self.step()?;
             match self.expression(test)? {
                 Truth::Yes => {}
-                Truth::No => return Ok(Flow::Next),
+                Truth::No => return Ok(Ending::Next),
                 Truth::Open(causes) => {
                     self.not_entered(at.line(), &causes);
-                    return Ok(Flow::Next);
+                    return Ok(Ending::Next);
                 }
             }
             match self.statement(*body)? {
-                Flow::Break => return Ok(Flow::Next),
-                Flow::Next | Flow::Continue => {}
+                Ending::Break => return Ok(Ending::Next),
+                Ending::Next | Ending::Continue => {}
                 other => return Ok(other),
             }
             self.expression(step)?;
         }
-        Ok(Flow::Next)
+        Ok(Ending::Next)
     }
 
-    pub(super) fn repeat(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    pub(super) fn repeat(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         let children = at.children();
         let until = children.first().is_some_and(|child| child.kind() == "until");
         let Some(place) = children.iter().position(|child| child.kind() == "do_group") else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let condition = &children[1..place];
         for _ in 0..MAX_TURNS {
@@ -96,17 +96,17 @@ impl Shell<'_> {
                 (Truth::Yes, false) | (Truth::No, true) => {}
                 (Truth::Open(causes), _) => {
                     self.not_entered(at.line(), &causes);
-                    return Ok(Flow::Next);
+                    return Ok(Ending::Next);
                 }
-                _ => return Ok(Flow::Next),
+                _ => return Ok(Ending::Next),
             }
             match self.statement(children[place])? {
-                Flow::Break => return Ok(Flow::Next),
-                Flow::Next | Flow::Continue => {}
+                Ending::Break => return Ok(Ending::Next),
+                Ending::Next | Ending::Continue => {}
                 other => return Ok(other),
             }
         }
-        Ok(Flow::Next)
+        Ok(Ending::Next)
     }
 
     fn not_entered(&mut self, line: u32, causes: &[String]) {

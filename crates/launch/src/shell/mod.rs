@@ -19,9 +19,9 @@ pub(crate) mod variants;
 
 pub(crate) use state::{Ran, Shell};
 
-use crate::error::{LaunchError, Place};
+use crate::error::{LaunchError, Location};
 use crate::inputs::{Inputs, MAX_TEXT};
-use run::Flow;
+use run::Ending;
 use std::ops::ControlFlow;
 use tree_sitter::{Node, ParseOptions, Parser, Tree};
 
@@ -32,7 +32,7 @@ use tree_sitter::{Node, ParseOptions, Parser, Tree};
 pub(crate) fn follow<'a>(file: &str, text: &str, inputs: &'a Inputs<'a>) -> Result<Shell<'a>, LaunchError> {
     if text.len() > MAX_TEXT {
         return Err(LaunchError::TooMuch {
-            place: Place::new(file, 0),
+            place: Location::new(file, 0),
             what: "the size of the script",
             cap: format!("{} KiB", MAX_TEXT >> 10),
         });
@@ -40,7 +40,7 @@ pub(crate) fn follow<'a>(file: &str, text: &str, inputs: &'a Inputs<'a>) -> Resu
     let text = value::clean(text);
     let mut shell = Shell::new(file, inputs);
     shell.slurm(&text)?;
-    let _: Flow = shell.text(&text, 1)?;
+    let _: Ending = shell.text(&text, 1)?;
     Ok(shell)
 }
 

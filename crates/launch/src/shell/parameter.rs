@@ -1,6 +1,6 @@
 //! `${...}`: defaults, elements, lengths, prefixes and suffixes.
 
-use super::expand::Value;
+use super::expand::Expansion;
 use super::pattern;
 use super::state::Shell;
 use super::value::{Var, is_unknown, unknown};
@@ -8,12 +8,12 @@ use crate::error::LaunchError;
 
 impl Shell<'_> {
     /// The inside of `${...}`.
-    pub(super) fn braced(&mut self, inner: &str) -> Result<Value, LaunchError> {
+    pub(super) fn braced(&mut self, inner: &str) -> Result<Expansion, LaunchError> {
         if inner == "@" || inner == "*" {
-            return Ok(Value::Many(self.world.positional.clone()));
+            return Ok(Expansion::Many(self.world.positional.clone()));
         }
         if inner == "#" {
-            return Ok(Value::One(self.count()));
+            return Ok(Expansion::One(self.count()));
         }
         if let Some(rest) = inner.strip_prefix('#').filter(|rest| !rest.is_empty()) {
             return self.length(rest);
@@ -24,7 +24,7 @@ impl Shell<'_> {
         let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
         let (name, mut modifier) = inner.split_at(end);
         if name.is_empty() {
-            return Ok(Value::One(unknown(&[format!("?${{{inner}}}")])));
+            return Ok(Expansion::One(unknown(&[format!("?${{{inner}}}")])));
         }
         let mut var = self.var(name);
         if let Some((index, rest)) = modifier.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -38,8 +38,8 @@ impl Shell<'_> {
                 let empty = var.as_ref().is_none_or(|var| var.elements().is_empty());
                 if modifier.is_empty() || !empty {
                     return Ok(match var {
-                        Some(var) => Value::Many(var.elements()),
-                        None => Value::One(self.lookup(name)),
+                        Some(var) => Expansion::Many(var.elements()),
+                        None => Expansion::One(self.lookup(name)),
                     });
                 }
                 var = None;
@@ -48,7 +48,7 @@ impl Shell<'_> {
                 var = self.element(var.as_ref(), &key)?;
             }
         }
-        self.modified(name, var.map(|var| var.first()), modifier).map(Value::One)
+        self.modified(name, var.map(|var| var.first()), modifier).map(Expansion::One)
     }
 
     /// An element of an array.
@@ -73,19 +73,21 @@ impl Shell<'_> {
         })
     }
 
-    fn slice(&mut self, items: &[String], range: &str) -> Result<Value, LaunchError> {
+    fn slice(&mut self, items: &[String], range: &str) -> Result<Expansion, LaunchError> {
         let (from, count) = range.split_once(':').unwrap_or((range, ""));
         let from = self.arithmetic(from)?.parse::<usize>().ok();
         let count =
             if count.is_empty() { Some(usize::MAX) } else { self.arithmetic(count)?.parse::<usize>().ok() };
         Ok(match (from, count) {
-            (Some(from), Some(count)) => Value::Many(items.iter().skip(from).take(count).cloned().collect()),
-            _ => Value::One(unknown(&[format!("?{range}")])),
+            (Some(from), Some(count)) => {
+                Expansion::Many(items.iter().skip(from).take(count).cloned().collect())
+            }
+            _ => Expansion::One(unknown(&[format!("?{range}")])),
         })
     }
 
     /// `${#NAME}` and `${#NAME[@]}`.
-    fn length(&mut self, rest: &str) -> Result<Value, LaunchError> {
+    fn length(&mut self, rest: &str) -> Result<Expansion, LaunchError> {
         let value = match rest.strip_suffix("[@]").or(rest.strip_suffix("[*]")) {
             Some(name) => match self.var(name) {
                 Some(Var::Text(text)) if is_unknown(&text) => unknown(&self.causes(&text)),
@@ -97,13 +99,13 @@ impl Shell<'_> {
                 self.map(&value, &|value| Some(value.chars().count().to_string()))?
             }
         };
-        Ok(Value::One(value))
+        Ok(Expansion::One(value))
     }
 
     /// `${!NAME}` and `${!NAME[@]}`.
-    fn indirect(&mut self, rest: &str) -> Result<Value, LaunchError> {
+    fn indirect(&mut self, rest: &str) -> Result<Expansion, LaunchError> {
         if let Some(name) = rest.strip_suffix("[@]").or(rest.strip_suffix("[*]")) {
-            return Ok(Value::Many(match self.var(name) {
+            return Ok(Expansion::Many(match self.var(name) {
                 Some(Var::Map(map)) => map.keys().cloned().collect(),
                 Some(var) => (0..var.elements().len()).map(|at| at.to_string()).collect(),
                 None => Vec::new(),
@@ -111,9 +113,9 @@ impl Shell<'_> {
         }
         let name = self.lookup(rest);
         if is_unknown(&name) {
-            return Ok(Value::One(unknown(&self.causes(&name))));
+            return Ok(Expansion::One(unknown(&self.causes(&name))));
         }
-        Ok(Value::One(self.lookup(&name)))
+        Ok(Expansion::One(self.lookup(&name)))
     }
 
     /// `${NAMEmodifier}` of a value.

@@ -10,7 +10,7 @@ use tree_sitter::Node;
 
 /// How a statement ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum Ending {
     /// The next one follows.
     Next,
     /// The loop ends.
@@ -70,7 +70,7 @@ struct Clause<'t> {
 
 impl Shell<'_> {
     /// Follows a text that begins on line `first`.
-    pub(super) fn text(&mut self, text: &str, first: u32) -> Result<Flow, LaunchError> {
+    pub(super) fn text(&mut self, text: &str, first: u32) -> Result<Ending, LaunchError> {
         self.charge(text.len() * 8)?;
         self.down()?;
         let result = self.text_inner(text, first);
@@ -78,7 +78,7 @@ impl Shell<'_> {
         result
     }
 
-    fn text_inner(&mut self, text: &str, first: u32) -> Result<Flow, LaunchError> {
+    fn text_inner(&mut self, text: &str, first: u32) -> Result<Ending, LaunchError> {
         let tree = parse(text).ok_or_else(|| LaunchError::Syntax {
             place: self.place(),
             why: "the shell parser gave up on it".to_owned(),
@@ -102,19 +102,19 @@ impl Shell<'_> {
     }
 
     /// Statements in order, up to one that ends them.
-    pub(super) fn all(&mut self, nodes: &[At<'_>]) -> Result<Flow, LaunchError> {
+    pub(super) fn all(&mut self, nodes: &[At<'_>]) -> Result<Ending, LaunchError> {
         for node in nodes {
             let flow = self.statement(*node)?;
-            if flow != Flow::Next {
+            if flow != Ending::Next {
                 return Ok(flow);
             }
         }
-        Ok(Flow::Next)
+        Ok(Ending::Next)
     }
 
-    pub(super) fn statement(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    pub(super) fn statement(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         if !at.node.is_named() || at.kind() == "comment" {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         }
         self.step()?;
         self.down()?;
@@ -124,19 +124,19 @@ impl Shell<'_> {
         result
     }
 
-    fn statement_inner(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    fn statement_inner(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         match at.kind() {
-            "variable_assignment" => self.assign(at, false).map(|()| Flow::Next),
+            "variable_assignment" => self.assign(at, false).map(|()| Ending::Next),
             "variable_assignments" => {
                 at.children().into_iter().try_for_each(|child| self.assign(child, false))?;
-                Ok(Flow::Next)
+                Ok(Ending::Next)
             }
-            "declaration_command" => self.declare(at).map(|()| Flow::Next),
+            "declaration_command" => self.declare(at).map(|()| Ending::Next),
             "unset_command" => {
                 for child in at.children() {
                     self.world.vars.remove(child.str());
                 }
-                Ok(Flow::Next)
+                Ok(Ending::Next)
             }
             "if_statement" => {
                 let clauses = clauses(at);
@@ -155,11 +155,11 @@ impl Shell<'_> {
                     let kept = (body.str().to_owned(), body.line());
                     self.world.functions.insert(name.str().to_owned(), kept);
                 }
-                Ok(Flow::Next)
+                Ok(Ending::Next)
             }
             "compound_statement" if at.str().starts_with("((") => {
                 self.condition_of(&[at])?;
-                Ok(Flow::Next)
+                Ok(Ending::Next)
             }
             "compound_statement" | "do_group" => self.all(&at.children()),
             "subshell" => {
@@ -167,7 +167,7 @@ impl Shell<'_> {
                 self.charge(world_size(&kept))?;
                 let flow = self.all(&at.children())?;
                 self.world = kept;
-                Ok(if flow == Flow::Exit { Flow::Next } else { flow })
+                Ok(if flow == Ending::Exit { Ending::Next } else { flow })
             }
             "list" | "negated_command" | "test_command" => self.list(at),
             "pipeline" => {
@@ -176,15 +176,15 @@ impl Shell<'_> {
                 for part in parts {
                     self.statement(*part)?;
                 }
-                Ok(Flow::Next)
+                Ok(Ending::Next)
             }
             "redirected_statement" | "command" => self.command(at),
-            _ => Ok(Flow::Next),
+            _ => Ok(Ending::Next),
         }
     }
 
-    fn clauses(&mut self, clauses: &[Clause<'_>]) -> Result<Flow, LaunchError> {
-        let Some((clause, rest)) = clauses.split_first() else { return Ok(Flow::Next) };
+    fn clauses(&mut self, clauses: &[Clause<'_>]) -> Result<Ending, LaunchError> {
+        let Some((clause, rest)) = clauses.split_first() else { return Ok(Ending::Next) };
         self.line = clause.line;
         if clause.condition.is_empty() {
             return self.all(&clause.body);
@@ -214,7 +214,7 @@ impl Shell<'_> {
     }
 
     /// Follows every branch of a condition that is not known and joins what they leave.
-    fn branch(&mut self, condition: usize, arms: &[Arm<'_>]) -> Result<Flow, LaunchError> {
+    fn branch(&mut self, condition: usize, arms: &[Arm<'_>]) -> Result<Ending, LaunchError> {
         let before = self.world.clone();
         if let Some(output) = &mut self.output {
             *output = None;
@@ -229,18 +229,18 @@ impl Shell<'_> {
             let flow = match arm {
                 Arm::Body(body) => self.all(body),
                 Arm::Clauses(clauses) => self.clauses(clauses),
-                Arm::Nothing => Ok(Flow::Next),
+                Arm::Nothing => Ok(Ending::Next),
             };
             self.guards.pop();
             let flow = flow?;
             flows.push(flow);
-            ends.push((flow != Flow::Exit).then(|| std::mem::take(&mut self.world)));
+            ends.push((flow != Ending::Exit).then(|| std::mem::take(&mut self.world)));
         }
         self.up();
         let left: Vec<&World> = ends.iter().flatten().collect();
         let Some(first) = left.first() else {
             self.world = before;
-            return Ok(Flow::Exit);
+            return Ok(Ending::Exit);
         };
         if left.len() < arms.len() {
             let seen = &self.conditions[condition];
@@ -255,11 +255,11 @@ impl Shell<'_> {
         }
         self.join(&mut joined, condition, &ends)?;
         self.world = joined;
-        let all = |wanted: Flow| flows.iter().all(|flow| *flow == wanted || *flow == Flow::Exit);
-        Ok([Flow::Return, Flow::Break, Flow::Continue]
+        let all = |wanted: Ending| flows.iter().all(|flow| *flow == wanted || *flow == Ending::Exit);
+        Ok([Ending::Return, Ending::Break, Ending::Continue]
             .into_iter()
             .find(|flow| all(*flow))
-            .unwrap_or(Flow::Next))
+            .unwrap_or(Ending::Next))
     }
 
     /// Variables that the branches leave different become choices.
@@ -301,10 +301,10 @@ impl Shell<'_> {
         Ok(())
     }
 
-    fn case(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    fn case(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         let children = at.children();
         let Some(subject) = children.iter().find(|child| child.node.is_named()) else {
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let value = self.single(subject.str())?;
         let items: Vec<(Vec<String>, Vec<At<'_>>)> = children
@@ -326,7 +326,7 @@ impl Shell<'_> {
                     }
                 }
             }
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         }
         let known =
             items.iter().flat_map(|(patterns, _)| patterns.clone()).filter(|text| text != "*").take(12);
@@ -343,17 +343,17 @@ impl Shell<'_> {
     }
 
     /// `a && b`, `a || b`, `! a`, `[ a ]` as statements.
-    fn list(&mut self, at: At<'_>) -> Result<Flow, LaunchError> {
+    fn list(&mut self, at: At<'_>) -> Result<Ending, LaunchError> {
         let children = at.children();
         let operator =
             children.iter().find(|child| matches!(child.kind(), "&&" | "||")).map(|child| child.kind());
         let Some(operator) = operator else {
             self.condition_of(&[at])?;
-            return Ok(Flow::Next);
+            return Ok(Ending::Next);
         };
         let (left, right) = (children[0], children[children.len() - 1]);
         let (truth, flow) = self.truth_of(left)?;
-        if flow != Flow::Next {
+        if flow != Ending::Next {
             return Ok(flow);
         }
         match (truth, operator) {
@@ -362,7 +362,7 @@ impl Shell<'_> {
                 let condition = self.open(left.line(), left.str(), causes, Vec::new(), 2)?;
                 self.branch(condition, &[Arm::Body(vec![right]), Arm::Nothing])
             }
-            _ => Ok(Flow::Next),
+            _ => Ok(Ending::Next),
         }
     }
 }

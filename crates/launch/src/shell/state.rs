@@ -1,10 +1,9 @@
 //! What is known while a script is followed, and how much more work it may cause.
 
 use super::value::{
-    CLOSE, CLOSE_QUOTED, Choice, Condition, OPEN, Var, choice_of, clean, is_unknown, marks, only_mark,
-    unknown,
+    CLOSE, CLOSE_QUOTED, Condition, Fork, OPEN, Var, choice_of, clean, is_unknown, marks, only_mark, unknown,
 };
-use crate::error::{LaunchError, Place};
+use crate::error::{LaunchError, Location};
 use crate::inputs::Inputs;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +58,7 @@ pub(crate) struct Shell<'a> {
     /// Conditions that are not known.
     pub conditions: Vec<Condition>,
     /// Values that depend on them.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<Fork>,
     /// What was assumed.
     pub notes: Vec<String>,
     /// Variables whose default was taken, with it.
@@ -96,8 +95,8 @@ impl<'a> Shell<'a> {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place::new(&self.file, self.line)
+    pub(super) fn place(&self) -> Location {
+        Location::new(&self.file, self.line)
     }
 
     fn too_much(&self, what: &'static str, cap: String) -> LaunchError {
@@ -217,7 +216,7 @@ impl<'a> Shell<'a> {
     /// A mark for one value per branch.
     pub(super) fn choice(&mut self, condition: usize, arms: Vec<Var>) -> Result<String, LaunchError> {
         self.charge(arms.iter().map(Var::size).sum::<usize>() + 32)?;
-        self.choices.push(Choice { condition, arms });
+        self.choices.push(Fork { condition, arms });
         Ok(format!("{OPEN}#{}{CLOSE}", self.choices.len() - 1))
     }
 

@@ -1,7 +1,7 @@
 //! Conditions: `[ ... ]`, `[[ ... ]]`, `(( ... ))` and commands.
 
 use super::pattern;
-use super::run::{At, Flow};
+use super::run::{At, Ending};
 use super::state::Shell;
 use super::value::{Var, is_unknown};
 use crate::error::LaunchError;
@@ -85,14 +85,14 @@ impl Shell<'_> {
     }
 
     /// Whether a statement succeeds, and how it ends.
-    pub(super) fn truth_of(&mut self, at: At<'_>) -> Result<(Truth, Flow), LaunchError> {
+    pub(super) fn truth_of(&mut self, at: At<'_>) -> Result<(Truth, Ending), LaunchError> {
         self.down()?;
         let result = self.truth_inner(at);
         self.up();
         result
     }
 
-    fn truth_inner(&mut self, at: At<'_>) -> Result<(Truth, Flow), LaunchError> {
+    fn truth_inner(&mut self, at: At<'_>) -> Result<(Truth, Ending), LaunchError> {
         let truth = match at.kind() {
             "test_command" => self.test(at)?,
             "compound_statement" if at.str().starts_with("((") => {
@@ -122,7 +122,7 @@ impl Shell<'_> {
             {
                 return match at.children().first() {
                     Some(inner) => self.truth_of(*inner),
-                    None => Ok((Truth::Yes, Flow::Next)),
+                    None => Ok((Truth::Yes, Ending::Next)),
                 };
             }
             "command" | "redirected_statement" | "pipeline" => return self.command_truth(at),
@@ -131,22 +131,22 @@ impl Shell<'_> {
                 return Ok((Truth::Yes, flow));
             }
         };
-        Ok((truth, Flow::Next))
+        Ok((truth, Ending::Next))
     }
 
-    fn command_truth(&mut self, at: At<'_>) -> Result<(Truth, Flow), LaunchError> {
+    fn command_truth(&mut self, at: At<'_>) -> Result<(Truth, Ending), LaunchError> {
         let text = at.str();
         let mut words = text.split_whitespace();
         let first = words.next().unwrap_or("");
         match first {
-            "true" | ":" => return Ok((Truth::Yes, Flow::Next)),
-            "false" => return Ok((Truth::No, Flow::Next)),
+            "true" | ":" => return Ok((Truth::Yes, Ending::Next)),
+            "false" => return Ok((Truth::No, Ending::Next)),
             "test" => {
                 let mut tokens = Vec::new();
                 for word in at.children().iter().skip(1) {
                     tokens.push(self.token(word.str())?);
                 }
-                return Ok((self.judge(&tokens, false)?, Flow::Next));
+                return Ok((self.judge(&tokens, false)?, Ending::Next));
             }
             _ => {}
         }

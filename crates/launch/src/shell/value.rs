@@ -69,7 +69,7 @@ pub(crate) struct Condition {
 
 /// The values that the branches of a condition gave a variable.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Choice {
+pub(crate) struct Fork {
     /// Which condition.
     pub condition: usize,
     /// One value per branch; the elements of arrays apart.

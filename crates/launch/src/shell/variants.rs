@@ -2,7 +2,7 @@
 
 use super::state::Shell;
 use super::value::{CLOSE, CLOSE_QUOTED, OPEN, choice_of, marks, unveil};
-use crate::error::{LaunchError, Place};
+use crate::error::{LaunchError, Location};
 use std::collections::BTreeSet;
 
 /// Words a resolved command may have.
@@ -96,7 +96,7 @@ impl Shell<'_> {
             format!(" (the script knows {})", seen.known.join(", "))
         };
         LaunchError::Ask {
-            place: Place::new(&self.file, seen.line),
+            place: Location::new(&self.file, seen.line),
             what: format!("which branch of `{}` is taken changes the answer{known}", seen.text),
             ask: ask_for(&seen.causes),
         }
