@@ -82,6 +82,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints JSON, one document.
 pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    if !crate::launch::lacks().is_empty() {
+        let mut value = value.clone();
+        value["launch"] = serde_json::json!({ "not_modelled": crate::launch::lacks() });
+        return print(&format!("{value:#}\n"));
+    }
     print(&format!("{value:#}\n"))
 }
 

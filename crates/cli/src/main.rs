@@ -9,6 +9,7 @@ mod compare;
 mod estimate;
 mod export;
 mod interrupt;
+mod launch;
 #[cfg(feature = "live")]
 mod live_cluster;
 mod match_chips;
@@ -26,7 +27,7 @@ mod train;
 mod up;
 mod validate;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -101,7 +102,15 @@ enum PlanCommand {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    common::exit(launch::judged(run()), &flags(&Cli::command()))
+}
+
+fn run() -> Result<(), common::Failure> {
+    let command = launch::with_serving(Cli::command());
+    let args = launch::expand(std::env::args_os().collect(), &command)?;
+    let matches = command.get_matches_from(args);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command {
         Command::Compare(args) => compare::run(&args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Simulate(args) => simulate::run(&args),
@@ -126,6 +135,5 @@ fn main() -> ExitCode {
         Command::Match(args) => match_chips::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Accuracy(args) => accuracy::run(&args),
-    };
-    common::exit(result, &flags(&Cli::command()))
+    }
 }

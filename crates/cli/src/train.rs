@@ -1,12 +1,13 @@
 //! `supernode train`, and what it shares with `supernode plan train`.
 
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
+use crate::launch::{self as launched, LaunchArgs};
+use ::launch::TrainingLaunch;
 use hardware::money;
 use report::train::{LongRunRequest, TrainReport, Trained};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use training::goodput::Reliability;
-use training::megatron;
 use training::site::{self, Site};
 use training::spec::{JobSpec, parse_tokens};
 use training::{Job, Machine, Profile, Step, check_memory, price, timeline};
@@ -45,9 +46,8 @@ pub struct JobArgs {
     /// Which layout of a printed plan to take, counted from 1 [default: 1].
     #[arg(long, value_name = "N", requires = "job", value_parser = clap::value_parser!(u32).range(1..))]
     place: Option<u32>,
-    /// Megatron-LM or MindSpeed-LLM launch script (or argument list) to read; it is not run.
-    #[arg(long, value_name = "FILE")]
-    from_megatron: Option<PathBuf>,
+    #[command(flatten)]
+    launch: LaunchArgs,
     /// Sequences per optimizer step.
     #[arg(long, value_name = "N")]
     global_batch: Option<u32>,
@@ -193,6 +193,8 @@ pub struct Prepared {
     pub profile: Profile,
     /// Packages.
     pub chips: u32,
+    /// The launch that was read.
+    pub launch: Option<TrainingLaunch>,
     paying: money::Site,
     reliability: Reliability,
 }
@@ -321,20 +323,20 @@ fn given(args: &JobArgs, layout: &LayoutArgs) -> Result<JobSpec, Failure> {
 pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure> {
     let given = given(args, layout)?;
     let mut spec = given.clone();
-    let mut imported = None;
-    if let Some(path) = &args.from_megatron {
-        let import = megatron::import(&read_text(path)?)
-            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-        say_what_was_read(path, &import);
-        spec = spec.or(import.spec);
-        imported = Some(import.shape.model());
+    let mut launch = None;
+    let mut devices = None;
+    if let Some(mut read) = args.launch.training(spec.model.is_some() || spec.shape.is_some())? {
+        // A launch counts devices as software sees them, which may be several to a chip.
+        devices = read.spec.chips.take();
+        spec = spec.or(read.spec.clone());
+        launch = Some(read);
     }
     let catalog = args.catalog.load()?;
     let model = match (&spec.model, spec.shape_model()?) {
         (Some(name), _) => model::resolve(name)?,
         (None, Some(model)) => model,
-        (None, None) => imported.ok_or_else(|| {
-            Failure::Input("say what to train: --model, --shape, --job or --from-megatron".to_owned())
+        (None, None) => launch.as_ref().and_then(TrainingLaunch::model).ok_or_else(|| {
+            Failure::Input("say what to train: --model, --shape, --job or --launch".to_owned())
         })?,
     };
     let system = match (&spec.system, &spec.chip) {
@@ -348,23 +350,25 @@ pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure>
     let site = Site::new(&catalog, &system, spec.chip.as_deref(), spec.nic)?;
     let profile =
         site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
-    let chips = spec.chips.unwrap_or(site.system.chips);
+    let chips = match (spec.chips, devices) {
+        (Some(chips), _) => chips,
+        (None, Some(devices)) => chips_of(devices, site.chip.ranks)?,
+        (None, None) => site.system.chips,
+    };
     let paying = args.site.site(&catalog)?;
     let reliability = Reliability::parse(catalog.text("failures", "default")?)?;
-    Ok(Prepared { spec, given, model, site, profile, chips, paying, reliability })
+    Ok(Prepared { spec, given, model, site, profile, chips, launch, paying, reliability })
 }
 
-/// What an import left out goes to stderr, so that stdout stays the result.
-fn say_what_was_read(path: &Path, import: &megatron::Import) {
-    for note in &import.notes {
-        eprintln!("{}: {note}", path.display());
+/// Chips that hold the devices of a launch.
+fn chips_of(devices: u32, ranks: u32) -> Result<u32, Failure> {
+    let ranks = ranks.max(1);
+    if devices % ranks == 0 {
+        return Ok(devices / ranks);
     }
-    if !import.ignored.is_empty() {
-        eprintln!("{}: without effect here: {}", path.display(), import.ignored.join(" "));
-    }
-    if !import.unknown.is_empty() {
-        eprintln!("{}: unknown: {}", path.display(), import.unknown.join(" "));
-    }
+    Err(Failure::Input(format!(
+        "the launch is for {devices} devices, and a chip of this system is {ranks}: give --chips"
+    )))
 }
 
 /// Runs `train`.
@@ -375,8 +379,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let ranks = prepared.ranks(prepared.chips)?;
     let job = prepared.spec.job_under(prepared.model.clone(), ranks, &prepared.profile)?;
     let step = price(&job, &prepared.machine())?;
-    check_memory(&job, &step, &prepared.site.chip).map_err(|error| Failure::No(error.to_string()))?;
+    check_memory(&job, &step, &prepared.site.chip)
+        .map_err(|error| Failure::No(launched::doubt(prepared.launch.as_ref(), &error.to_string())))?;
     let report = prepared.report(&job, &step, &args.run)?;
-    let text = if args.job.json { format!("{}\n", report.json()) } else { report.text() };
+    let text = match (args.job.json, &prepared.launch) {
+        (true, Some(launch)) => launched::json_with(&report.json(), launch)?,
+        (true, None) => format!("{}\n", report.json()),
+        (false, Some(launch)) => format!("{}{}", report.text(), launched::marks(launch)),
+        (false, None) => report.text(),
+    };
     deliver(timeline, &job, &step, &text)
 }

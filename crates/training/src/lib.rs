@@ -17,7 +17,6 @@ pub mod goodput;
 pub mod job;
 pub mod layer;
 pub mod measured;
-pub mod megatron;
 pub mod memory;
 mod partition;
 pub mod pricer;
