@@ -17,7 +17,7 @@
 //! | [`Format::Lmsys`] | objects with `conversation` | none | from the text | no |
 //! | [`Format::OpenAiBatch`] | objects with `custom_id` and `body` | none | from the text, `max_tokens` | no |
 //! | [`Format::VllmCustom`] | objects with `prompt` | none | from the text | no |
-//! | [`Format::Csv`] | by [`ReplayOptions::columns`] | `time_unit` | yes | no |
+//! | [`Format::Csv`] | by [`Reading::columns`] | `time_unit` | yes | no |
 //! | [`Format::ShareGpt`] | array of objects with `conversations` | none | from the text | no |
 //! | [`Format::VllmBench`] | one object with `input_lens` and `output_lens` | `start_times` | yes | no |
 //!
