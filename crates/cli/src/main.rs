@@ -3,6 +3,7 @@
 mod accuracy;
 mod calibrate;
 mod catalog;
+mod cluster;
 mod common;
 mod compare;
 mod estimate;
@@ -56,6 +57,8 @@ enum Command {
     /// What the clients of a real endpoint see, as a row to validate and a trace to simulate.
     #[cfg(feature = "live")]
     Observe(Box<observe::Args>),
+    /// Jobs, services and tenants on one cluster under one or several schedulers.
+    Cluster(Box<cluster::Args>),
     /// A grid or a random design over a job, on all cores, resumable.
     Sweep(sweep::Args),
     /// What a model is made of: parameters, cache and arithmetic per token.
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Keys(args) => up::run_keys(&args),
         #[cfg(feature = "live")]
         Command::Observe(args) => observe::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Catalog(args) => catalog::run(&args),

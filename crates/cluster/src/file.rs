@@ -1,0 +1,79 @@
+//! Cluster files: read, checked, and turned into what runs.
+
+mod place;
+pub mod raw;
+mod resolve;
+mod what_if;
+
+pub use place::Place;
+pub use resolve::{Machine, Setup, setup, standing};
+pub use what_if::with_change;
+
+use raw::Raw;
+use std::io::Read;
+use std::path::Path;
+
+/// Most bytes of an input file after decompression.
+const MOST_BYTES: u64 = 2 << 30;
+
+/// Why a cluster cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A file cannot be read.
+    #[error("{file}: {error}")]
+    Read {
+        /// Its name.
+        file: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// It is not what its name says, or has a key that is not known.
+    #[error("{file}: {message}")]
+    Syntax {
+        /// Its name.
+        file: String,
+        /// Line, key and what is allowed.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("{at}: {problem}")]
+    Value {
+        /// File, line and key, or the flag.
+        at: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// Reads a file of text, gzipped if its name says so.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger than 2 GiB.
+pub fn read_text(path: &Path) -> Result<String, ClusterError> {
+    let file = path.display().to_string();
+    let bad = |error| ClusterError::Read { file: file.clone(), error };
+    let open = std::fs::File::open(path).map_err(bad)?;
+    let mut text = String::new();
+    let gzipped = path.extension().is_some_and(|extension| extension == "gz");
+    let read = if gzipped {
+        flate2::read::MultiGzDecoder::new(open).take(MOST_BYTES + 1).read_to_string(&mut text)
+    } else {
+        open.take(MOST_BYTES + 1).read_to_string(&mut text)
+    };
+    if read.map_err(bad)? as u64 > MOST_BYTES {
+        let message = format!("it has more than {MOST_BYTES} bytes; give a part of it");
+        return Err(ClusterError::Syntax { file, message });
+    }
+    Ok(text)
+}
+
+/// Parses a cluster file; `file` is what messages call it.
+///
+/// # Errors
+/// It says what a cluster file cannot say.
+pub fn parse(file: &str, text: &str) -> Result<Raw, ClusterError> {
+    toml::from_str(text).map_err(|error| ClusterError::Syntax {
+        file: file.to_owned(),
+        message: error.to_string().trim().to_owned(),
+    })
+}

@@ -1,0 +1,304 @@
+//! A cluster file resolved, priced, and run under several policies on the same arrivals.
+
+use crate::JobsError;
+use crate::machine::{Rates, machine};
+use crate::serving::{Replica, Servers};
+use crate::trained::Trained;
+use cluster::file::raw::{Raw, RawJob};
+use cluster::file::{Place, Setup, setup, standing};
+use cluster::policy::{NAMES, by_name};
+use cluster::service::Load;
+use cluster::{
+    Ask, ClusterError, Driver, JobPlan, Kind, Linear, Outcome, Pace, Pricer, Scheduler, Service, Shape, Tree,
+};
+use hardware::Catalog;
+use std::path::Path;
+
+/// Everything of a file but the policy.
+pub struct Prepared {
+    /// Its name.
+    pub name: String,
+    /// What is written.
+    pub raw: Raw,
+    /// What runs.
+    pub setup: Setup,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Their replicas as priced; `None` where the capacity was given.
+    pub replicas: Vec<Option<Replica>>,
+    /// What chips cost.
+    pub rates: Rates,
+    /// What was left out of a trace.
+    pub notes: Vec<String>,
+    trained: Vec<Option<Trained>>,
+    batch: Vec<Option<Replica>>,
+}
+
+/// One policy's run.
+pub struct Side {
+    /// What it is called in tables: the policy, or the change.
+    pub label: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Runs beside each other.
+pub struct Comparison<'a> {
+    /// What ran.
+    pub prepared: &'a Prepared,
+    /// Each policy's run.
+    pub sides: Vec<Side>,
+}
+
+/// Resolves a file. `place` is where it was read from; traces are looked for beside it.
+///
+/// # Errors
+/// Names that are not known, values that make no sense, jobs that cannot run.
+pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Result<Prepared, JobsError> {
+    let (machine, mut rates, system) =
+        machine(catalog, raw.cluster.system.as_deref(), raw.cluster.region.as_deref())?;
+    if let Some(price) = raw.cluster.price {
+        (rates.chip_hour, rates.kilowatt_hour) = (Some(price.get()), 0.0);
+    }
+    let mut setup = setup(&raw, place, &machine)?;
+    let mut notes = Vec::new();
+    if let Some(trace) = &raw.trace {
+        let factor = trace.limit_factor.unwrap_or(1.0);
+        if !(factor >= 1.0 && factor.is_finite()) {
+            return Err(place.wrong("trace", 0, "limit_factor", "a declared limit is at least the duration").into());
+        }
+        let read = cluster::import::read(&folder.join(&trace.file))?;
+        let levels = setup.tree.levels().to_vec();
+        let plans = read.plans(setup.tree.node_size(), &levels, factor, &mut setup.tenants);
+        setup.origins.extend(plans.iter().map(|_| None));
+        setup.plans.extend(plans);
+        notes = read.notes;
+        let mut order: Vec<usize> = (0..setup.plans.len()).collect();
+        order.sort_by_key(|at| setup.plans[*at].submit);
+        setup.origins = order.iter().map(|at| setup.origins[*at]).collect();
+        setup.plans = order.iter().map(|at| setup.plans[*at].clone()).collect();
+    }
+    let name = raw.name.clone().unwrap_or_else(|| place.file.clone());
+    let mut prepared = Prepared {
+        name,
+        setup,
+        services: Vec::new(),
+        replicas: Vec::new(),
+        rates,
+        notes,
+        trained: Vec::new(),
+        batch: Vec::new(),
+        raw,
+    };
+    prepared.price(catalog, place, system.as_ref().map(|system| system.id.as_str()))?;
+    if prepared.setup.plans.is_empty() && prepared.services.is_empty() {
+        return Err(place.wrong("", 0, "job", "there are no jobs; write `[[job]]` or `[trace]`").into());
+    }
+    if !prepared.services.is_empty() && prepared.setup.options.until.is_none() {
+        return Err(place.wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"").into());
+    }
+    Ok(prepared)
+}
+
+impl Prepared {
+    fn price(&mut self, catalog: &Catalog, place: &Place, system: Option<&str>) -> Result<(), JobsError> {
+        let servers = Servers::new(catalog)?;
+        let links = !self.setup.options.uplinks.is_empty();
+        let levels = self.setup.tree.levels().to_vec();
+        let jobs = self.raw.job.clone();
+        for (index, job) in jobs.iter().enumerate() {
+            let kind = job.kind.unwrap_or(Kind::Opaque);
+            let (mut trained, mut batch) = (None, None);
+            let need = || {
+                system.ok_or_else(|| place.wrong("cluster", 0, "system", format!("{} is priced on a system of the catalog; name one", kind.name())))
+            };
+            match kind {
+                Kind::Training => {
+                    let at = place.at("job.train", ordinal(&jobs, index, |job| job.train.is_some()), "model");
+                    let found = Trained::new(catalog, need()?, job, &levels, links, &at)?;
+                    self.terms(job, index, &found, &at)?;
+                    trained = Some(found);
+                }
+                Kind::BatchInference => {
+                    let at = place.at("job.serve", ordinal(&jobs, index, |job| job.serve.is_some()), "model");
+                    let replica = servers.replica(need()?, job, &at)?;
+                    self.limit(index, job.requests.unwrap_or(0.0) / replica.capacity);
+                    batch = Some(replica);
+                }
+                Kind::Serving => self.service(&jobs, index, place, system, &servers)?,
+                Kind::Opaque => {}
+            }
+            self.trained.push(trained);
+            self.batch.push(batch);
+        }
+        Ok(())
+    }
+
+    /// Gives the plans of a training job their checkpoints, and a limit where none was declared.
+    fn terms(&mut self, job: &RawJob, index: usize, trained: &Trained, at: &str) -> Result<(), JobsError> {
+        let Some(first) = self.setup.origins.iter().position(|origin| *origin == Some(index)) else {
+            return Ok(());
+        };
+        let shape = best_shape(&self.setup.tree, self.setup.plans[first].ask);
+        let (rate, checkpoint) = trained
+            .terms(job, &shape)
+            .map_err(|problem| JobsError::Job { at: at.to_owned(), problem })?;
+        let length = job.steps.unwrap_or(0.0) / rate * (1.0 + checkpoint.write / checkpoint.interval);
+        self.limit(index, length);
+        for (plan, origin) in self.setup.plans.iter_mut().zip(&self.setup.origins) {
+            if *origin == Some(index) {
+                plan.checkpoint = checkpoint;
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares 1.2 times `length`, and twice as long for a job that may run smaller, where no limit is given.
+    fn limit(&mut self, index: usize, length: f64) {
+        for (plan, origin) in self.setup.plans.iter_mut().zip(&self.setup.origins) {
+            if *origin == Some(index) && plan.limit.is_none() && plan.elastic.is_none() {
+                plan.limit = Some(1.2 * length);
+            }
+        }
+    }
+
+    fn service(
+        &mut self,
+        jobs: &[RawJob],
+        index: usize,
+        place: &Place,
+        system: Option<&str>,
+        servers: &Servers,
+    ) -> Result<(), JobsError> {
+        let job = &jobs[index];
+        let ordinal = ordinal(jobs, index, |job| job.serve.is_some());
+        let wrong = |key: &str, problem: &str| place.wrong("job.serve", ordinal, key, problem);
+        let Some(serve) = &job.serve else {
+            return Err(place.wrong("job", index, "serve", "a service needs a `[job.serve]` table").into());
+        };
+        let (ask, tenant, priority, wish) = standing(&self.raw, place, &self.setup, index)?;
+        let replica = match (serve.capacity, system) {
+            (Some(_), _) => None,
+            (None, Some(system)) => Some(servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?),
+            (None, None) => return Err(wrong("capacity", "without a system of the catalog, say what a replica serves").into()),
+        };
+        let capacity = serve.capacity.map_or_else(|| replica.map_or(0.0, |replica| replica.capacity), units::PerSecond::get);
+        if capacity <= 0.0 {
+            return Err(wrong("capacity", "a replica serves more than nothing").into());
+        }
+        let load = load(serve).map_err(|(key, problem)| wrong(key, problem))?;
+        let most = self.setup.tree.chips() / ask.chips().max(1);
+        let (least, most) = (serve.min.unwrap_or(1), serve.max.unwrap_or(most).min(most));
+        if least > most {
+            return Err(wrong("min", "there are more replicas than `max` or the cluster allows").into());
+        }
+        let (options, chips) = (&self.setup.options, f64::from(ask.chips()));
+        let busy = replica.and_then(|replica| replica.power).map_or(1.0, |power| {
+            let span = (options.busy_power - options.idle_power).max(1e-9);
+            ((power / chips - options.idle_power) / span).clamp(0.0, 1.0)
+        });
+        let headroom = serve.headroom.unwrap_or(0.1);
+        if !(0.0..=10.0).contains(&headroom) {
+            return Err(wrong("headroom", "it is a share of the load, 0 to 10").into());
+        }
+        self.services.push(Service {
+            name: job.name.clone().unwrap_or_else(|| format!("service-{}", index + 1)),
+            tenant,
+            priority,
+            ask,
+            wish,
+            load,
+            capacity,
+            least,
+            most,
+            interval: serve.interval.map_or(300.0, units::Seconds::get).max(1.0),
+            headroom,
+            load_time: serve
+                .load_time
+                .map_or_else(|| replica.map_or(0.0, |replica| replica.load_time), units::Seconds::get),
+            busy,
+        });
+        self.replicas.push(replica);
+        Ok(())
+    }
+
+    /// Runs one policy.
+    ///
+    /// # Errors
+    /// There is no policy of that name.
+    pub fn run(&mut self, policy: &str, stretches: bool, explain_at: Option<f64>) -> Result<Side, JobsError> {
+        let settings = &self.raw.settings;
+        let Some(found) = by_name(policy, settings) else {
+            let problem = format!("there is no policy `{policy}`; there are {}", NAMES.join(", "));
+            return Err(ClusterError::Value { at: "--policy".to_owned(), problem }.into());
+        };
+        let mut scheduler = Scheduler::new(
+            self.setup.tree.clone(),
+            self.setup.tenants.clone(),
+            self.raw.placement,
+            found,
+        );
+        scheduler.set_half_life(settings.half_life.get());
+        scheduler.set_spares(self.setup.spares.iter().copied());
+        let mut options = self.setup.options.clone();
+        (options.stretches, options.explain_at) = (stretches, explain_at);
+        let pricer = Prices { trained: &mut self.trained, batch: &self.batch, origins: &self.setup.origins };
+        let mut outcome = Driver::new(scheduler, &self.setup.plans, &self.services, pricer, options).run();
+        policy.clone_into(&mut outcome.policy);
+        Ok(Side { label: policy.to_owned(), outcome })
+    }
+}
+
+/// How many tables of a kind come before that of job `index`.
+fn ordinal(jobs: &[RawJob], index: usize, has: impl Fn(&RawJob) -> bool) -> usize {
+    jobs[..index].iter().filter(|job| has(job)).count()
+}
+
+fn load(serve: &cluster::file::raw::RawServe) -> Result<Load, (&'static str, &'static str)> {
+    if !serve.load.is_empty() {
+        let points: Vec<(f64, f64)> = serve.load.iter().map(|point| (point.at.get(), point.rate.get())).collect();
+        if points.windows(2).any(|pair| pair[1].0 <= pair[0].0) || points.iter().any(|point| point.1 < 0.0) {
+            return Err(("load", "its points come in the order of time, with rates from 0"));
+        }
+        return Ok(Load::Points(points));
+    }
+    let peak = serve.peak.ok_or(("peak", "say its load: `peak` and `trough`, or `load`"))?.get();
+    let trough = serve.trough.map_or(peak, units::PerSecond::get);
+    if !(0.0..=peak).contains(&trough) {
+        return Err(("trough", "it is between 0 and `peak`"));
+    }
+    Ok(Load::Day { peak, trough, peak_at: serve.peak_at.map_or(15.0 * 3600.0, units::Seconds::get) })
+}
+
+/// The most compact shape of a request on an empty cluster.
+fn best_shape(tree: &Tree, ask: Ask) -> Shape {
+    let mix = cluster::place::SizeMix::default();
+    let parts = cluster::place::pick(tree, ask, None, cluster::Placement::BestFit, &mix).unwrap_or_default();
+    Shape::of(tree, &parts)
+}
+
+/// Prices by the kind of job.
+struct Prices<'a> {
+    trained: &'a mut [Option<Trained>],
+    batch: &'a [Option<Replica>],
+    origins: &'a [Option<usize>],
+}
+
+impl Pricer for Prices<'_> {
+    fn pace(&mut self, index: usize, plan: &JobPlan, shape: &Shape) -> Option<Pace> {
+        let Some(origin) = self.origins[index] else {
+            return Linear.pace(index, plan, shape);
+        };
+        if let Some(trained) = &mut self.trained[origin] {
+            return trained.pace(shape);
+        }
+        let linear = Linear.pace(index, plan, shape)?;
+        Some(match &self.batch[origin] {
+            // Replicas side by side: requests are independent.
+            Some(replica) => {
+                Pace { rate: replica.capacity * f64::from(shape.chips) / f64::from(plan.ask.chips().max(1)), ..linear }
+            }
+            None => linear,
+        })
+    }
+}
