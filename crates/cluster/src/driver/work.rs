@@ -352,8 +352,11 @@ impl<P: Pricer> Driver<'_, P> {
     /// Books a job that still runs when the run ends.
     pub(super) fn close_run(&mut self, job: JobId) {
         let (now, powers) = (self.now, self.powers());
-        self.runs[job.0 as usize].leave(now, true, powers);
-        self.end_stretch(job);
+        // One that is done at this very instant has left its chips already.
+        if self.runs[job.0 as usize].ending == Ending::Running {
+            self.runs[job.0 as usize].leave(now, true, powers);
+            self.end_stretch(job);
+        }
     }
 
     fn end_stretch(&mut self, job: JobId) {
