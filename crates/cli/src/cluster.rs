@@ -104,7 +104,9 @@ fn source(args: &Args) -> Result<(String, String), Failure> {
     match (&args.file, &args.trace) {
         (Some(path), _) => Ok((path.display().to_string(), read_text(path)?)),
         (None, Some(trace)) => Ok((trace.display().to_string(), String::new())),
-        (None, None) => Err(Failure::Input("give a cluster file, or --trace with --system or --chips".to_owned())),
+        (None, None) => {
+            Err(Failure::Input("give a cluster file, or --trace with --system or --chips".to_owned()))
+        }
     }
 }
 
@@ -118,7 +120,8 @@ fn overlay(args: &Args, raw: &mut ::cluster::file::raw::Raw) {
     if let Some(trace) = &args.trace {
         // A path on the command line is not relative to the file.
         let path = std::path::absolute(trace).unwrap_or_else(|_| trace.clone());
-        raw.trace = Some(::cluster::file::raw::RawTrace { file: path.display().to_string(), limit_factor: None });
+        raw.trace =
+            Some(::cluster::file::raw::RawTrace { file: path.display().to_string(), limit_factor: None });
     }
     if let (Some(trace), Some(factor)) = (&mut raw.trace, args.limit_factor) {
         trace.limit_factor = Some(factor);

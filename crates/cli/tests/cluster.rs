@@ -46,7 +46,8 @@ fn a_day_and_a_night() {
     let (elastic, fixed) = (&found["runs"][0], &found["runs"][1]);
     for run in [elastic, fixed] {
         let service = &run["services"][0];
-        let within = service["within_slo"].as_f64().expect("requests") / service["requests"].as_f64().expect("requests");
+        let within = service["within_slo"].as_f64().expect("requests")
+            / service["requests"].as_f64().expect("requests");
         assert!(within > 0.995, "{within}");
     }
     let figure = |run: &serde_json::Value, key: &str| run[key]["value"].as_f64().expect("a figure");
@@ -84,14 +85,24 @@ fn failures_and_topology() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let text = answer(&[
-        "examples/cluster/topology.toml", "--policy", "easy", "--why", "4 h", "--out", &path("out"), "--perfetto", &path("p.json"),
-        "--html", &path("p.html"),
+        "examples/cluster/topology.toml",
+        "--policy",
+        "easy",
+        "--why",
+        "4 h",
+        "--out",
+        &path("out"),
+        "--perfetto",
+        &path("p.json"),
+        "--html",
+        &path("p.html"),
     ]);
     assert!(text.contains("waits") || text.contains("Why jobs waited"), "{text}");
     let trace: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path("p.json")).expect("a trace")).expect("JSON");
     assert!(trace["traceEvents"].as_array().is_some_and(|events| events.len() > 100));
-    for name in ["p.html", "out/result.json", "out/report.txt", "out/report.html", "out/1-easy.perfetto.json"] {
+    for name in ["p.html", "out/result.json", "out/report.txt", "out/report.html", "out/1-easy.perfetto.json"]
+    {
         assert!(Path::new(&path(name)).exists(), "{name}");
     }
 }
@@ -101,13 +112,25 @@ fn traces_come_from_flags_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("philly.csv");
     let rows: String = (0..200)
-        .map(|job| format!("2017-10-09 0{}:{:02}:00,{},{},0,vc{}\n", job / 60, job % 60, 600 + job * 7, 1 << (job % 5), job % 3))
+        .map(|job| {
+            format!(
+                "2017-10-09 0{}:{:02}:00,{},{},0,vc{}\n",
+                job / 60,
+                job % 60,
+                600 + job * 7,
+                1 << (job % 5),
+                job % 3
+            )
+        })
         .collect();
     std::fs::write(&path, format!("timestamp,duration,num_gpus,gpu_time,cluster\n{rows}")).expect("written");
     let path = path.display().to_string();
     let text = answer(&["--trace", &path, "--system", "cloudmatrix384", "--chips", "48", "--policy", "all"]);
     assert_eq!(text.matches("200/200").count(), 11, "every policy finishes all: {text}");
-    assert_eq!(text, answer(&["--trace", &path, "--system", "cloudmatrix384", "--chips", "48", "--policy", "all"]));
+    assert_eq!(
+        text,
+        answer(&["--trace", &path, "--system", "cloudmatrix384", "--chips", "48", "--policy", "all"])
+    );
 }
 
 #[test]

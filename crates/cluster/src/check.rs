@@ -101,8 +101,15 @@ impl Checker {
                     self.occupy(now, *job, parts, state);
                 }
                 Action::Resize { job, parts, .. } => {
-                    if self.jobs.get(job).is_none_or(|seen| seen.parts.is_empty() || seen.job.elastic.is_none()) {
-                        self.report(now, format!("job {} was resized but is not elastic or does not run", job.0));
+                    if self
+                        .jobs
+                        .get(job)
+                        .is_none_or(|seen| seen.parts.is_empty() || seen.job.elastic.is_none())
+                    {
+                        self.report(
+                            now,
+                            format!("job {} was resized but is not elastic or does not run", job.0),
+                        );
                     }
                     self.vacate(*job);
                     self.occupy(now, *job, parts, state);
@@ -124,7 +131,8 @@ impl Checker {
             }
         }
         self.quotas(now, state);
-        let broken = (0..self.closed.len()).find(|node| self.closed[*node] & BROKEN != 0 && !self.owner[*node].is_empty());
+        let broken = (0..self.closed.len())
+            .find(|node| self.closed[*node] & BROKEN != 0 && !self.owner[*node].is_empty());
         if let Some(node) = broken.filter(|_| !actions.is_empty()) {
             self.report(now, format!("node {node} is broken and has jobs"));
         }
@@ -137,7 +145,9 @@ impl Checker {
             if self.closed[node] != 0 {
                 self.report(now, format!("job {} was put on node {node}, which is closed", id.0));
             }
-            if part.chips >> (state.tree.capacity(part.node).min(63)) > u64::from(state.tree.capacity(part.node) == 64) {
+            if part.chips >> (state.tree.capacity(part.node).min(63))
+                > u64::from(state.tree.capacity(part.node) == 64)
+            {
                 self.report(now, format!("job {} got chips that node {node} does not have", id.0));
             }
             for chip in (0..64).filter(|chip| part.chips >> chip & 1 == 1) {

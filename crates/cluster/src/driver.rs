@@ -113,7 +113,8 @@ impl<'a, P: Pricer> Driver<'a, P> {
     ) -> Self {
         let tree = &scheduler.state().tree;
         let checker = options.check.then(|| Checker::new(scheduler.state()));
-        let failures = options.faults.as_ref().map(|faults| failures::Source::new(faults, tree, options.seed));
+        let failures =
+            options.faults.as_ref().map(|faults| failures::Source::new(faults, tree, options.seed));
         let mut driver = Self {
             scheduler,
             plans,

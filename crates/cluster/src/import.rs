@@ -121,7 +121,8 @@ impl Trace {
                 tenants.push(Tenant::open(&job.tenant));
                 TenantId(tenants.len() as u32 - 1)
             });
-            let spread = job.nodes.filter(|nodes| *nodes > 0 && job.chips % nodes == 0 && job.chips / nodes <= node);
+            let spread =
+                job.nodes.filter(|nodes| *nodes > 0 && job.chips % nodes == 0 && job.chips / nodes <= node);
             let ask = match spread {
                 Some(nodes) => Ask { count: nodes, each: job.chips / nodes, rest: 0 },
                 None => Ask::packed(job.chips, node),
@@ -136,7 +137,9 @@ impl Trace {
                 tenant,
                 priority: job.priority,
                 ask,
-                elastic: job.least.map(|least| crate::job::Range { least: least.min(job.chips), most: job.chips }),
+                elastic: job
+                    .least
+                    .map(|least| crate::job::Range { least: least.min(job.chips), most: job.chips }),
                 limit: Some(job.limit.unwrap_or(job.duration * limit_factor)),
                 wish: level,
                 preemptible: true,
@@ -179,10 +182,16 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn read(file: &'a str, text: &str, delimiter: u8) -> Result<Self, ClusterError> {
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(false).from_reader(text.as_bytes());
-        let bad = |error: csv::Error| ClusterError::Syntax { file: file.to_owned(), message: error.to_string() };
-        let columns =
-            reader.headers().map_err(bad)?.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect();
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(delimiter).flexible(false).from_reader(text.as_bytes());
+        let bad =
+            |error: csv::Error| ClusterError::Syntax { file: file.to_owned(), message: error.to_string() };
+        let columns = reader
+            .headers()
+            .map_err(bad)?
+            .iter()
+            .map(|name| name.trim().trim_start_matches('\u{feff}').to_owned())
+            .collect();
         let mut rows = Vec::new();
         for row in reader.records() {
             let row = row.map_err(bad)?;

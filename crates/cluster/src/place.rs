@@ -94,9 +94,8 @@ fn one_node(tree: &Tree, chips: u32, placement: Placement, mix: &SizeMix) -> Opt
     for level in (0..tree.levels().len() - 1).rev() {
         let nodes = tree.levels()[level].nodes;
         let domains = range.start / nodes..range.end.div_ceil(nodes);
-        let fitting = domains.filter(|domain| {
-            tree.at_least(level, *domain, free) > tree.at_least(level, *domain, free + 1)
-        });
+        let fitting = domains
+            .filter(|domain| tree.at_least(level, *domain, free) > tree.at_least(level, *domain, free + 1));
         let domain = if placement == Placement::Spread {
             fitting.max_by_key(|domain| (tree.free_in(level, *domain), u32::MAX - domain))?
         } else {
@@ -115,7 +114,8 @@ pub fn lowest(tree: &Tree, level: usize, domain: u32, ask: Ask) -> Option<(usize
     if level == 0 {
         return Some((0, domain));
     }
-    let tightness = |(level, domain): &(usize, u32)| (*level, tree.at_least(*level, *domain, ask.each), *domain);
+    let tightness =
+        |(level, domain): &(usize, u32)| (*level, tree.at_least(*level, *domain, ask.each), *domain);
     let inner = tree.children(level, domain).filter_map(|child| lowest(tree, level - 1, child, ask));
     Some(inner.min_by_key(tightness).unwrap_or((level, domain)))
 }
@@ -233,9 +233,8 @@ fn chip_block(tree: &Tree, node: NodeId, size: u32) -> Option<(u32, u32, u32)> {
         return None;
     }
     let capacity = tree.capacity(node);
-    let free_block = |first: u32, size: u32| {
-        first + size <= capacity && tree.used(node) & (mask(size) << first) == 0
-    };
+    let free_block =
+        |first: u32, size: u32| first + size <= capacity && tree.used(node) & (mask(size) << first) == 0;
     let firsts = (0..capacity).step_by(size as usize).filter(|first| free_block(*first, size));
     let around = |first: u32| {
         let mut whole = size;

@@ -143,11 +143,9 @@ pub fn by_name(name: &str, settings: &Settings) -> Option<Box<dyn Policy>> {
     Some(match name {
         "fifo" => Box::new(Fifo { preempt: settings.preempt }),
         "easy" => Box::new(Easy::new(settings.depth, settings.preempt)),
-        "conservative" => Box::new(Conservative::new(
-            settings.depth,
-            settings.preempt,
-            nanos(settings.backfill_interval),
-        )),
+        "conservative" => {
+            Box::new(Conservative::new(settings.depth, settings.preempt, nanos(settings.backfill_interval)))
+        }
         "multifactor" => Box::new(Multifactor::new(settings)),
         "drf" => Box::new(Drf { depth: settings.depth }),
         "gang" => Box::new(Gang { depth: settings.depth, preempt: settings.preempt }),

@@ -140,7 +140,8 @@ impl Scheduler {
 
     fn submit(&mut self, now: Nanos, mut job: Job, actions: &mut Vec<Action>) {
         // Numbers are positions; a driver that breaks this has its job refused instead of another job's.
-        if job.id.0 as usize != self.state.entries.len() || job.tenant.0 as usize >= self.state.accounts.len() {
+        if job.id.0 as usize != self.state.entries.len() || job.tenant.0 as usize >= self.state.accounts.len()
+        {
             let problem = "its number is not the next one, or its tenant is not known".to_owned();
             actions.push(Action::Reject { job: job.id, problem });
             return;
@@ -166,7 +167,11 @@ impl Scheduler {
             return Some("it asks for no chips".to_owned());
         }
         if job.ask.each > tree.node_size() {
-            return Some(format!("it asks for {} chips of one node, nodes have {}", job.ask.each, tree.node_size()));
+            return Some(format!(
+                "it asks for {} chips of one node, nodes have {}",
+                job.ask.each,
+                tree.node_size()
+            ));
         }
         let able = |range: std::ops::Range<u32>, chips: u32| {
             range.filter(|node| tree.capacity(NodeId(*node)) >= chips).count() as u32
@@ -183,16 +188,23 @@ impl Scheduler {
         if let Some(wish) = job.wish.filter(|wish| wish.required) {
             let level = wish.level as usize;
             let nodes = wish.slice.unwrap_or(job.ask.nodes());
-            let most = (0..tree.domains(level)).map(|domain| able(tree.members(level, domain), job.ask.each)).max();
+            let most =
+                (0..tree.domains(level)).map(|domain| able(tree.members(level, domain), job.ask.each)).max();
             if most.unwrap_or(0) < nodes {
                 let name = &tree.levels()[level].name;
-                return Some(format!("it requires {nodes} nodes in one {name}, which has {}", most.unwrap_or(0)));
+                return Some(format!(
+                    "it requires {nodes} nodes in one {name}, which has {}",
+                    most.unwrap_or(0)
+                ));
             }
         }
         let tenant = &self.state.account(job.tenant).tenant;
         let ceiling = tenant.quota.map(|quota| quota.saturating_add(tenant.borrow));
         if let Some(ceiling) = ceiling.filter(|ceiling| *ceiling < chips) {
-            return Some(format!("it asks for {chips} chips, tenant `{}` may use {ceiling} at most", tenant.name));
+            return Some(format!(
+                "it asks for {chips} chips, tenant `{}` may use {ceiling} at most",
+                tenant.name
+            ));
         }
         None
     }

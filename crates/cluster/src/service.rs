@@ -74,7 +74,8 @@ impl Service {
     /// Replicas wanted at `time`: enough for the most load until a replica started at the next look would serve.
     pub fn wanted(&self, time: f64) -> u32 {
         let horizon = self.interval + self.load_time;
-        let ahead = (0..=8).map(|step| self.load.at(time + horizon * f64::from(step) / 8.0)).fold(0.0, f64::max);
+        let ahead =
+            (0..=8).map(|step| self.load.at(time + horizon * f64::from(step) / 8.0)).fold(0.0, f64::max);
         let replicas = (ahead * (1.0 + self.headroom) / self.capacity).ceil();
         (replicas.min(f64::from(u32::MAX)) as u32).clamp(self.least, self.most)
     }

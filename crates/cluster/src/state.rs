@@ -53,8 +53,7 @@ impl Entry {
     /// Chip-seconds it has had until `now`.
     pub fn attained(&self, now: Nanos) -> f64 {
         let running = self.stage == Stage::Running;
-        self.attained
-            + if running { f64::from(self.held()) * now.since(self.started).get() } else { 0.0 }
+        self.attained + if running { f64::from(self.held()) * now.since(self.started).get() } else { 0.0 }
     }
 
     /// When it ends at the latest by its declared limit.

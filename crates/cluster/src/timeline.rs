@@ -119,12 +119,12 @@ impl Timeline {
 /// Nodes of one domain of `level` that hold the request, the tightest domain and nodes first.
 fn nodes_of(free: &[u8], tree: &Tree, level: usize, ask: Ask) -> Option<Vec<(NodeId, u32)>> {
     let fits = |domain: u32| {
-        let members = || tree.members(level, domain).filter(|node| ask.each <= u32::from(free[*node as usize]));
+        let members =
+            || tree.members(level, domain).filter(|node| ask.each <= u32::from(free[*node as usize]));
         let whole = members().count() as u32;
-        let partly = tree
-            .members(level, domain)
-            .filter(|node| ask.rest <= u32::from(free[*node as usize]))
-            .count() as u32;
+        let partly =
+            tree.members(level, domain).filter(|node| ask.rest <= u32::from(free[*node as usize])).count()
+                as u32;
         (whole >= ask.count && (ask.rest == 0 || partly > ask.count)).then_some((whole, domain))
     };
     let (_, domain) = (0..tree.domains(level)).filter_map(fits).min()?;
@@ -138,9 +138,9 @@ fn nodes_of(free: &[u8], tree: &Tree, level: usize, ask: Ask) -> Option<Vec<(Nod
         .collect();
     if ask.rest > 0 {
         let taken: Vec<NodeId> = nodes.iter().map(|(node, _)| *node).collect();
-        let rest = able.iter().find(|node| {
-            u32::from(free[**node as usize]) >= ask.rest && !taken.contains(&NodeId(**node))
-        })?;
+        let rest = able
+            .iter()
+            .find(|node| u32::from(free[**node as usize]) >= ask.rest && !taken.contains(&NodeId(**node)))?;
         nodes.push((NodeId(*rest), ask.rest));
     }
     Some(nodes)

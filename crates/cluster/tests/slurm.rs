@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serving::Nanos;
 use supernode_cluster::policy::{Settings, by_name};
 use supernode_cluster::{
-    Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, Options, Placement, Scheduler, Tenant, TenantId, Tree,
+    Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, Options, Placement, Scheduler, Tenant, TenantId,
+    Tree,
 };
 use units::Seconds;
 

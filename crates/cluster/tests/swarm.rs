@@ -10,8 +10,8 @@ use supernode_cluster::policy::{NAMES, Settings, by_name};
 use supernode_cluster::results::{Ending, Outcome, Summary};
 use supernode_cluster::service::{Load, Service};
 use supernode_cluster::{
-    Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, NodeId, Options, Placement, Scheduler, Tenant, TenantId, Tree,
-    Wish,
+    Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, NodeId, Options, Placement, Scheduler, Tenant,
+    TenantId, Tree, Wish,
 };
 
 fn tenants(random: &mut Pcg64Mcg, chips: u32) -> Vec<Tenant> {
@@ -28,7 +28,11 @@ fn tenants(random: &mut Pcg64Mcg, chips: u32) -> Vec<Tenant> {
 }
 
 fn plan(random: &mut Pcg64Mcg, index: u32, tree: &Tree, tenants: usize, at: f64) -> JobPlan {
-    let chips = if random.random_bool(0.7) { random.random_range(1..=tree.node_size()) } else { random.random_range(1..=tree.chips()) };
+    let chips = if random.random_bool(0.7) {
+        random.random_range(1..=tree.node_size())
+    } else {
+        random.random_range(1..=tree.chips())
+    };
     let work = 10.0 * random.random_range(1.0..8.0f64).exp();
     let rigid = random.random_bool(0.7);
     let level = random.random_range(0..tree.levels().len() as u32);
@@ -75,9 +79,14 @@ fn world(seed: u64) -> (String, Outcome) {
         })
         .collect();
     let name = NAMES[random.random_range(0..NAMES.len())];
-    let placements = [Placement::BestFit, Placement::FirstFit, Placement::LeastFragmentation, Placement::Spread];
+    let placements =
+        [Placement::BestFit, Placement::FirstFit, Placement::LeastFragmentation, Placement::Spread];
     let placement = placements[random.random_range(0..4usize)];
-    let settings = Settings { preempt: random.random_bool(0.7), depth: random.random_range(1..40), ..Settings::default() };
+    let settings = Settings {
+        preempt: random.random_bool(0.7),
+        depth: random.random_range(1..40),
+        ..Settings::default()
+    };
     let mut scheduler =
         Scheduler::new(tree.clone(), tenants.clone(), placement, by_name(name, &settings).expect("a name"));
     if nodes > 4 && random.random_bool(0.2) {
@@ -100,11 +109,8 @@ fn world(seed: u64) -> (String, Outcome) {
             busy: 0.7,
         })
         .collect();
-    let faults = random.random_bool(0.4).then(|| Faults {
-        per_chip: 1e-6,
-        per_domain: vec![1e-6],
-        repair: 3600.0,
-    });
+    let faults =
+        random.random_bool(0.4).then(|| Faults { per_chip: 1e-6, per_domain: vec![1e-6], repair: 3600.0 });
     let options = Options {
         until: Some(random.random_range(1e4..4e5)),
         busy_power: 1000.0,

@@ -20,7 +20,8 @@ pub struct Rates {
 impl Rates {
     /// Dollars for chip-seconds and joules at the chips.
     pub fn money(&self, chip_seconds: f64, joules: f64) -> Option<f64> {
-        self.chip_hour.map(|hour| chip_seconds / 3600.0 * hour + joules * self.pue / 3.6e6 * self.kilowatt_hour)
+        self.chip_hour
+            .map(|hour| chip_seconds / 3600.0 * hour + joules * self.pue / 3.6e6 * self.kilowatt_hour)
     }
 }
 
@@ -49,22 +50,28 @@ pub fn machine(
             failure_rate: 0.0,
             repair: 2.0 * 86_400.0,
         };
-        return Ok((machine, Rates { chip_hour: None, kilowatt_hour: prices.electricity.value.get(), pue }, None));
+        return Ok((
+            machine,
+            Rates { chip_hour: None, kilowatt_hour: prices.electricity.value.get(), pue },
+            None,
+        ));
     };
     let system = catalog.system(name)?;
     let chip = catalog.chip(&system.chip)?;
     let per_chip = system.ranks_per_chip().max(1);
     let packages = |kind| system.domain(kind).and_then(|domain| domain.ranks).map(|ranks| ranks / per_chip);
     let scale_up = packages(DomainKind::ScaleUp);
-    let node = packages(DomainKind::Node).or(scale_up).unwrap_or(8).clamp(1, cluster::tree::MOST_CHIPS_PER_NODE);
+    let node =
+        packages(DomainKind::Node).or(scale_up).unwrap_or(8).clamp(1, cluster::tree::MOST_CHIPS_PER_NODE);
     let mut levels = Vec::new();
     if let Some(chips) = scale_up.filter(|chips| *chips > node) {
         levels.push(Level { name: "supernode".to_owned(), nodes: chips / node });
     }
     let overhead = system.overhead_power.value;
     let power = |busy| goodput::chip_power(&chip, overhead, busy).map_or(0.0, units::Watts::get);
-    let reliability = Reliability::parse(catalog.text("failures", "default")?)
-        .map_err(|error| JobsError::Job { at: "failures/default.toml".to_owned(), problem: error.to_string() })?;
+    let reliability = Reliability::parse(catalog.text("failures", "default")?).map_err(|error| {
+        JobsError::Job { at: "failures/default.toml".to_owned(), problem: error.to_string() }
+    })?;
     let machine = Machine {
         chips: system.chips,
         node,

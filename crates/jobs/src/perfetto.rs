@@ -12,7 +12,8 @@ pub fn perfetto(prepared: &Prepared, side: &Side) -> String {
     }
     for stretch in &side.outcome.stretches {
         let record = &side.outcome.records[stretch.job.0 as usize];
-        let (title, tenant) = (name(prepared, record), &prepared.setup.tenants[record.tenant.0 as usize].name);
+        let (title, tenant) =
+            (name(prepared, record), &prepared.setup.tenants[record.tenant.0 as usize].name);
         for part in &stretch.parts {
             for chip in (0..64).filter(|chip| part.chips >> chip & 1 == 1) {
                 events.push(json!({

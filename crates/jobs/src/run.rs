@@ -65,7 +65,9 @@ pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Res
     if let Some(trace) = &raw.trace {
         let factor = trace.limit_factor.unwrap_or(1.0);
         if !(factor >= 1.0 && factor.is_finite()) {
-            return Err(place.wrong("trace", 0, "limit_factor", "a declared limit is at least the duration").into());
+            return Err(place
+                .wrong("trace", 0, "limit_factor", "a declared limit is at least the duration")
+                .into());
         }
         let read = cluster::import::read(&folder.join(&trace.file))?;
         let levels = setup.tree.levels().to_vec();
@@ -95,7 +97,9 @@ pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Res
         return Err(place.wrong("", 0, "job", "there are no jobs; write `[[job]]` or `[trace]`").into());
     }
     if !prepared.services.is_empty() && prepared.setup.options.until.is_none() {
-        return Err(place.wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"").into());
+        return Err(place
+            .wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"")
+            .into());
     }
     Ok(prepared)
 }
@@ -110,7 +114,14 @@ impl Prepared {
             let kind = job.kind.unwrap_or(Kind::Opaque);
             let (mut trained, mut batch) = (None, None);
             let need = || {
-                system.ok_or_else(|| place.wrong("cluster", 0, "system", format!("{} is priced on a system of the catalog; name one", kind.name())))
+                system.ok_or_else(|| {
+                    place.wrong(
+                        "cluster",
+                        0,
+                        "system",
+                        format!("{} is priced on a system of the catalog; name one", kind.name()),
+                    )
+                })
             };
             match kind {
                 Kind::Training => {
@@ -140,9 +151,8 @@ impl Prepared {
             return Ok(());
         };
         let shape = best_shape(&self.setup.tree, self.setup.plans[first].ask);
-        let (rate, checkpoint) = trained
-            .terms(job, &shape)
-            .map_err(|problem| JobsError::Job { at: at.to_owned(), problem })?;
+        let (rate, checkpoint) =
+            trained.terms(job, &shape).map_err(|problem| JobsError::Job { at: at.to_owned(), problem })?;
         let length = job.steps.unwrap_or(0.0) / rate * (1.0 + checkpoint.write / checkpoint.interval);
         self.limit(index, length);
         for (plan, origin) in self.setup.plans.iter_mut().zip(&self.setup.origins) {
@@ -179,10 +189,18 @@ impl Prepared {
         let (ask, tenant, priority, wish) = standing(&self.raw, place, &self.setup, index)?;
         let replica = match (serve.capacity, system) {
             (Some(_), _) => None,
-            (None, Some(system)) => Some(servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?),
-            (None, None) => return Err(wrong("capacity", "without a system of the catalog, say what a replica serves").into()),
+            (None, Some(system)) => {
+                Some(servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?)
+            }
+            (None, None) => {
+                return Err(
+                    wrong("capacity", "without a system of the catalog, say what a replica serves").into()
+                );
+            }
         };
-        let capacity = serve.capacity.map_or_else(|| replica.map_or(0.0, |replica| replica.capacity), units::PerSecond::get);
+        let capacity = serve
+            .capacity
+            .map_or_else(|| replica.map_or(0.0, |replica| replica.capacity), units::PerSecond::get);
         if capacity <= 0.0 {
             return Err(wrong("capacity", "a replica serves more than nothing").into());
         }
@@ -232,12 +250,8 @@ impl Prepared {
             let problem = format!("there is no policy `{policy}`; there are {}", NAMES.join(", "));
             return Err(ClusterError::Value { at: "--policy".to_owned(), problem }.into());
         };
-        let mut scheduler = Scheduler::new(
-            self.setup.tree.clone(),
-            self.setup.tenants.clone(),
-            self.raw.placement,
-            found,
-        );
+        let mut scheduler =
+            Scheduler::new(self.setup.tree.clone(), self.setup.tenants.clone(), self.raw.placement, found);
         scheduler.set_half_life(settings.half_life.get());
         scheduler.set_spares(self.setup.spares.iter().copied());
         let mut options = self.setup.options.clone();
@@ -256,7 +270,8 @@ fn ordinal(jobs: &[RawJob], index: usize, has: impl Fn(&RawJob) -> bool) -> usiz
 
 fn load(serve: &cluster::file::raw::RawServe) -> Result<Load, (&'static str, &'static str)> {
     if !serve.load.is_empty() {
-        let points: Vec<(f64, f64)> = serve.load.iter().map(|point| (point.at.get(), point.rate.get())).collect();
+        let points: Vec<(f64, f64)> =
+            serve.load.iter().map(|point| (point.at.get(), point.rate.get())).collect();
         if points.windows(2).any(|pair| pair[1].0 <= pair[0].0) || points.iter().any(|point| point.1 < 0.0) {
             return Err(("load", "its points come in the order of time, with rates from 0"));
         }
@@ -295,9 +310,10 @@ impl Pricer for Prices<'_> {
         let linear = Linear.pace(index, plan, shape)?;
         Some(match &self.batch[origin] {
             // Replicas side by side: requests are independent.
-            Some(replica) => {
-                Pace { rate: replica.capacity * f64::from(shape.chips) / f64::from(plan.ask.chips().max(1)), ..linear }
-            }
+            Some(replica) => Pace {
+                rate: replica.capacity * f64::from(shape.chips) / f64::from(plan.ask.chips().max(1)),
+                ..linear
+            },
             None => linear,
         })
     }

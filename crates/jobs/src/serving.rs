@@ -96,7 +96,8 @@ impl Servers {
                 high = middle;
             }
         }
-        let model = self.resolver.step_model(&point, Roles::Both).map_err(|error| wrong(error.to_string()))?;
+        let model =
+            self.resolver.step_model(&point, Roles::Both).map_err(|error| wrong(error.to_string()))?;
         let weights = model.memory().weights() * f64::from(model.deployment().layout.ranks());
         let output = f64::from(serve.osl.unwrap_or(1)).max(1.0);
         Ok(Replica {

@@ -67,8 +67,22 @@ pub fn text(comparison: &Comparison<'_>) -> String {
 
 fn policies(comparison: &Comparison<'_>) -> String {
     let header = [
-        "policy", "finished", "open", "wait mean", "p50", "p90", "p99", "completion", "slowdown", "allocated", "productive",
-        "goodput", "stopped", "failed", "energy", "money",
+        "policy",
+        "finished",
+        "open",
+        "wait mean",
+        "p50",
+        "p90",
+        "p99",
+        "completion",
+        "slowdown",
+        "allocated",
+        "productive",
+        "goodput",
+        "stopped",
+        "failed",
+        "energy",
+        "money",
     ];
     let rows = comparison.sides.iter().map(|side| {
         let (outcome, prepared) = (&side.outcome, comparison.prepared);
@@ -98,8 +112,18 @@ fn policies(comparison: &Comparison<'_>) -> String {
 }
 
 fn services(comparison: &Comparison<'_>) -> String {
-    let header =
-        ["service", "policy", "requests", "within SLO", "replicas", "starts", "chip-hours", "req/s per replica", "TTFT", "TPOT"];
+    let header = [
+        "service",
+        "policy",
+        "requests",
+        "within SLO",
+        "replicas",
+        "starts",
+        "chip-hours",
+        "req/s per replica",
+        "TTFT",
+        "TPOT",
+    ];
     let prepared = comparison.prepared;
     let mut rows = Vec::new();
     for side in &comparison.sides {
@@ -138,14 +162,26 @@ fn reasons(comparison: &Comparison<'_>) -> String {
     let rows = comparison.sides.iter().map(|side| {
         let sums = waited(side);
         let total: f64 = sums.iter().sum();
-        [side.label.clone(), time(total)].into_iter().chain(sums.map(|seconds| percent(seconds, total))).collect()
+        [side.label.clone(), time(total)]
+            .into_iter()
+            .chain(sums.map(|seconds| percent(seconds, total)))
+            .collect()
     });
     table(&header, rows)
 }
 
 fn tenants(prepared: &Prepared, side: &Side) -> String {
     let header = [
-        "tenant", "jobs", "wait mean", "p90", "completion", "slowdown", "goodput", "chip-hours", "energy", "money",
+        "tenant",
+        "jobs",
+        "wait mean",
+        "p90",
+        "completion",
+        "slowdown",
+        "goodput",
+        "chip-hours",
+        "energy",
+        "money",
         "waits most for",
     ];
     let rows = prepared.setup.tenants.iter().enumerate().map(|(index, tenant)| {
@@ -183,13 +219,28 @@ pub(crate) fn name(prepared: &Prepared, record: &Record) -> String {
 }
 
 fn ending(record: &Record) -> String {
-    serde_json::to_value(record.ending).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(record.ending)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn jobs(prepared: &Prepared, side: &Side) -> String {
     let header = [
-        "job", "kind", "tenant", "chips", "submitted", "wait", "run", "completion", "slowdown", "goodput", "stopped",
-        "energy", "money", "end",
+        "job",
+        "kind",
+        "tenant",
+        "chips",
+        "submitted",
+        "wait",
+        "run",
+        "completion",
+        "slowdown",
+        "goodput",
+        "stopped",
+        "energy",
+        "money",
+        "end",
     ];
     let end = side.outcome.end;
     let own: Vec<&Record> = side.outcome.records.iter().filter(|record| record.service.is_none()).collect();
@@ -244,7 +295,12 @@ fn summary_json(summary: &Summary) -> Value {
 }
 
 fn reasons_json(seconds: &[f64; 6]) -> Value {
-    Why::ALL.iter().zip(seconds).map(|(why, seconds)| (why.name().to_owned(), value(*seconds, "s"))).collect::<serde_json::Map<_, _>>().into()
+    Why::ALL
+        .iter()
+        .zip(seconds)
+        .map(|(why, seconds)| (why.name().to_owned(), value(*seconds, "s")))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn record_json(prepared: &Prepared, record: &Record, end: f64) -> Value {

@@ -42,8 +42,12 @@ impl Trained {
         at: &str,
     ) -> Result<Self, JobsError> {
         let wrong = |problem: String| JobsError::Job { at: at.to_owned(), problem };
-        let table = raw.train.clone().ok_or_else(|| wrong("a training job needs a `[job.train]` table".to_owned()))?;
-        let spec = JobSpec::deserialize(toml::Value::Table(table)).map_err(|error| wrong(error.to_string()))?;
+        let table = raw
+            .train
+            .clone()
+            .ok_or_else(|| wrong("a training job needs a `[job.train]` table".to_owned()))?;
+        let spec =
+            JobSpec::deserialize(toml::Value::Table(table)).map_err(|error| wrong(error.to_string()))?;
         let shaped = spec.shape_model().map_err(|error| wrong(error.to_string()))?;
         let model = match (&spec.model, shaped) {
             (Some(name), _) => model::resolve(name).map_err(|error| wrong(error.to_string()))?,
@@ -70,7 +74,8 @@ impl Trained {
     /// The job on as many of `chips` chips as its sizes go with: the others idle.
     fn job(&self, chips: u32) -> Result<Job, String> {
         let per_chip = self.site.chip.ranks.max(1);
-        let whole = [self.spec.tp, self.spec.pp, self.spec.cp].iter().map(|size| size.unwrap_or(1)).product::<u32>();
+        let whole =
+            [self.spec.tp, self.spec.pp, self.spec.cp].iter().map(|size| size.unwrap_or(1)).product::<u32>();
         let ranks = chips.saturating_mul(per_chip);
         let mut first = None;
         let mut tried = ranks - ranks % whole.max(1);
@@ -131,7 +136,9 @@ impl Trained {
             // What goes over the outermost links is what would be saved if they were free.
             let mut free = system.clone();
             let ranks = job.layout.ranks();
-            if let Some(outer) = free.domains.iter_mut().find(|domain| domain.ranks.is_none_or(|held| held >= ranks)) {
+            if let Some(outer) =
+                free.domains.iter_mut().find(|domain| domain.ranks.is_none_or(|held| held >= ranks))
+            {
                 demand = outer.bandwidth.value.get() * f64::from(self.site.chip.ranks.max(1));
                 outer.bandwidth.value = outer.bandwidth.value * 1e6;
             }

@@ -21,7 +21,8 @@ pub(super) struct Running<'a> {
 
 impl<'a> Running<'a> {
     pub fn new(service: &'a Service) -> Self {
-        let record = ServiceRecord { name: service.name.clone(), least: u32::MAX, ..ServiceRecord::default() };
+        let record =
+            ServiceRecord { name: service.name.clone(), least: u32::MAX, ..ServiceRecord::default() };
         Self { service, replicas: Vec::new(), ready: Vec::new(), record, up: false }
     }
 

@@ -364,7 +364,8 @@ impl<P: Pricer> Driver<'_, P> {
             return;
         }
         let now = self.now.seconds().get();
-        let open = self.stretches.iter_mut().rev().find(|stretch| stretch.job == job && stretch.to.is_infinite());
+        let open =
+            self.stretches.iter_mut().rev().find(|stretch| stretch.job == job && stretch.to.is_infinite());
         if let Some(stretch) = open {
             stretch.to = now;
         }

@@ -91,7 +91,12 @@ fn tree(raw: &Raw, place: &Place, machine: &Machine) -> Result<Tree, ClusterErro
     let mut levels: Vec<Level> = machine.levels.clone();
     for (index, level) in raw.cluster.level.iter().enumerate() {
         if level.nodes < 2 {
-            return Err(place.wrong("cluster.level", index, "nodes", "a domain above the node has at least 2 nodes"));
+            return Err(place.wrong(
+                "cluster.level",
+                index,
+                "nodes",
+                "a domain above the node has at least 2 nodes",
+            ));
         }
         if levels.iter().any(|other| other.name == level.name) {
             let problem = format!("there is a level `{}` already", level.name);
@@ -102,7 +107,11 @@ fn tree(raw: &Raw, place: &Place, machine: &Machine) -> Result<Tree, ClusterErro
     levels.sort_by_key(|level| level.nodes);
     for pair in levels.windows(2) {
         if pair[1].nodes % pair[0].nodes != 0 {
-            let at = raw.cluster.level.iter().position(|level| level.name == pair[0].name || level.name == pair[1].name);
+            let at = raw
+                .cluster
+                .level
+                .iter()
+                .position(|level| level.name == pair[0].name || level.name == pair[1].name);
             let problem = format!(
                 "{} of {} nodes does not hold whole domains of {} with {}",
                 pair[1].name, pair[1].nodes, pair[0].name, pair[0].nodes
@@ -130,18 +139,31 @@ fn tenants(raw: &Raw, place: &Place, tree: &Tree) -> Result<Vec<Tenant>, Cluster
         }
         total += u64::from(tenant.quota.unwrap_or(0));
         if total > u64::from(tree.chips()) {
-            let problem = format!("the quotas up to here add up to {total} chips and overlap: the cluster has {}", tree.chips());
+            let problem = format!(
+                "the quotas up to here add up to {total} chips and overlap: the cluster has {}",
+                tree.chips()
+            );
             return Err(place.wrong("tenant", index, "quota", problem));
         }
         if let Some(cohort) = &tenant.cohort {
             let next = cohorts.len() as u32;
             cohorts.entry(cohort).or_insert(next);
             if tenant.quota.is_none() {
-                return Err(place.wrong("tenant", index, "quota", "a member of a cohort lends what its quota leaves; give one"));
+                return Err(place.wrong(
+                    "tenant",
+                    index,
+                    "quota",
+                    "a member of a cohort lends what its quota leaves; give one",
+                ));
             }
         }
         if tenant.borrow.is_some_and(|chips| chips > 0) && tenant.cohort.is_none() {
-            return Err(place.wrong("tenant", index, "borrow", "there is no cohort to borrow from; give `cohort`"));
+            return Err(place.wrong(
+                "tenant",
+                index,
+                "borrow",
+                "there is no cohort to borrow from; give `cohort`",
+            ));
         }
     }
     let resolve = |tenant: &RawTenant| Tenant {
@@ -169,7 +191,12 @@ fn ranks(raw: &Raw, place: &Place) -> Result<BTreeMap<String, i32>, ClusterError
             }
         }
         if raw.priority[..index].iter().any(|other| other.name == class.name) {
-            return Err(place.wrong("priority", index, "name", format!("there is a priority `{}` already", class.name)));
+            return Err(place.wrong(
+                "priority",
+                index,
+                "name",
+                format!("there is a priority `{}` already", class.name),
+            ));
         }
     }
     let mut ranks: BTreeMap<String, i32> = BTreeMap::new();
@@ -178,8 +205,9 @@ fn ranks(raw: &Raw, place: &Place) -> Result<BTreeMap<String, i32>, ClusterError
             !ranks.contains_key(&class.name) && class.above.iter().all(|other| ranks.contains_key(other))
         });
         let Some(class) = ready else {
-            let circle: Vec<usize> =
-                (0..raw.priority.len()).filter(|index| !ranks.contains_key(&raw.priority[*index].name)).collect();
+            let circle: Vec<usize> = (0..raw.priority.len())
+                .filter(|index| !ranks.contains_key(&raw.priority[*index].name))
+                .collect();
             let names: Vec<&str> = circle.iter().map(|index| raw.priority[*index].name.as_str()).collect();
             let problem = format!("the priorities {} are above each other in a cycle", names.join(", "));
             return Err(place.wrong("priority", circle[0], "above", problem));
@@ -208,12 +236,18 @@ fn options(raw: &Raw, place: &Place, machine: &Machine, tree: &Tree) -> Result<O
     let levels = tree.levels();
     let per_domain: Vec<f64> = levels
         .iter()
-        .map(|found| level(&found.name).and_then(|level| level.failure_rate).map_or(0.0, units::PerSecond::get))
+        .map(|found| {
+            level(&found.name).and_then(|level| level.failure_rate).map_or(0.0, units::PerSecond::get)
+        })
         .collect();
-    let per_chip = cluster.failure_rate.map(units::PerSecond::get).or(cluster.failures.then_some(machine.failure_rate));
+    let per_chip =
+        cluster.failure_rate.map(units::PerSecond::get).or(cluster.failures.then_some(machine.failure_rate));
     let repair = cluster.repair.map_or(machine.repair, units::Seconds::get);
-    let faults = (per_chip.is_some() || per_domain.iter().any(|rate| *rate > 0.0))
-        .then(|| Faults { per_chip: per_chip.unwrap_or(0.0), per_domain, repair });
+    let faults = (per_chip.is_some() || per_domain.iter().any(|rate| *rate > 0.0)).then(|| Faults {
+        per_chip: per_chip.unwrap_or(0.0),
+        per_domain,
+        repair,
+    });
     let uplinks: Vec<Option<f64>> = levels
         .iter()
         .map(|found| level(&found.name).and_then(|level| level.uplink).map(units::BytesPerSecond::get))
@@ -221,7 +255,9 @@ fn options(raw: &Raw, place: &Place, machine: &Machine, tree: &Tree) -> Result<O
     let uplinks = if uplinks.iter().all(Option::is_none) { Vec::new() } else { uplinks };
     let mut maintenance = Vec::new();
     for (index, window) in raw.maintenance.iter().enumerate() {
-        for node in nodes(&window.nodes, tree).map_err(|problem| place.wrong("maintenance", index, "nodes", problem))? {
+        for node in nodes(&window.nodes, tree)
+            .map_err(|problem| place.wrong("maintenance", index, "nodes", problem))?
+        {
             maintenance.push((node, window.at.get(), window.at.get() + window.length.get()));
         }
     }
@@ -402,7 +438,10 @@ impl Context<'_> {
             Some(RawRank::Number(number)) => Ok(*number),
             Some(RawRank::Class(name)) => self.ranks.get(name).copied().ok_or_else(|| {
                 let known: Vec<&str> = self.ranks.keys().map(String::as_str).collect();
-                self.wrong("priority", format!("there is no priority `{name}`; there are {}", known.join(", ")))
+                self.wrong(
+                    "priority",
+                    format!("there is no priority `{name}`; there are {}", known.join(", ")),
+                )
             }),
         }
     }

@@ -10,8 +10,9 @@ use toml::{Table, Value};
 /// The file is no TOML, or the path leads nowhere.
 pub fn with_change(file: &str, text: &str, change: &str) -> Result<String, ClusterError> {
     let bad = |problem: String| ClusterError::Value { at: format!("--what-if {change}"), problem };
-    let (path, value) =
-        change.split_once('=').ok_or_else(|| bad("write KEY=VALUE, for example cluster.chips=448".to_owned()))?;
+    let (path, value) = change
+        .split_once('=')
+        .ok_or_else(|| bad("write KEY=VALUE, for example cluster.chips=448".to_owned()))?;
     let mut table: Table = toml::from_str(text).map_err(|error| ClusterError::Syntax {
         file: file.to_owned(),
         message: error.to_string().trim().to_owned(),
@@ -43,9 +44,8 @@ fn set(table: &mut Table, keys: &[&str], value: Value) -> Result<(), String> {
                 .position(|name| name == rest[0])
                 .or_else(|| rest[0].parse().ok().filter(|at: &usize| *at < list.len()));
             let found = at.and_then(|at| list.get_mut(at)).and_then(Value::as_table_mut);
-            let inner = found.ok_or_else(|| {
-                format!("`{key}` has no `{}`; it has {}", rest[0], known.join(", "))
-            })?;
+            let inner =
+                found.ok_or_else(|| format!("`{key}` has no `{}`; it has {}", rest[0], known.join(", ")))?;
             set(inner, &rest[1..], value)
         }
         _ => Err(format!("`{key}` has no keys inside")),
@@ -78,7 +78,10 @@ mod tests {
             "[cluster] chips = 8 [[tenant]] name = \"a\" [[tenant]] name = \"b\" quota = 4",
         );
         check("tenant.c.quota=4", "--what-if tenant.c.quota=4: `tenant` has no `c`; it has a, b");
-        check("until=2 h", "until = \"2 h\" [cluster] chips = 8 [[tenant]] name = \"a\" [[tenant]] name = \"b\"");
+        check(
+            "until=2 h",
+            "until = \"2 h\" [cluster] chips = 8 [[tenant]] name = \"a\" [[tenant]] name = \"b\"",
+        );
         check("chips", "--what-if chips: write KEY=VALUE, for example cluster.chips=448");
     }
 }

@@ -11,8 +11,9 @@ pub(super) fn philly(file: &str, text: &str) -> Result<Trace, ClusterError> {
     let mut idle = 0;
     for (index, (line, row)) in table.rows.iter().enumerate() {
         let when = row.get(at).unwrap_or("");
-        let submit = timestamp(when)
-            .ok_or_else(|| table.wrong(*line, "timestamp", when, "a date and time such as 2017-10-09 07:01:55"))?;
+        let submit = timestamp(when).ok_or_else(|| {
+            table.wrong(*line, "timestamp", when, "a date and time such as 2017-10-09 07:01:55")
+        })?;
         let chips = table.number(*line, row, gpus)? as u32;
         if chips == 0 {
             idle += 1;

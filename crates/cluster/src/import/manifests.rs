@@ -51,7 +51,9 @@ pub(super) fn read(file: &str, text: &str) -> Result<Trace, ClusterError> {
         }
     }
     trace.jobs.retain(|job| job.chips > 0);
-    trace.notes.extend(others.iter().map(|(kind, count)| format!("{count} objects of kind {kind} are left out")));
+    trace
+        .notes
+        .extend(others.iter().map(|(kind, count)| format!("{count} objects of kind {kind} are left out")));
     Ok(trace)
 }
 
@@ -85,14 +87,19 @@ fn accelerators(resources: Option<&Value>) -> u32 {
 }
 
 fn is_accelerator(name: &str) -> bool {
-    name.starts_with("huawei.com/") || name.ends_with("/gpu") || name.ends_with("/tpu") || name.ends_with("/neuron")
+    name.starts_with("huawei.com/")
+        || name.ends_with("/gpu")
+        || name.ends_with("/tpu")
+        || name.ends_with("/neuron")
 }
 
 /// Chips of one pod.
 fn pod(template: Option<&Value>) -> u32 {
-    let containers = template.and_then(|value| at(value, &["spec", "containers"])).and_then(Value::as_sequence);
+    let containers =
+        template.and_then(|value| at(value, &["spec", "containers"])).and_then(Value::as_sequence);
     let of = |container: &Value| {
-        accelerators(at(container, &["resources", "requests"])).max(accelerators(at(container, &["resources", "limits"])))
+        accelerators(at(container, &["resources", "requests"]))
+            .max(accelerators(at(container, &["resources", "limits"])))
     };
     containers.map_or(0, |containers| containers.iter().map(of).fold(0, u32::saturating_add))
 }
@@ -108,7 +115,8 @@ fn cluster_queue(object: &Value, cohorts: &mut Vec<String>) -> Tenant {
         at as u32
     });
     let (mut quota, mut borrow) = (None, None);
-    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_sequence).cloned().unwrap_or_default();
+    let list =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_sequence).cloned().unwrap_or_default();
     for group in object.get("spec").map(|spec| list(spec, "resourceGroups")).unwrap_or_default() {
         for flavor in list(&group, "flavors") {
             for resource in list(&flavor, "resources") {
@@ -140,12 +148,16 @@ fn job(file: &str, object: &Value, deadline: Option<f64>) -> Result<Imported, Cl
         .unwrap_or("job")
         .to_owned();
     let annotation = |key: &str| text_at(object, &["metadata", "annotations", key]);
-    let wrong = |key: &str, problem: String| ClusterError::Value { at: format!("{file}: job `{name}`: {key}"), problem };
+    let wrong = |key: &str, problem: String| ClusterError::Value {
+        at: format!("{file}: job `{name}`: {key}"),
+        problem,
+    };
     let given = annotation("supernode/duration")
         .map(|text| text.parse::<Seconds>().map_err(|error| wrong("supernode/duration", error.to_string())))
         .transpose()?;
     let Some(duration) = given.map(Seconds::get).or(deadline) else {
-        let problem = "a manifest does not say how long a job runs; add the annotation supernode/duration: \"2 h\"";
+        let problem =
+            "a manifest does not say how long a job runs; add the annotation supernode/duration: \"2 h\"";
         return Err(wrong("metadata.annotations", problem.to_owned()));
     };
     let created = text_at(object, &["metadata", "creationTimestamp"]).and_then(super::timestamp);
@@ -193,7 +205,9 @@ fn volcano_job(file: &str, object: &Value) -> Result<Imported, ClusterError> {
             per_pod = chips;
         }
     }
-    if let Some(least) = count_at(object, &["spec", "minAvailable"]).filter(|least| *least > 0 && *least < pods) {
+    if let Some(least) =
+        count_at(object, &["spec", "minAvailable"]).filter(|least| *least > 0 && *least < pods)
+    {
         job.least = Some(least.saturating_mul(per_pod));
     }
     if let Some(queue) = text_at(object, &["spec", "queue"]) {

@@ -21,9 +21,12 @@ pub(super) fn read(file: &str, text: &str) -> Result<Trace, ClusterError> {
         let submit = timestamp(when)
             .ok_or_else(|| table.wrong(*line, "Submit", when, "a time such as 2024-05-01T12:00:00"))?;
         let elapsed = match field(row, "Elapsed").as_str() {
-            "" => timestamp(&field(row, "End")).zip(timestamp(&field(row, "Start"))).map(|(end, start)| end - start),
+            "" => timestamp(&field(row, "End"))
+                .zip(timestamp(&field(row, "Start")))
+                .map(|(end, start)| end - start),
             text => Some(
-                length(text).ok_or_else(|| table.wrong(*line, "Elapsed", text, "a length such as 1-02:03:04"))?,
+                length(text)
+                    .ok_or_else(|| table.wrong(*line, "Elapsed", text, "a length such as 1-02:03:04"))?,
             ),
         };
         let Some(duration) = elapsed.filter(|elapsed| *elapsed > 0.0) else {

@@ -17,7 +17,15 @@ fn check(text: &str, expected: &str) {
             lines.extend(trace.jobs.iter().map(|job| {
                 format!(
                     "{} of {}: {} chips on {:?} at {} for {} limit {:?} least {:?} {:?}",
-                    job.name, job.tenant, job.chips, job.nodes, job.submit, job.duration, job.limit, job.least, job.level
+                    job.name,
+                    job.tenant,
+                    job.chips,
+                    job.nodes,
+                    job.submit,
+                    job.duration,
+                    job.limit,
+                    job.least,
+                    job.level
                 )
             }));
             lines.extend(trace.notes);

@@ -65,7 +65,11 @@ mod tests {
     /// Three chips are a cell of four: 3 + 3 fill the eight.
     #[test]
     fn a_job_holds_its_cell() {
-        check("buddy", &[job("a", 0, 3, 10), job("b", 0, 3, 10), job("c", 1, 2, 5)], "a 0-10, b 0-10, c 10-15");
+        check(
+            "buddy",
+            &[job("a", 0, 3, 10), job("b", 0, 3, 10), job("c", 1, 2, 5)],
+            "a 0-10, b 0-10, c 10-15",
+        );
     }
 
     /// A virtual cluster's cell comes back when its owner asks.

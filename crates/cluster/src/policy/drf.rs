@@ -25,7 +25,8 @@ impl Policy for Drf {
 
     fn plan(&mut self, pass: &mut Pass<'_>) {
         let waiting = pass.waiting(self.depth);
-        let mut queues: Vec<std::collections::VecDeque<JobId>> = vec![Default::default(); pass.state.accounts.len()];
+        let mut queues: Vec<std::collections::VecDeque<JobId>> =
+            vec![Default::default(); pass.state.accounts.len()];
         for id in waiting {
             queues[pass.state.entry(id).job.tenant.0 as usize].push_back(id);
         }
@@ -83,12 +84,7 @@ mod tests {
     fn shares_are_evened_out() {
         check(
             "drf",
-            &[
-                job("a", 0, 8, 10),
-                job("b", 1, 4, 10),
-                job("c", 1, 4, 10),
-                job("d", 1, 4, 10).tenant(1),
-            ],
+            &[job("a", 0, 8, 10), job("b", 1, 4, 10), job("c", 1, 4, 10), job("d", 1, 4, 10).tenant(1)],
             "a 0-10, b 10-20, c 20-30, d 10-20",
         );
     }

@@ -1,8 +1,8 @@
 //! EASY backfill (Lifka 1995; Mu'alem and Feitelson 2001): the head of the queue has a reservation at the earliest time the
 //! declared limits allow, and others may start out of order if they do not delay it.
 
-use super::fifo::strict;
 use super::Policy;
+use super::fifo::strict;
 use crate::job::{JobId, Why};
 use crate::pass::Pass;
 use crate::reserve::{Reservation, reservation};

@@ -51,11 +51,7 @@ mod tests {
 
     #[test]
     fn all_or_nothing_and_the_next_may_try() {
-        check(
-            "gang",
-            &[job("a", 0, 4, 10), job("b", 1, 8, 10), job("c", 2, 4, 3)],
-            "a 0-10, b 10-20, c 2-5",
-        );
+        check("gang", &[job("a", 0, 4, 10), job("b", 1, 8, 10), job("c", 2, 4, 3)], "a 0-10, b 10-20, c 2-5");
     }
 
     /// An elastic job of 8 starts on the 4 chips that are free, at half the speed.

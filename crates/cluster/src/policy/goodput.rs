@@ -46,7 +46,10 @@ fn sizes(jobs: &[Candidate], chips: u32) -> Vec<u32> {
         let gain = |index: usize| jobs[index].scaling / f64::from(sizes[index]);
         let able = (0..jobs.len()).filter(|index| {
             let size = sizes[*index];
-            size > 0 && jobs[*index].scaling > 0.0 && size.saturating_mul(2) <= jobs[*index].most && size <= left
+            size > 0
+                && jobs[*index].scaling > 0.0
+                && size.saturating_mul(2) <= jobs[*index].most
+                && size <= left
         });
         let Some(best) = able.max_by(|a, b| gain(*a).total_cmp(&gain(*b)).then(b.cmp(a))) else {
             return sizes;

@@ -68,11 +68,7 @@ mod tests {
     /// minute after b's arrival stops it for b, which needs less than that.
     #[test]
     fn who_had_more_makes_room() {
-        check(
-            "las",
-            &[job("a", 0, 8, 1000), job("b", 100, 8, 50)],
-            "a 0-460 510-1050, b 460-510",
-        );
+        check("las", &[job("a", 0, 8, 1000), job("b", 100, 8, 50)], "a 0-460 510-1050, b 460-510");
     }
 
     /// Within a queue nobody is stopped.

@@ -126,10 +126,6 @@ mod tests {
     /// Two jobs of the whole cluster take turns of a round of 360 s.
     #[test]
     fn rounds_alternate() {
-        check(
-            "max-min",
-            &[job("a", 0, 8, 720), job("b", 0, 8, 360)],
-            "a 0-360 720-1080, b 360-720",
-        );
+        check("max-min", &[job("a", 0, 8, 720), job("b", 0, 8, 360)], "a 0-360 720-1080, b 360-720");
     }
 }

@@ -73,7 +73,7 @@ impl Policy for Multifactor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+
     use crate::policy::testing::{check, job};
     use crate::state::decayed;
 
