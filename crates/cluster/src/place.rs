@@ -141,10 +141,11 @@ fn gather(tree: &Tree, level: usize, domain: u32, each: u32, count: u32, out: &m
         .map(|child| (tree.at_least(level - 1, child, each), child))
         .filter(|(nodes, _)| *nodes > 0)
         .collect();
-    open.sort_unstable();
     let mut left = count;
     while left > 0 {
-        let Some(at) = open.iter().position(|(nodes, _)| *nodes >= left).or(open.len().checked_sub(1)) else {
+        let tightest = (0..open.len()).filter(|at| open[*at].0 >= left).min_by_key(|at| open[*at]);
+        let emptiest = || (0..open.len()).max_by_key(|at| (open[*at].0, u32::MAX - open[*at].1));
+        let Some(at) = tightest.or_else(emptiest) else {
             return;
         };
         let (nodes, child) = open.remove(at);

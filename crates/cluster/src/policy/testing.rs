@@ -73,6 +73,7 @@ pub fn check_tenants(policy: &str, tenants: &[Tenant], jobs: &[JobPlan], expecte
     let options = Options { stretches: true, ..Options::default() };
     let outcome = Driver::new(scheduler, jobs, &[], Linear, options).run();
     assert_eq!(outcome.broken, Vec::<String>::new());
+    let round = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let mut words = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
         let mut text = job.name.to_string();
@@ -82,9 +83,9 @@ pub fn check_tenants(policy: &str, tenants: &[Tenant], jobs: &[JobPlan], expecte
             if last == Some(stretch.from) {
                 let at = text.rfind('-').expect("a stretch before");
                 text.truncate(at);
-                text.push_str(&format!("-{}", stretch.to));
+                text.push_str(&format!("-{}", round(stretch.to)));
             } else {
-                text.push_str(&format!(" {}-{}", stretch.from, stretch.to));
+                text.push_str(&format!(" {}-{}", round(stretch.from), round(stretch.to)));
             }
             last = Some(stretch.to);
         }
