@@ -9,7 +9,8 @@ pub enum Placement {
     /// The node with the fewest free chips that suffice, in the fullest domain.
     #[default]
     BestFit,
-    /// The first node in order of number.
+    /// The first node in order of number, in the domain with the fewest nodes that fit, as Slurm does under
+    /// `topology/tree`.
     FirstFit,
     /// The node where chips that the usual mix of jobs can no longer use grow least (fragmentation gradient descent, Weng
     /// et al., USENIX ATC 2023).
@@ -67,7 +68,8 @@ pub fn pick(
         return None;
     }
     let mut parts = Vec::with_capacity(ask.nodes() as usize);
-    gather(tree, level, domain, ask.each, ask.count, &mut parts);
+    let tight = placement != Placement::FirstFit;
+    gather(tree, (level, domain), ask.each, ask.count, tight, &mut parts);
     if ask.rest > 0 {
         parts.push(remainder(tree, level, domain, ask.rest, &parts)?);
     }
@@ -75,12 +77,11 @@ pub fn pick(
 }
 
 fn one_node(tree: &Tree, chips: u32, placement: Placement, mix: &SizeMix) -> Option<Part> {
+    if placement == Placement::FirstFit {
+        return first_node(tree, chips).map(|node| tree.chips_of(node, chips));
+    }
     let most = tree.node_size();
     let sizes = (chips..=most).filter(|free| tree.with_free(*free) > 0);
-    if placement == Placement::FirstFit {
-        let first = sizes.filter_map(|free| tree.first_with(free, 0..tree.nodes())).min()?;
-        return Some(tree.chips_of(first, chips));
-    }
     let free = match placement {
         Placement::Spread => sizes.max()?,
         Placement::LeastFragmentation => sizes.min_by_key(|free| {
@@ -106,6 +107,19 @@ fn one_node(tree: &Tree, chips: u32, placement: Placement, mix: &SizeMix) -> Opt
     tree.first_with(free, range).map(|node| tree.chips_of(node, chips))
 }
 
+/// Down into the domain with the fewest nodes that fit, and there the first of them.
+fn first_node(tree: &Tree, chips: u32) -> Option<NodeId> {
+    let mut range = 0..tree.nodes();
+    for level in (0..tree.levels().len() - 1).rev() {
+        let nodes = tree.levels()[level].nodes;
+        let domains = range.start / nodes..range.end.div_ceil(nodes);
+        let fitting = domains.map(|domain| (tree.at_least(level, domain, chips), domain));
+        let (_, domain) = fitting.filter(|(nodes, _)| *nodes > 0).min()?;
+        range = tree.members(level, domain);
+    }
+    (chips..=tree.node_size()).filter_map(|free| tree.first_with(free, range.clone())).min()
+}
+
 /// The innermost domain that holds `ask`, the tightest of those of one level.
 pub fn lowest(tree: &Tree, level: usize, domain: u32, ask: Ask) -> Option<(usize, u32)> {
     if !tree.holds(level, domain, ask) {
@@ -121,10 +135,23 @@ pub fn lowest(tree: &Tree, level: usize, domain: u32, ask: Ask) -> Option<(usize
 }
 
 /// `count` nodes with `each` chips in a domain that has them: the tightest inner domain that holds all that is left, else
-/// all of the emptiest, as a tree of switches is filled.
-fn gather(tree: &Tree, level: usize, domain: u32, each: u32, count: u32, out: &mut Vec<Part>) {
+/// all of the emptiest, as a tree of switches is filled. The fullest nodes of a domain go first if it is to be
+/// `tight`, else the first.
+fn gather(
+    tree: &Tree,
+    (level, domain): (usize, u32),
+    each: u32,
+    count: u32,
+    tight: bool,
+    out: &mut Vec<Part>,
+) {
     if level == 0 {
         let members = tree.members(level, domain);
+        if !tight {
+            let able = members.map(NodeId).filter(|node| tree.free(*node) >= each);
+            out.extend(able.take(count as usize).map(|node| tree.chips_of(node, each)));
+            return;
+        }
         let mut left = count;
         for free in each..=tree.node_size() {
             let mut from = members.start;
@@ -150,7 +177,7 @@ fn gather(tree: &Tree, level: usize, domain: u32, each: u32, count: u32, out: &m
         };
         let (nodes, child) = open.remove(at);
         let here = nodes.min(left);
-        gather(tree, level - 1, child, each, here, out);
+        gather(tree, (level - 1, child), each, here, tight, out);
         left -= here;
     }
 }
@@ -185,7 +212,7 @@ fn slices(tree: &Tree, ask: Ask, level: usize, slice: u32) -> Option<Vec<Part>> 
         let (slices, domain) = domains.remove(at);
         let here = slices.min(left);
         let nodes = (here * slice).min(ask.nodes() - parts.len() as u32);
-        gather(tree, level, domain, ask.each, nodes, &mut parts);
+        gather(tree, (level, domain), ask.each, nodes, true, &mut parts);
         left -= here;
     }
     if ask.rest > 0 {
