@@ -308,7 +308,8 @@ mod tests {
         take(&mut tree, 2, 6);
         check(&tree, 2, None, Placement::BestFit, "2:c0");
         check(&tree, 3, None, Placement::BestFit, "1:70");
-        check(&tree, 3, None, Placement::FirstFit, "0:07");
+        // The second rack has one node that fits, the first has two.
+        check(&tree, 3, None, Placement::FirstFit, "3:07");
         check(&tree, 1, None, Placement::Spread, "0:01");
         // One chip more of node 2 leaves one that jobs of four cannot use; of node 1 it leaves three; node 2 is best.
         check(&tree, 1, None, Placement::LeastFragmentation, "2:40");
