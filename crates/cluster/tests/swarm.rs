@@ -58,6 +58,26 @@ fn plan(random: &mut Pcg64Mcg, index: u32, tree: &Tree, tenants: usize, at: f64)
     }
 }
 
+fn services(random: &mut Pcg64Mcg, node: u32) -> Vec<Service> {
+    (0..random.random_range(0..2u32))
+        .map(|index| Service {
+            name: format!("s{index}"),
+            tenant: TenantId(0),
+            priority: 2,
+            ask: Ask::packed(random.random_range(1..=node), node),
+            wish: None,
+            load: Load::Day { peak: 20.0, trough: 1.0, peak_at: 43_200.0 },
+            capacity: 5.0,
+            least: 1,
+            most: 4,
+            interval: 600.0,
+            headroom: 0.2,
+            load_time: 120.0,
+            busy: 0.7,
+        })
+        .collect()
+}
+
 /// One random world.
 fn world(seed: u64) -> (String, Outcome) {
     let random = &mut Pcg64Mcg::seed_from_u64(seed);
@@ -92,23 +112,7 @@ fn world(seed: u64) -> (String, Outcome) {
     if nodes > 4 && random.random_bool(0.2) {
         scheduler.set_spares([NodeId(nodes as u32 - 1)]);
     }
-    let services: Vec<Service> = (0..random.random_range(0..2u32))
-        .map(|index| Service {
-            name: format!("s{index}"),
-            tenant: TenantId(0),
-            priority: 2,
-            ask: Ask::packed(random.random_range(1..=node), node),
-            wish: None,
-            load: Load::Day { peak: 20.0, trough: 1.0, peak_at: 43_200.0 },
-            capacity: 5.0,
-            least: 1,
-            most: 4,
-            interval: 600.0,
-            headroom: 0.2,
-            load_time: 120.0,
-            busy: 0.7,
-        })
-        .collect();
+    let services = services(random, node);
     let faults =
         random.random_bool(0.4).then(|| Faults { per_chip: 1e-6, per_domain: vec![1e-6], repair: 3600.0 });
     let options = Options {
