@@ -29,13 +29,13 @@ fn estimate_refused(more: &[&str], words: &[&str]) {
 fn flags_that_make_no_sense() {
     estimate_refused(&["--isl", "1024"], &["--osl", "needed"]);
     estimate_refused(&["--osl", "128"], &["--isl", "needed"]);
-    estimate_refused(&["--isl", "0", "--osl", "1"], &["--isl", "1 and more"]);
+    estimate_refused(&["--isl", "0", "--osl", "1"], &["--isl", "1 to"]);
     estimate_refused(&["--isl", "-5", "--osl", "1"], &["-5"]);
     estimate_refused(&["--isl", "1e99", "--osl", "1"], &["--isl"]);
-    estimate_refused(
-        &["--isl", "8", "--osl", "8", "--tp", "0", "--dp", "0", "--pp", "0", "--chips", "0"],
-        &["--chips"],
-    );
+    for size in ["--tp", "--pp", "--dp", "--ep", "--moe-tp", "--chips"] {
+        estimate_refused(&["--isl", "8", "--osl", "8", size, "0"], &[size, "allowed is"]);
+    }
+    estimate_refused(&["--isl", "8", "--osl", "8", "--kv-len", "8"], &["--kv-len", "no effect", "mode agg"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--tp", "64"], &["--tp", "heads"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--pp", "1000"], &["--pp", "layers"]);
     estimate_refused(&["--isl", "8", "--osl", "8", "--tp", "8", "--chips", "4"], &["--chips", "8 ranks"]);

@@ -74,11 +74,16 @@ fn is_given(point: &OperatingPoint, key: &Key) -> bool {
     }
 }
 
-/// Refuses keys that change nothing in the mode of a point; tables of measurements may have them all the same.
+/// Refuses numbers out of their range, and keys that change nothing in the mode of a point; tables of measurements may
+/// have such keys all the same.
 ///
 /// # Errors
-/// The first key that changes nothing.
+/// The first key that is wrong or changes nothing.
 pub fn refuse_unused(point: &OperatingPoint) -> Result<(), KeyError> {
+    check(point).map_err(|OutOfRange { key, value, range }| {
+        let problem = format!("{value} is out of range; allowed is {range}");
+        KeyError { key: key.to_owned(), problem }
+    })?;
     let side = |name: &str| name.starts_with("prefill_") || name.starts_with("decode_");
     let sizes = ["tp", "pp", "dp", "ep", "moe_tp", "redundant_experts"];
     let decode = (point.kv_len.is_some(), point.batch_per_rank.is_some());
