@@ -155,7 +155,7 @@ fn groups_do_not_divide() {
 
 #[test]
 fn unknown_key() {
-    assert_snapshot!(with(llama(), "mixture_of_depths", json!(3)), @"config.json: key `mixture_of_depths` (= 3) is not understood for this architecture and might change the computation; if it does not, say --ignore-key mixture_of_depths");
+    assert_snapshot!(with(llama(), "mixture_of_depths", json!(3)), @"config.json: key `mixture_of_depths` (= 3) is not understood for this architecture and might change the computation; if it does not, say --ignore-key mixture_of_depths, or name the model as FILE#ignore=mixture_of_depths");
 }
 
 #[test]

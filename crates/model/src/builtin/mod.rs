@@ -130,11 +130,17 @@ pub fn resolve(spec: &str) -> Result<Model, ImportError> {
 }
 
 /// [`resolve`] with what the user says of a file. Sizes in the form of [`crate::Shape::parse`]
-/// (`layers=80,hidden=8192,heads=64,...`) are a model too.
+/// (`layers=80,hidden=8192,heads=64,...`) are a model too. `FILE#ignore=KEY,KEY` says of a file what
+/// [`import::Options::ignore_keys`] says, so that scenarios, sweeps and plans can say it where they name the model.
 ///
 /// # Errors
 /// As [`resolve`], and as [`crate::Shape::parse`].
 pub fn resolve_with(spec: &str, options: &import::Options) -> Result<Model, ImportError> {
+    if let Some((file, keys)) = spec.rsplit_once("#ignore=") {
+        let ignore_keys =
+            keys.split(',').map(|key| key.trim().to_owned()).chain(options.ignore_keys.iter().cloned());
+        return resolve_with(file, &import::Options { ignore_keys: ignore_keys.collect() });
+    }
     let path = Path::new(spec);
     if path.exists() || spec.ends_with(".json") {
         return import::from_path_with(path, options);
@@ -274,6 +280,22 @@ mod tests {
             let stem = name.strip_suffix(".toml").unwrap_or(&name);
             assert!(stem == "variants" || known(stem), "models/{name} is not in the table");
         }
+    }
+
+    #[test]
+    fn a_spec_says_what_to_ignore() {
+        let folder = std::env::temp_dir().join(format!("supernode-ignore-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("config.json");
+        let text = r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "intermediate_size": 128, "vocab_size": 100, "max_position_embeddings": 64, "num_widgets": 3}"#;
+        std::fs::write(&file, text).expect("a file");
+        let spec = file.display().to_string();
+        let error = resolve(&spec).expect_err("an unknown size").to_string();
+        assert!(error.contains("--ignore-key num_widgets"), "{error}");
+        assert!(resolve(&format!("{spec}#ignore=num_widgets")).is_ok());
+        assert!(resolve("layers=2,hidden=64,heads=4,vocab=100").is_ok(), "sizes are a model");
+        std::fs::remove_dir_all(&folder).expect("the folder is removed");
     }
 
     #[test]

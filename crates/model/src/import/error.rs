@@ -99,7 +99,7 @@ pub enum ImportError {
     /// A key that might change the computation is not known.
     #[error(
         "{origin}: key `{key}` (= {value}) is not understood for this architecture and might change the computation; \
-         if it does not, say --ignore-key {key}"
+         if it does not, say --ignore-key {key}, or name the model as FILE#ignore={key}"
     )]
     UnknownKey {
         /// File.

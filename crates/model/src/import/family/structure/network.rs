@@ -199,16 +199,7 @@ fn experts(keys: &Keys, frame: Frame, traits: &Traits, gated: bool) -> Read<Opti
         (Some(number), None) => number.saturating_mul(width),
         (None, None) => 0,
     };
-    let dense_beside = if keys.flag_first("residual_moe|moe_residual")? == Some(true) {
-        keys.opt_first(WIDTH)?.unwrap_or(0)
-    } else if keys.flag_first("use_residual")? == Some(true)
-        && keys.flag_first("parallel_attn_mlp_res")? == Some(true)
-    {
-        // Arctic: a dense network of hidden width beside the experts.
-        frame.hidden
-    } else {
-        0
-    };
+    let dense_beside = dense_beside(keys, frame)?;
     let identity_experts = keys.whole("zero_expert_num|moe_num_zero_experts")?;
     let bias_flag = keys.flag_first(
         "moe_router_enable_expert_bias|use_expert_bias|moe_use_aux_free|use_moe_router_bias|use_routing_bias|moe_router_bias|expert_bias",
@@ -233,6 +224,17 @@ fn experts(keys: &Keys, frame: Frame, traits: &Traits, gated: bool) -> Read<Opti
         return Err(keys.inconsistent("n_group|num_expert_group|moe_n_group", reason));
     }
     Ok(Some(moe))
+}
+
+/// The width of a dense network that stands beside the experts in each layer; 0 for none.
+fn dense_beside(keys: &Keys, frame: Frame) -> Read<u32> {
+    if keys.flag_first("residual_moe|moe_residual")? == Some(true) {
+        return Ok(keys.opt_first(WIDTH)?.unwrap_or(0));
+    }
+    let residual = keys.flag_first("use_residual")? == Some(true);
+    // Arctic's has the hidden width.
+    let parallel = keys.flag_first("parallel_attn_mlp_res")? == Some(true);
+    Ok(if residual && parallel { frame.hidden } else { 0 })
 }
 
 /// Shared experts that the class has where a file does not say.
