@@ -9,6 +9,7 @@ use live::clock::Speed;
 use live::core::{ReplayError, Replayed};
 use live::log::Reader;
 use live::text::Style;
+use live::tls::Files;
 use live::{Cluster, Server, Settings, UpError};
 use scenario::raw::{Raw, RawWorkload};
 use std::fmt::Write as _;
@@ -87,6 +88,12 @@ pub struct Args {
     /// Keys of tenants and their limits (TOML); see `supernode keys`.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Certificate (PEM) with which the main port and those of instances speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// How long requests in flight may take to end once the server is told to go down.
     #[arg(long, default_value = "30 s")]
     drain: Seconds,
@@ -192,6 +199,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         log: args.log.clone(),
         ledger: args.ledger.clone(),
         keys: args.keys.clone(),
+        tls: args
+            .tls_cert
+            .clone()
+            .zip(args.tls_key.clone())
+            .map(|(certificate, key)| Files { certificate, key }),
         token,
         output,
         style: if args.text == "echo" { Style::Echo } else { Style::Lorem },
@@ -222,7 +234,8 @@ fn welcome(args: &Args, server: &Server, chips: u32, connections: usize) -> Stri
     let (at, mut text) = (&server.addresses, String::new());
     let models: Vec<&str> = server.app.models.iter().map(|model| model.name.as_str()).collect();
     let _ = writeln!(text, "{chips} chips serve {} at {} times their speed", models.join(", "), args.speed);
-    let _ = writeln!(text, "OpenAI API  http://{}/v1", at.main);
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    let _ = writeln!(text, "OpenAI API  {scheme}://{}/v1", at.main);
     if let Some(admin) = at.admin {
         let _ = writeln!(text, "console     http://{admin}/#{}", server.token);
     }
@@ -241,7 +254,7 @@ fn welcome(args: &Args, server: &Server, chips: u32, connections: usize) -> Stri
 
 /// The arguments that describe the cluster: all but those of the server itself.
 fn cluster_arguments(all: Vec<String>) -> Vec<String> {
-    const OWN: [&str; 12] = [
+    const OWN: [&str; 14] = [
         "--host",
         "--port",
         "--admin-port",
@@ -254,6 +267,8 @@ fn cluster_arguments(all: Vec<String>) -> Vec<String> {
         "--log",
         "--ledger",
         "--keys",
+        "--tls-cert",
+        "--tls-key",
     ];
     let mut kept = Vec::new();
     let mut rest = all.into_iter().skip(1).skip_while(|word| word != "up").skip(1);

@@ -30,6 +30,7 @@ pub mod prometheus;
 pub mod routes;
 pub mod server;
 pub mod text;
+pub mod tls;
 pub mod up;
 
 pub use cluster::Cluster;

@@ -23,9 +23,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +75,7 @@ pub async fn serve(
     app: Arc<App>,
     service: Service,
     limits: Limits,
+    tls: Option<TlsAcceptor>,
     stop: watch::Receiver<bool>,
 ) {
     let mut stopped = stop.clone();
@@ -91,23 +93,30 @@ pub async fn serve(
             app.connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
-        let (app, service, stop) = (Arc::clone(&app), service.clone(), stop.clone());
+        let (app, service, tls, stop) = (Arc::clone(&app), service.clone(), tls.clone(), stop.clone());
         tokio::spawn(async move {
-            connection(stream, Arc::clone(&app), service, limits, stop).await;
+            // Without it the first token of a stream waits for an acknowledgement, 40 ms.
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => connection(stream, Arc::clone(&app), service, limits, stop).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = timeout(limits.head_time, tls.accept(stream)).await {
+                        connection(stream, Arc::clone(&app), service, limits, stop).await;
+                    }
+                }
+            }
             app.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     app: Arc<App>,
     service: Service,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    // Without it the first token of a stream waits for an acknowledgement, 40 ms.
-    let _ = stream.set_nodelay(true);
     let cut = Arc::clone(&app);
     let stream = Timed { stream, limit: limits.write_time, waits: None, app: cut };
     let handler = service_fn(move |request: Request<Incoming>| {
@@ -171,14 +180,14 @@ async fn handle(app: Arc<App>, service: Service, limits: Limits, request: Reques
 }
 
 /// A connection whose writes must get on.
-struct Timed {
-    stream: TcpStream,
+struct Timed<S> {
+    stream: S,
     limit: Duration,
     waits: Option<Pin<Box<Sleep>>>,
     app: Arc<App>,
 }
 
-impl Timed {
+impl<S> Timed<S> {
     /// What a write comes to: one that has waited too long fails.
     fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -194,7 +203,7 @@ impl Timed {
     }
 }
 
-impl AsyncRead for Timed {
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -204,7 +213,7 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -12,6 +12,7 @@ use crate::log::{Entry, Header, LogError, Order, Writer};
 use crate::routes::Port;
 use crate::server::{Limits, Service, serve};
 use crate::text::Style;
+use crate::tls::{self, TlsError};
 use cost::step::StepPricer;
 use serving::Nanos;
 use sim::SimError;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub ledger: Option<PathBuf>,
     /// The file of keys.
     pub keys: Option<PathBuf>,
+    /// Certificate and key of the main port and those of instances; without them they speak plain HTTP.
+    pub tls: Option<tls::Files>,
     /// The administrator's token; a random one if none is given.
     pub token: Option<String>,
     /// Lengths of answers that end by themselves.
@@ -82,6 +85,7 @@ impl Default for Settings {
             log: None,
             ledger: None,
             keys: None,
+            tls: None,
             token: None,
             output: Lengths::LogNormal { median: 200.0, sigma: 0.7, max: 4096 },
             style: Style::default(),
@@ -117,6 +121,9 @@ pub enum UpError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -192,6 +199,7 @@ impl Server {
         if !settings.host.is_loopback() && keys.is_empty() {
             return Err(UpError::Open(settings.host));
         }
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let run = keys::hex(&keys::random::<6>()?);
         let token = match &settings.token {
             Some(token) => token.clone(),
@@ -249,7 +257,8 @@ impl Server {
             )?;
         }
         for (listener, service) in listening.services(&token) {
-            runtime.spawn(serve(listener, Arc::clone(&app), service, limits, stopped.clone()));
+            let tls = tls.clone().filter(|_| matches!(service, Service::Api(_)));
+            runtime.spawn(serve(listener, Arc::clone(&app), service, limits, tls, stopped.clone()));
         }
         Ok(Self {
             runtime,

@@ -240,6 +240,46 @@ fn a_server_on_its_way_down_ends_what_it_has() {
 }
 
 #[test]
+fn with_a_certificate_the_main_port_speaks_tls() {
+    use std::path::Path;
+    use std::sync::Arc;
+    use supernode_live::tls::Files;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+    let files = Files { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&files.certificate).unwrap()).unwrap();
+    let server = up(Settings { tls: Some(files.clone()), ..settings() });
+    let main = server.addresses.main;
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let connector = TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(main).await.unwrap();
+        let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    });
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(raw(main, b"GET /health HTTP/1.1\r\n\r\n").status, 0, "no plain HTTP");
+    assert_eq!(get(server.addresses.admin.unwrap(), "/state").status, 200);
+    server.stop().unwrap();
+    let wrong = Files { key: files.certificate.clone(), ..files };
+    assert!(
+        supernode_live::Server::start(common::cluster(), Settings { tls: Some(wrong), ..settings() })
+            .is_err()
+    );
+}
+
+#[test]
 fn an_address_that_others_reach_needs_keys() {
     let open = Settings { host: "0.0.0.0".parse().unwrap(), ..settings() };
     assert!(supernode_live::Server::start(common::cluster(), open).is_err());
