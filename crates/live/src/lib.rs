@@ -17,6 +17,7 @@ pub mod clock;
 pub mod cluster;
 pub mod control;
 pub mod core;
+pub mod embeddings;
 pub mod front;
 pub mod keys;
 pub mod kv_events;

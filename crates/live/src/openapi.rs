@@ -3,8 +3,8 @@
 use crate::app::App;
 use serde_json::{Value, json};
 
-/// The document.
-pub fn document(app: &App) -> Value {
+/// Paths that take a body, and what it is.
+fn bodies(app: &App) -> Vec<(&'static str, Value)> {
     let model =
         json!({"type": "string", "enum": app.models.iter().map(|model| &model.name).collect::<Vec<_>>()});
     let common = json!({
@@ -27,7 +27,7 @@ pub fn document(app: &App) -> Value {
     let messages = json!({"type": "array", "items": message, "minItems": 1});
     let text = json!({"type": "string", "minLength": 1});
     let own = |fields: Value, required: Value| json!({"type": "object", "properties": fields, "required": required});
-    let posts = [
+    vec![
         ("/v1/chat/completions", with(json!({"messages": messages}), json!(["messages"]))),
         ("/v1/completions", with(json!({"prompt": text}), json!(["prompt"]))),
         ("/v1/embeddings", own(json!({"model": model, "input": text}), json!(["input"]))),
@@ -44,7 +44,11 @@ pub fn document(app: &App) -> Value {
             "/v1/chat/completions/render",
             own(json!({"model": model, "messages": messages}), json!(["messages"])),
         ),
-    ];
+    ]
+}
+
+/// The document.
+pub fn document(app: &App) -> Value {
     let gets = [
         "/health",
         "/ping",
@@ -61,7 +65,7 @@ pub fn document(app: &App) -> Value {
         "type": "object", "required": ["error"], "properties": {"error": {"type": "object"}},
     }}}});
     let mut paths = serde_json::Map::new();
-    for (path, schema) in posts {
+    for (path, schema) in bodies(app) {
         let mut responses = serde_json::Map::new();
         responses.insert("200".to_owned(), json!({"description": "The answer."}));
         for status in ["400", "401", "404", "408", "413", "429", "500", "503"] {

@@ -3,10 +3,10 @@
 use crate::answer::{Choice, Finish, Form, Head, Stream, whole};
 use crate::app::{App, Ask};
 use crate::body::{Answer, error, events, json, json_bytes, with_type};
+use crate::embeddings;
 use crate::keys::Who;
 use crate::openai::{
-    ApiError, Chat, Common, Completion, Detokenize, Embeddings, Message, Prompt, Responses, Tokenize,
-    content, parse,
+    ApiError, Chat, Common, Completion, Detokenize, Message, Prompt, Responses, Tokenize, content, parse,
 };
 use crate::prometheus;
 use crate::text::{Blocks, Style, Words, count, mix, pieces, token_id};
@@ -28,9 +28,6 @@ pub enum Port {
 
 /// Prompts of one call at most.
 const MOST_PROMPTS: usize = 1024;
-
-/// Length of an embedding where the client does not say.
-const DIMENSIONS: usize = 1024;
 
 /// A call whose body has been read.
 pub struct Call<'a> {
@@ -131,7 +128,7 @@ async fn posted(app: &Arc<App>, call: Call<'_>, who: Who) -> Result<Answer, ApiE
         "/v1/chat/completions" => chat(app, &call, &who).await,
         "/v1/completions" => completion(app, &call, &who).await,
         "/v1/responses" => responses(app, &call, &who).await,
-        "/v1/embeddings" => embeddings(app, &call),
+        "/v1/embeddings" => embeddings::answer(app, &call),
         "/tokenize" => tokenize(app, &call),
         "/detokenize" => {
             let asked: Detokenize = parse(&call.body)?;
@@ -229,7 +226,7 @@ fn numbers(messages: &[Message]) -> Result<Vec<u32>, ApiError> {
 }
 
 /// A prompt and what an echo of it would say.
-type Told = (Blocks, String);
+pub(crate) type Told = (Blocks, String);
 
 async fn chat(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer, ApiError> {
     let asked: Chat = parse(&call.body)?;
@@ -246,7 +243,7 @@ async fn completion(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer
     complete(app, call, who, &asked.common, Form::Text, model, told, echo).await
 }
 
-fn prompts(app: &App, model: usize, prompt: Prompt) -> Result<Vec<Told>, ApiError> {
+pub(crate) fn prompts(app: &App, model: usize, prompt: Prompt) -> Result<Vec<Told>, ApiError> {
     let empty = || Blocks::new(app.models[model].block, model as u64);
     let text = |text: String| {
         let mut blocks = empty();
@@ -417,7 +414,7 @@ fn follow(blocks: &Blocks, words: &Words, output: u32, block: u32) -> Vec<u64> {
     after.hashes
 }
 
-fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
     hasher.write(text.as_bytes());
     mix(hasher.finish())
@@ -477,64 +474,6 @@ async fn responses(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer,
                 "total_tokens": prompt + end.output},
         }),
     ))
-}
-
-/// Vectors that depend on the text alone: equal texts are equal, others are as good as orthogonal.
-fn embeddings(app: &Arc<App>, call: &Call<'_>) -> Result<Answer, ApiError> {
-    let asked: Embeddings = parse(&call.body)?;
-    let model = app.model(asked.model.as_deref())?;
-    let dimensions = match asked.dimensions {
-        None => DIMENSIONS,
-        Some(given @ 1..=8192) => given as usize,
-        Some(_) => return Err(ApiError::bad("dimensions", "dimensions must be between 1 and 8192")),
-    };
-    if !matches!(asked.encoding_format.as_deref(), None | Some("float" | "base64")) {
-        return Err(ApiError::bad("encoding_format", "encoding_format must be float or base64"));
-    }
-    let base64 = asked.encoding_format.as_deref() == Some("base64");
-    let told = prompts(app, model, asked.input)?;
-    let mut tokens = 0;
-    let vector = |(index, (blocks, text)): (usize, &Told)| {
-        tokens += blocks.tokens;
-        let seed = if text.is_empty() { blocks.hashes.last().copied().unwrap_or(0) } else { hash(text) };
-        let values = unit_vector(seed, dimensions);
-        let embedding = if base64 {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            Value::from(base64_of(&bytes))
-        } else {
-            Value::from(values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>())
-        };
-        json!({"object": "embedding", "index": index, "embedding": embedding})
-    };
-    let data: Vec<Value> = told.iter().enumerate().map(vector).collect();
-    Ok(json(
-        200,
-        &json!({
-            "object": "list", "data": data, "model": app.models[model].name,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }),
-    ))
-}
-
-fn unit_vector(seed: u64, dimensions: usize) -> Vec<f32> {
-    let value = |index: usize| (mix(seed ^ mix(index as u64)) >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
-    let values: Vec<f64> = (0..dimensions).map(value).collect();
-    let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().max(1e-12);
-    values.iter().map(|value| (value / norm) as f32).collect()
-}
-
-fn base64_of(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word =
-            group.iter().enumerate().fold(0u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
-        for digit in 0..4 {
-            let index = (word >> (18 - 6 * digit) & 63) as usize;
-            text.push(if digit <= group.len() { char::from(DIGITS[index]) } else { '=' });
-        }
-    }
-    text
 }
 
 fn tokenize(app: &Arc<App>, call: &Call<'_>) -> Result<Answer, ApiError> {

@@ -1,6 +1,6 @@
 //! Bringing a cluster up, and down again.
 
-use crate::app::{App, Parts};
+use crate::app::{App, Model, Money, Parts, PoolFacts};
 use crate::clock::{Pace, Speed};
 use crate::cluster::Cluster;
 use crate::control::{Control, Message};
@@ -21,12 +21,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use workload::Lengths;
 
 /// How to come up.
@@ -165,6 +166,27 @@ pub struct Server {
     drain: Duration,
 }
 
+/// What the app is told of its cluster.
+struct Facts {
+    pools: Vec<PoolFacts>,
+    money: Money,
+    models: Vec<Model>,
+    chips: u32,
+}
+
+fn app(
+    facts: Facts,
+    settings: &Settings,
+    keys: Keys,
+    run: String,
+    pace: Pace,
+    inbox: Sender<Message>,
+) -> App {
+    let Facts { pools, money, models, chips } = facts;
+    let (output, style, seed) = (settings.output, settings.style, settings.seed);
+    App::new(Parts { pools, money, models, pace, keys, output, style, seed, run, chips, inbox })
+}
+
 /// A thread's result: the last hash, or what has broken it.
 fn control_thread<P: StepPricer>(
     mut control: Control<P>,
@@ -209,13 +231,8 @@ impl Server {
         let mut listening = runtime.block_on(listen(&settings, &cluster.entries))?;
         let meters = cluster.meters();
         let Cluster { world, models, pools, chips, money, .. } = cluster;
-        let (ledger, ledger_thread) = match &settings.ledger {
-            Some(path) => {
-                let (ledger, thread) = Ledger::open(path, &run)?;
-                (Some(ledger), Some(thread))
-            }
-            None => (None, None),
-        };
+        let ledger = settings.ledger.as_deref().map(|path| Ledger::open(path, &run)).transpose()?;
+        let (ledger, ledger_thread) = ledger.unzip();
         let kv = (!listening.kv.is_empty()).then(channel);
         let (kv_sender, kv_receiver) = kv.unzip();
         let mut front = Front::default();
@@ -226,19 +243,8 @@ impl Server {
         limits_of_keys(&keys, &mut core, log.as_mut())?;
         let pace = Pace::start(settings.speed);
         let (inbox, messages) = channel();
-        let app = Arc::new(App::new(Parts {
-            pools,
-            money,
-            models,
-            pace,
-            keys,
-            output: settings.output,
-            style: settings.style,
-            seed: settings.seed,
-            run,
-            chips,
-            inbox,
-        }));
+        let facts = Facts { pools, money, models, chips };
+        let app = Arc::new(app(facts, &settings, keys, run, pace, inbox));
         let control = Control::new(core, log, pace);
         let shared = Arc::clone(&app);
         let control = std::thread::Builder::new()
@@ -246,20 +252,11 @@ impl Server {
             .spawn(move || control_thread(control, &messages, &shared.broken))?;
         let (stop, stopped) = watch::channel(false);
         let addresses = listening.addresses();
-        let limits = settings.limits;
         if let Some(events) = kv_receiver {
-            crate::kv_events::publish(
-                &runtime,
-                events,
-                std::mem::take(&mut listening.kv),
-                &app,
-                addresses.main,
-            )?;
+            let sockets = std::mem::take(&mut listening.kv);
+            crate::kv_events::publish(&runtime, events, sockets, &app, addresses.main)?;
         }
-        for (listener, service) in listening.services(&token) {
-            let tls = tls.clone().filter(|_| matches!(service, Service::Api(_)));
-            runtime.spawn(serve(listener, Arc::clone(&app), service, limits, tls, stopped.clone()));
-        }
+        serve_all(&runtime, listening.services(&token), &app, settings.limits, tls.as_ref(), &stopped);
         Ok(Self {
             runtime,
             app,
@@ -312,6 +309,20 @@ impl Server {
             let _ = ledger.join();
         }
         hash
+    }
+}
+
+fn serve_all(
+    runtime: &Runtime,
+    services: Vec<(TcpListener, Service)>,
+    app: &Arc<App>,
+    limits: Limits,
+    tls: Option<&TlsAcceptor>,
+    stopped: &watch::Receiver<bool>,
+) {
+    for (listener, service) in services {
+        let tls = tls.cloned().filter(|_| matches!(service, Service::Api(_)));
+        runtime.spawn(serve(listener, Arc::clone(app), service, limits, tls, stopped.clone()));
     }
 }
 
