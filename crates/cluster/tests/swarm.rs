@@ -7,7 +7,7 @@ use serving::Nanos;
 use supernode_cluster::driver::Faults;
 use supernode_cluster::job::Range;
 use supernode_cluster::policy::{NAMES, Settings, by_name};
-use supernode_cluster::results::{Ending, Outcome, Summary};
+use supernode_cluster::results::{Ending, Outcome};
 use supernode_cluster::service::{Load, Service};
 use supernode_cluster::{
     Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, NodeId, Options, Placement, Scheduler, Tenant,
@@ -178,28 +178,6 @@ fn queue(jobs: usize, rate: f64, service: f64, elastic: bool, servers: u32, seed
             }
         })
         .collect()
-}
-
-/// Mean wait of M/M/c (Erlang C) within 1 %: first in, first out on single chips.
-#[test]
-fn waits_are_those_of_m_m_c() {
-    let (servers, load) = (8u32, 0.8);
-    let c = f64::from(servers);
-    let offered = load * c;
-    let mut blocking = 1.0;
-    for k in 1..=servers {
-        blocking = offered * blocking / (f64::from(k) + offered * blocking);
-    }
-    let delayed = blocking / (1.0 - load * (1.0 - blocking));
-    let expected = delayed / (c * (1.0 - load)) * 100.0;
-    // Means over several long runs: the error of one is a few per cent.
-    let mut waits = 0.0;
-    for seed in 0..4 {
-        let plans = queue(400_000, offered / 100.0, 100.0, false, servers, seed);
-        let outcome = run("fifo", Tree::new(&[servers], &[]), &plans);
-        waits += Summary::of(outcome.records.iter(), outcome.end).wait / 4.0;
-    }
-    assert!((waits / expected - 1.0).abs() < 0.01, "{waits} s, Erlang C says {expected} s");
 }
 
 /// Under aging nobody starves: whatever the mix, a large job of the lowest standing is done before the run ends, though small
