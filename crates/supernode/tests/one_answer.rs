@@ -130,42 +130,51 @@ fn draw(random: &mut rand_pcg::Pcg64) -> OperatingPoint {
     point
 }
 
-#[test]
-fn commands_agree_about_one_user() {
-    let session = session();
+/// Points that fit, each with what a run of one user measures.
+fn runs(session: &Session) -> Vec<(OperatingPoint, Latency)> {
     let mut random = rand_pcg::Pcg64::seed_from_u64(11);
-    let mut wrong = String::new();
-    let mut asked = 0;
-    for _ in 0..60 {
-        let point = draw(&mut random);
-        let text = serde_json::to_string(&point).expect("keys");
-        let steady = match estimated(&session, &point) {
-            Ok(steady) => steady,
-            // What does not fit fits nowhere.
+    let points = (0..60).map(|_| draw(&mut random));
+    let found: Vec<(OperatingPoint, Latency)> = points
+        .filter_map(|point| match simulated(session, &point) {
+            Ok(run) => Some((point, run)),
+            // What cannot run is not estimated either.
             Err(error) => {
-                assert!(simulated(&session, &point).is_err(), "{text}: {error}");
-                continue;
+                assert!(estimated(session, &point).is_err(), "{point:?}: {error}");
+                None
             }
-        };
-        asked += 1;
-        let runs = [
-            ("simulate", simulated(&session, &point).expect("a run")),
-            ("validate", validated(&session, &point)),
-        ];
-        for (command, (ttft, tpot)) in runs {
-            for (figure, a, b) in [("TTFT", steady.0, ttft), ("TPOT", steady.1, tpot)] {
-                if apart(a, b) > APART {
-                    let _ = writeln!(
-                        wrong,
-                        "{figure}: estimate {:.2} ms, {command} {:.2} ms: {text}",
-                        a * 1e3,
-                        b * 1e3
-                    );
-                }
+        })
+        .collect();
+    assert!(found.len() > 40, "only {} of the points fit", found.len());
+    found
+}
+
+/// Where `command` says something else than the runs.
+fn differences(
+    command: &str,
+    runs: &[(OperatingPoint, Latency)],
+    ask: impl Fn(&OperatingPoint) -> Latency,
+) -> String {
+    let mut text = String::new();
+    for (point, run) in runs {
+        let answer = ask(point);
+        for (figure, a, b) in [("TTFT", answer.0, run.0), ("TPOT", answer.1, run.1)] {
+            if apart(a, b) > APART {
+                let point = serde_json::to_string(point).expect("keys");
+                let (a, b) = (a * 1e3, b * 1e3);
+                let _ = writeln!(text, "{figure}: {command} {a:.2} ms, simulate {b:.2} ms: {point}");
             }
         }
     }
-    assert!(asked > 40, "only {asked} of the points fit");
+    text
+}
+
+#[test]
+fn commands_agree_about_one_user() {
+    let session = session();
+    let runs = runs(&session);
+    let wrong = differences("validate", &runs, |point| validated(&session, point));
+    assert!(wrong.is_empty(), "{wrong}");
+    let wrong = differences("estimate", &runs, |point| estimated(&session, point).expect("an estimate"));
     assert!(wrong.is_empty(), "{wrong}");
 }
 
