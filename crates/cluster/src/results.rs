@@ -68,7 +68,9 @@ impl Record {
 
     /// Time in the queue, every wait counted, of a job that is over or runs.
     pub fn waited(&self, end: f64) -> f64 {
-        (self.ended.unwrap_or(end) - self.submitted - self.running).max(0.0)
+        let waited = self.ended.unwrap_or(end) - self.submitted - self.running;
+        // Below a microsecond it is rounding.
+        if waited < 1e-6 { 0.0 } else { waited }
     }
 
     /// Completion time over time on chips, at least 1 and bounded for jobs under 10 s (Feitelson's bounded slowdown).

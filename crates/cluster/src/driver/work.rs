@@ -235,8 +235,9 @@ impl<P: Pricer> Driver<'_, P> {
         } else {
             Nanos::NEVER
         };
-        let timed_out = left < end;
-        let at = end.min(left).max(self.now);
+        // A limit that is the exact length is not exceeded by rounding.
+        let timed_out = left.get().saturating_add(1_000_000) < end.get();
+        let at = if timed_out { left } else { end }.max(self.now);
         if at < Nanos::NEVER {
             self.push(at, What::Finish { job, version, timed_out });
         }

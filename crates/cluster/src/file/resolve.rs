@@ -334,7 +334,10 @@ impl Context<'_> {
             if !(at >= 0.0 && at <= 3.15e9) {
                 return Err(self.wrong("at", "times are between 0 and a hundred years"));
             }
-            let limit = job.limit.map(units::Seconds::get).or(job.duration.map(|length| 1.2 * length.get()));
+            // An elastic job takes longer at its least size, and is not to be cut off for it.
+            let stretch = elastic.map_or(1.0, |range| f64::from(ask.chips()) / f64::from(range.least));
+            let usual = job.duration.map(|length| 1.2 * stretch * length.get());
+            let limit = job.limit.map(units::Seconds::get).or(usual);
             let plan = JobPlan {
                 name: if count > 1 { format!("{name}-{}", copy + 1).into() } else { name.as_str().into() },
                 kind,
