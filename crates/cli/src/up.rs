@@ -151,8 +151,9 @@ impl ClusterFlags {
         let (mut raw, path, text) = self.raw(text)?;
         let output = self.osl.or(raw.workload.osl).unwrap_or(ANSWERS);
         // Requests come from clients: of the scenario's traffic, lengths alone are of use.
-        let (isl, osl) = (raw.workload.isl, raw.workload.osl);
-        raw.workload = RawWorkload { requests: Some(1), isl, osl, ..RawWorkload::default() };
+        let (isl, osl) = (raw.workload.isl.or(Some(Lengths::Fixed(1))), raw.workload.osl.or(Some(output)));
+        let rate = Some(units::PerSecond::new(1.0));
+        raw.workload = RawWorkload { requests: Some(1), rate, isl, osl, ..RawWorkload::default() };
         for pool in raw.deployment.iter_mut().flat_map(|deployment| &mut deployment.pool) {
             pool.prefix_cache = Some(pool.prefix_cache.unwrap_or(true));
         }

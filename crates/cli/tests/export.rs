@@ -72,7 +72,7 @@ fn what_cannot_be_exported_is_refused() {
         std::fs::write(&path, text).expect("writes");
         path
     };
-    refused(&write("a.json", "{}"), &["--to", "vllm"], 2, &["a.json", "supernode plan serve --json"]);
+    refused(&write("a.json", "{}"), &["--to", "vllm"], 2, &["a.json", "schema", "plan serve"]);
     refused(&write("b.json", "{\"schema\": \"other\"}"), &["--to", "vllm"], 2, &["b.json", "other"]);
     let hosts = write("hosts", "10.0.0.1\n$(reboot)\n");
     let hosts = hosts.display().to_string();

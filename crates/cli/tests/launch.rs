@@ -39,8 +39,8 @@ fn a_script_asks_for_its_arguments() {
         supernode(&[&["train", "--launch", path.as_str(), "--system", "h100-8"], more].concat())
     };
     says(&train(&[]), 2, &[], &["pretrain.sh:2", "case $1", "small, large", "--arg 1=VALUE"]);
-    says(&train(&["--arg", "1=small"]), 0, &["dp 8", "of global 64"], &["NNODES=1"]);
-    says(&train(&["--arg", "1=small", "--env", "NNODES=2"]), 0, &["dp 16"], &[]);
+    says(&train(&["--arg", "1=small"]), 0, &["--dp 8", "--global-batch 64"], &["NNODES=1"]);
+    says(&train(&["--arg", "1=small", "--env", "NNODES=2"]), 0, &["--dp 16"], &[]);
     says(&train(&["--arg", "zero=1"]), 2, &[], &["--arg"]);
     says(&supernode(&["train", "--arg", "1=x", "--system", "h100-8"]), 2, &[], &["--launch"]);
 }

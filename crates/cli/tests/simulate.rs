@@ -220,7 +220,7 @@ fn requests_that_cannot_fit_are_rejected_and_the_run_goes_on() {
     assert_eq!(result["requests"]["rejected"]["longer_than_context"], 1);
     assert_eq!(result["requests"]["completed"], 1);
     let scenario = "[[deployment]]\nmodel = \"meta-llama/Llama-3.1-8B\"\nsystem = \"h100-8\"\n\
-        [[deployment.pool]]\ntp = 1\nkv_blocks = 100\n[workload]\nrequests = 50\nrate = \"5 /s\"\nisl = \"500-3000\"\nosl = 20\n";
+        [[deployment.pool]]\ntp = 1\nkv_blocks = 30\n[workload]\nrequests = 50\nrate = \"5 /s\"\nisl = \"500-3000\"\nosl = 20\n";
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.toml");
     std::fs::write(&path, scenario).expect("writes");

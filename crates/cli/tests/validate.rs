@@ -152,7 +152,7 @@ fn malformed_input_names_line_and_column() {
         format!("{header}a,h100-8,Qwen/Qwen3-8B,agg,many\n").as_bytes(),
         "t.csv",
         &[],
-        &["line 2", "`isl`", "`many`"],
+        &["line 2", "column isl", "`many`"],
     );
     refused(format!("{header}a,h100-8\n").as_bytes(), "t.csv", &[], &["line: 2"]);
     refused(header.as_bytes(), "t.csv", &[], &["no rows"]);

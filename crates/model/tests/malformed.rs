@@ -78,7 +78,7 @@ fn deep_nesting() {
 fn no_model_type() {
     let mut config = llama();
     config.remove("model_type");
-    assert_snapshot!(without(config, "intermediate_size"), @"config.json: no reader is called ``, and read by its structure it lacks something: key `block_ff_dim` is missing; its keys are those of no decoder that is known, and CONTRIBUTING.md says how a family is added");
+    assert_snapshot!(without(config, "intermediate_size"), @"config.json: no reader is called `(no name)`, and read by its structure it lacks something: key `intermediate_size` is missing; its keys are those of no decoder that is known, and CONTRIBUTING.md says how a family is added");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub enum TableError {
         reason: String,
     },
     /// A cell is not what its column holds.
-    #[error("{path}: line {line}, column `{column}`: `{value}` {reason}")]
+    #[error("{path}: line {line}, column {column}: `{value}` {reason}")]
     Cell {
         /// The file.
         path: String,
@@ -217,6 +217,8 @@ impl<'a> Row<'a> {
 
     /// What is wrong with a cell.
     pub fn wrong(&self, column: &str, value: &str, reason: &str) -> TableError {
+        // Some reasons begin with the value, which the message has already.
+        let reason = reason.strip_prefix(&format!("`{value}` ")).unwrap_or(reason);
         TableError::Cell {
             path: self.table.path.clone(),
             line: self.line,
