@@ -17,11 +17,14 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use units::Seconds;
+use units::{PerSecond, Seconds};
 use workload::Lengths;
 
 /// What is brought up if nothing is named: DeepSeek-R1 on 256 chips of a CloudMatrix384.
 const USUAL: &str = include_str!("../../../examples/scenarios/cloudmatrix384-deepseek-r1.toml");
+
+/// Lengths of prompts to size memory by, where nothing is said of them.
+const PROMPTS: Lengths = Lengths::Fixed(1024);
 
 /// Lengths of answers where nothing is said of them.
 const ANSWERS: Lengths = Lengths::LogNormal { median: 200.0, sigma: 0.7, max: 4096 };
@@ -151,9 +154,16 @@ impl ClusterFlags {
         let (mut raw, path, text) = self.raw(text)?;
         let output = self.osl.or(raw.workload.osl).unwrap_or(ANSWERS);
         // Requests come from clients: of the scenario's traffic, lengths alone are of use.
-        let (isl, osl) = (raw.workload.isl.or(Some(Lengths::Fixed(1))), raw.workload.osl.or(Some(output)));
-        let rate = Some(units::PerSecond::new(1.0));
-        raw.workload = RawWorkload { requests: Some(1), rate, isl, osl, ..RawWorkload::default() };
+        raw.workload = RawWorkload {
+            requests: Some(1),
+            rate: Some(PerSecond::new(1.0)),
+            isl: raw.workload.isl.or(Some(PROMPTS)),
+            osl: raw.workload.osl.or(Some(output)),
+            ..RawWorkload::default()
+        };
+        if let Some(failures) = &mut raw.failures {
+            failures.horizon = failures.horizon.or(raw.until);
+        }
         for pool in raw.deployment.iter_mut().flat_map(|deployment| &mut deployment.pool) {
             pool.prefix_cache = Some(pool.prefix_cache.unwrap_or(true));
         }
