@@ -2,6 +2,7 @@
 
 use crate::framework::{AttentionKernel, Coefficients, Profile, Selective};
 use crate::job::{ContextMethod, Job, Recompute, Zero};
+use crate::memory::LayerMemory;
 use crate::pricer::{Collective, Exchange, Group, Pricer};
 use crate::schedule::Schedule;
 use crate::shapes::{Core, Experts, LayerShape, Product};
@@ -381,7 +382,7 @@ impl<'a> Context<'a> {
         self.tensor_parallel(&shape, &mut passes);
         let again = self.recomputed(&shape, &passes.forward, &core_forward, recompute);
         self.sharding(&shape, &mut passes);
-        self.offload(&shape, &mut passes);
+        self.offload(group, recompute, &mut passes);
         self.wait_for_host(&mut passes.forward, shape.experts.is_some(), 1.0);
         passes.backward_input += again;
         let repeats = if again.total() > Seconds::ZERO { 2.0 } else { 1.0 };
@@ -400,12 +401,12 @@ impl<'a> Context<'a> {
         times.add(Part::Host, wait.max(Seconds::ZERO));
     }
 
-    fn offload(&self, shape: &LayerShape, passes: &mut PassTimes) {
+    /// What is kept of a layer goes to the host and comes back; what is computed again is not kept.
+    fn offload(&self, group: &LayerGroup, recompute: Recompute, passes: &mut PassTimes) {
         if !self.job.offload.activations {
             return;
         }
-        let seq = f64::from(self.job.batch.seq);
-        let bytes = self.tokens() * shape.kept_bytes(self.job, self.profile.attention, seq);
+        let bytes = LayerMemory::new(self.job, self.profile, group).kept(recompute);
         let copy = self.pricer.host_copy(Bytes::new(bytes));
         let behind = passes.forward.compute();
         passes.forward.add_hiding(Part::Offload, copy, 1.0, behind);

@@ -243,6 +243,10 @@ fn thriftier(row: &TrainingRow, profile: &Profile, jobs: &[Job]) -> Vec<Vec<Job>
         let offload =
             |job: &Job| Job { offload: Offload { activations: true, ..job.offload }, ..job.clone() };
         steps.extend([jobs.iter().map(offload).collect(), sharded.iter().map(offload).collect()]);
+        if profile.can.offload.value.contains(&OffloadName::Optimizer) {
+            let both = Offload { activations: true, optimizer: true };
+            steps.push(sharded.iter().map(|job| Job { offload: both, ..job.clone() }).collect());
+        }
     }
     steps
 }
