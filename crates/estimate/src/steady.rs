@@ -166,14 +166,18 @@ impl<'a> Loop<'a> {
         let seen = decoding * self.others;
         let per_token = step / self.model.deployment().speculation.tokens_per_step();
         let beside = if seen > 0.0 { batch } else { 0.0 };
-        // Prompts that arrive during one round share the next: found by going round a few times.
+        // Prompts that arrive during one round share the next. Of the requests that do not decode some are still in front of
+        // the engine's loop; of the rest two in three are in the round under way, the others have arrived behind it. Where
+        // users wait for a place among the running, prompts start as places become free.
         let mut together: f64 = 1.0;
         let mut found = self.round(together, beside);
         let (mut tpot, mut rate) = (0.0, 0.0);
         for pass in 0..ROUNDS {
             tpot = per_token + seen * found.added / self.after_first;
             rate = decoding / (self.after_first * tpot);
-            let arrived = (rate * found.service).clamp(1.0, most.min(self.load.users.max(1.0)));
+            let inside = (self.load.users - decoding - rate * self.once) / BEHIND;
+            let places = (rate * found.service).max(self.limit - decoding);
+            let arrived = inside.min(places).clamp(1.0, most.min(self.load.users).max(1.0));
             if pass + 1 == ROUNDS || (arrived / together - 1.0).abs() < 1e-3 {
                 break;
             }
@@ -212,6 +216,8 @@ impl<'a> Loop<'a> {
     }
 }
 
+/// Prompts in or behind a round for each that is in it: arrivals are even, so that half a round waits on average.
+const BEHIND: f64 = 1.5;
 /// Passes that settle how many prompts share a round.
 const ROUNDS: usize = 6;
 /// A queue of prompts is never taken for busier than this: a closed loop has no endless queue.
