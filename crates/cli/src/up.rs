@@ -196,8 +196,8 @@ impl ClusterFlags {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let ((cluster, output, seed), scenario) = args.cluster.build(None)?;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let mut limits = live::server::Limits::default();
-    limits.connections = (files as usize).saturating_sub(OTHER_FILES).clamp(64, 1 << 20);
+    let connections = (files as usize).saturating_sub(OTHER_FILES).clamp(64, 1 << 20);
+    let limits = live::server::Limits { connections, ..Default::default() };
     let token = args.admin_token.clone().or_else(|| std::env::var("SUPERNODE_ADMIN_TOKEN").ok());
     let settings = Settings {
         host: args.host,

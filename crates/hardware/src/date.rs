@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// "certainly by then".
 ///
 /// ```
-/// use hardware::Date;
+/// use supernode_hardware::Date;
 /// let quarter: Date = "2026-Q1".parse().unwrap();
 /// assert!(quarter <= "2026-03-31".parse().unwrap());
 /// assert!(quarter > "2026-03-30".parse().unwrap());

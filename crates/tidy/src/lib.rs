@@ -123,8 +123,8 @@ impl SourceFile {
             let declared = format!("{})", " ".repeat(indent));
             let declares = |line: &&str| line.starts_with(&declared) && line.ends_with(';');
             let after = || lines[start..].iter().skip(1);
-            let length = after().position(|line| ends(line)).map_or(0, |at| at + 2);
-            if after().take(length).any(|line| declares(line)) {
+            let length = after().position(ends).map_or(0, |at| at + 2);
+            if after().take(length).any(declares) {
                 continue;
             }
             found.push(Function { name: name.to_owned(), lines: length });

@@ -331,7 +331,7 @@ impl Context<'_> {
         for copy in 0..count {
             let at = job.at.map_or(0.0, units::Seconds::get)
                 + f64::from(copy) * job.every.map_or(0.0, units::Seconds::get);
-            if !(at >= 0.0 && at <= 3.15e9) {
+            if !(0.0..=3.15e9).contains(&at) {
                 return Err(self.wrong("at", "times are between 0 and a hundred years"));
             }
             // An elastic job takes longer at its least size, and is not to be cut off for it.

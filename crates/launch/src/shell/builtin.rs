@@ -47,12 +47,10 @@ impl Shell<'_> {
             match child.kind() {
                 "variable_assignment" => assignments.push(child),
                 "comment" => {}
-                kind if kind.ends_with("_redirect") => {
-                    if kind == "herestring_redirect" || kind == "file_redirect" || kind == "heredoc_redirect"
-                    {
-                        self.redirect(child, &mut redirects)?;
-                    }
+                "herestring_redirect" | "file_redirect" | "heredoc_redirect" => {
+                    self.redirect(child, &mut redirects)?;
                 }
+                kind if kind.ends_with("_redirect") => {}
                 _ if child.node.is_named() => {
                     for word in self.words(child.str())? {
                         if words.is_empty() && self.left_out(&word) {
@@ -393,7 +391,7 @@ impl Shell<'_> {
         let mark = unknown(&[format!("?{shown}")]);
         self.charge(world_size(&self.world))?;
         let kept = self.world.clone();
-        let output = std::mem::replace(&mut self.output, Some(Some(String::new())));
+        let output = self.output.replace(Some(String::new()));
         let line = self.line;
         let pipeline = text.contains('|') && !text.contains("||");
         let result = if pipeline { Ok(Ending::Next) } else { self.text(text, line) };

@@ -110,7 +110,7 @@ fn every_trace_of_a_crash_is_mended() {
 #[track_caller]
 fn check_refused(folder: &Path, plan: &Plan, word: &str) {
     let error = Store::open(folder, plan).err().expect("refused").to_string();
-    assert!(error.contains(word) && error.contains("--out"), "{error}");
+    assert!(error.contains(word) && error.contains("`out`"), "{error}");
 }
 
 #[test]
