@@ -60,11 +60,8 @@ pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLau
         precision: Some(precision(values).to_owned()),
         ..JobSpec::default()
     };
-    if global.is_none() {
-        notes.push(
-            "the file leaves the global batch to the number of devices: give --global-batch".to_owned(),
-        );
-    }
+    let open = "the file leaves the global batch to the number of devices: give --global-batch";
+    notes.extend(global.is_none().then(|| open.to_owned()));
     Ok(TrainingLaunch { spec, shape: None, tied: false, sources: Vec::new(), unread: Vec::new(), notes })
 }
 
