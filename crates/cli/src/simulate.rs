@@ -176,7 +176,7 @@ struct TrafficFlags {
     /// Tokens per hash of its prefixes.
     #[arg(long)]
     block_size: Option<u32>,
-    /// Columns of a table of no known format: arrival=NAME,input=NAME,output=NAME[,session=NAME][,priority=NAME].
+    /// Columns of a table of no known format: `arrival=NAME,input=NAME,output=NAME[,session=NAME][,priority=NAME]`.
     #[arg(long, value_name = "NAMES")]
     columns: Option<String>,
     /// How much denser than recorded the trace is played.

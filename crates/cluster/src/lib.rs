@@ -3,7 +3,7 @@
 //! [`Scheduler`] is a state machine: told what happened and when, it answers with what to do. It knows chips ([`tree`]),
 //! placements ([`place`]), tenants and queues, and decides by a [`policy`]. It never knows how long a job will run.
 //! [`driver`] runs it in virtual time: arrivals, work at the speed that the placement allows, checkpoints, failures, services
-//! that follow their load. [`file`] reads what a user writes, [`import`] what other systems leave, and [`check`] holds every
+//! that follow their load. [`mod@file`] reads what a user writes, [`import`] what other systems leave, and [`check`] holds every
 //! run to laws that the scheduler does not know of.
 
 pub mod check;

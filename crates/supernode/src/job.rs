@@ -20,33 +20,33 @@ const TRACE_REQUESTS: usize = 200_000;
 pub struct ServingJob {
     /// Hugging Face id of a built-in model, or the path of a `config.json`.
     pub model: String,
-    /// Mean prompt length, tokens [4096].
+    /// Mean prompt length, tokens; 4096 by default.
     pub isl: Option<u32>,
-    /// Mean output length, tokens [1024].
+    /// Mean output length, tokens; 1024 by default.
     pub osl: Option<u32>,
     /// Trace whose lengths are served instead.
     pub trace: Option<PathBuf>,
-    /// Share of prompt tokens served from a cache, 0 to below 1 [0].
+    /// Share of prompt tokens served from a cache, 0 to below 1; 0 by default.
     pub prefix_hit: Option<f64>,
-    /// Most mean time to the first token [2 s].
+    /// Most mean time to the first token; 2 s by default.
     pub ttft: Option<Seconds>,
-    /// Most mean time per output token [50 ms].
+    /// Most mean time per output token; 50 ms by default.
     pub tpot: Option<Seconds>,
     /// Engine on every system instead of each chip's usual one.
     pub engine: Option<String>,
-    /// Weight formats to consider [the checkpoint's, and eight bits where the chip multiplies them].
+    /// Weight formats to consider; the checkpoint's, and eight bits where the chip multiplies them by default.
     pub weight_dtype: Vec<Dtype>,
-    /// Cache formats to consider [the engine's, and FP8 where the chip multiplies it].
+    /// Cache formats to consider; the engine's, and FP8 where the chip multiplies it by default.
     pub kv_dtype: Vec<Dtype>,
-    /// Most draft tokens per step, for models that ship a draft module [3].
+    /// Most draft tokens per step, for models that ship a draft module; 3 by default.
     pub spec_tokens: Option<u32>,
-    /// Chance that a draft token is accepted if the one before it was, 0 to 1 [0.7].
+    /// Chance that a draft token is accepted if the one before it was, 0 to 1; 0.7 by default.
     pub spec_accept: Option<f64>,
-    /// Token budgets to consider beside the engine's own, for which 0 stands [2048, 4096, 8192 and 16384].
+    /// Token budgets to consider beside the engine's own, for which 0 stands; 2048, 4096, 8192 and 16384 by default.
     pub token_budget: Vec<u32>,
-    /// Pipeline stages to consider [1, 2, 4 and 8].
+    /// Pipeline stages to consider; 1, 2, 4 and 8 by default.
     pub pp: Vec<u32>,
-    /// `throughput`, `cost`, `energy` or `chips` [throughput].
+    /// `throughput`, `cost`, `energy` or `chips`; throughput by default.
     pub objective: Option<String>,
     /// Requests per second to size for, instead of filling the chips.
     pub target_rate: Option<PerSecond>,
@@ -56,7 +56,7 @@ pub struct ServingJob {
     pub only: Option<String>,
     /// Whether prefill may run on one of the systems and decode on another.
     pub mix: bool,
-    /// Deployments to list [5].
+    /// Deployments to list; 5 by default.
     pub top: Option<u16>,
 }
 

@@ -191,7 +191,7 @@ pub fn validate(
     Ok(rows.score(session.catalog(), session.site(), fidelity)?)
 }
 
-/// Rows of the cells of a sweep, in the order of its cells. `text` is that of a sweep's file, as for [`simulate`].
+/// Rows of the cells of a sweep, in the order of its cells. `text` is that of a sweep's file, as for; `simulate` by default.
 ///
 /// # Errors
 /// A specification that says what it cannot say.

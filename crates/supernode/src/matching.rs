@@ -24,7 +24,7 @@ pub struct MatchRequest {
     pub against_system: Option<String>,
     /// Chips of either; as many as the system has by default.
     pub chips: Option<u32>,
-    /// One figure to solve for, or two for the front of equal performance [`chip.hbm.bandwidth`].
+    /// One figure to solve for, or two for the front of equal performance; `chip.hbm.bandwidth` by default.
     pub vary: Vec<String>,
 }
 

@@ -221,7 +221,7 @@ impl Kernels {
 
     /// The ways to use the rank's cores on operands of `dtype`.
     ///
-    /// The forms were fitted to cores of at most [`LARGEST_CORE`]. A larger one (a systolic array of a TPU, say) may work
+    /// The forms were fitted to cores of at most `LARGEST_CORE`. A larger one (a systolic array of a TPU, say) may work
     /// on several such tiles at a time; on how many is the kernel's choice like that of its tiles, so the quickest counts.
     /// A higher peak opens ways and closes none: no operator gets slower by it.
     ///
