@@ -145,7 +145,7 @@ fn a_torn_log_is_good_up_to_the_tear() {
     assert!(torn.torn && torn.differs.is_none() && torn.inputs < whole.inputs, "{torn:?}");
     // A log that has been tampered with is found out.
     let text = String::from_utf8(bytes).unwrap();
-    let changed = text.replacen("\"output\":", "\"output\":1", 1);
+    let changed = text.replacen("\"input\":", "\"input\":1", 1);
     std::fs::write(&log, changed).unwrap();
     assert!(again(&log).differs.is_some());
 }

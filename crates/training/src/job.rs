@@ -245,7 +245,7 @@ impl Job {
             "--global-batch",
             self.batch.global,
             "dp x micro-batch",
-            dp * self.batch.micro,
+            dp.saturating_mul(self.batch.micro),
             "--global-batch, --micro-batch or --dp",
         )?;
         self.multiple("--seq", self.batch.seq, "cp", cp, "--seq or --cp")?;
