@@ -1,0 +1,203 @@
+//! No input is ignored: every flag of a command changes its answer, or is refused with its name.
+//!
+//! The flags are those that the binary says it has, so that a new one is missed here until `flags.toml` holds it too.
+
+use assert_cmd::cargo::cargo_bin;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    /// Commands whose flags are not held to anything yet.
+    unheld: Vec<String>,
+    commands: BTreeMap<String, Table>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    /// What the command is given besides.
+    base: String,
+    flags: BTreeMap<String, Flag>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(untagged)]
+enum Flag {
+    /// A value that changes the answer; nothing for a flag without one.
+    Value(String),
+    Detailed(Detailed),
+}
+
+#[derive(Deserialize, Clone, Default)]
+#[serde(deny_unknown_fields)]
+struct Detailed {
+    #[serde(default)]
+    value: String,
+    /// What the command is given besides, instead of the usual.
+    base: Option<String>,
+    /// A file that the flag writes.
+    writes: Option<String>,
+    /// Why the answer stays the same.
+    same: Option<String>,
+}
+
+fn tables() -> Tables {
+    toml::from_str(include_str!("flags.toml")).expect("flags.toml can be read")
+}
+
+fn supernode(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(cargo_bin("supernode")).args(arguments).current_dir(folder).output().expect("it runs")
+}
+
+/// Sections of a help text by their heading.
+fn section<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+    let lines = help.lines().skip_while(move |line| *line != heading).skip(1);
+    lines.take_while(|line| line.is_empty() || line.starts_with(' ')).filter(|line| !line.trim().is_empty())
+}
+
+/// Every command of the binary with its flags.
+fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<String>>) {
+    let help = supernode(&[path, &["-h"]].concat(), folder);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let nested: Vec<&str> = section(&help, "Commands:")
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    for name in &nested {
+        commands(&[path, &[name]].concat(), folder, found);
+    }
+    if nested.is_empty() {
+        let flags = section(&help, "Options:").filter_map(|line| {
+            let name = line.trim_start().split_whitespace().find_map(|word| word.strip_prefix("--"))?;
+            let starts = line.trim_start().starts_with('-');
+            (starts && !matches!(name, "help" | "version")).then(|| name.to_owned())
+        });
+        found.insert(path.join(" "), flags.collect());
+    }
+}
+
+/// What is wrong with a flag, if anything is.
+fn check(command: &str, table: &Table, name: &str, flag: &Flag, folder: &Path) -> Option<String> {
+    let detailed = match flag {
+        Flag::Value(value) => Detailed { value: value.clone(), ..Detailed::default() },
+        Flag::Detailed(detailed) => detailed.clone(),
+    };
+    let base = detailed.base.as_ref().unwrap_or(&table.base);
+    let plain = words(&format!("{command} {base}"));
+    let mut flagged = without(&plain, name);
+    flagged.extend(words(&format!("--{name} {}", detailed.value)));
+    let run = |words: &[String]| supernode(&words.iter().map(String::as_str).collect::<Vec<_>>(), folder);
+    let (before, after) = (run(&plain), run(&flagged));
+    let said = String::from_utf8_lossy(&after.stderr).into_owned();
+    if before.status.code() == Some(2) {
+        return Some(format!("the command without it is wrong: {}", String::from_utf8_lossy(&before.stderr)));
+    }
+    if let Some(file) = &detailed.writes {
+        return (!folder.join(file).exists()).then(|| format!("writes no {file}: {said}"));
+    }
+    if detailed.same.is_some() {
+        return (before.stdout != after.stdout).then(|| "changes the answer; take `same` away".to_owned());
+    }
+    if after.status.code() == Some(2) {
+        let named = said.contains(name) || (!detailed.value.is_empty() && said.contains(&detailed.value));
+        return (!named).then(|| format!("is refused without its name: {said}"));
+    }
+    let same = before.stdout == after.stdout && before.status == after.status;
+    same.then(|| "changes nothing".to_owned())
+}
+
+/// A command without a flag and its value.
+fn without(command: &[String], name: &str) -> Vec<String> {
+    let mut left = command.to_vec();
+    if let Some(at) = left.iter().position(|word| word.strip_prefix("--") == Some(name)) {
+        left.remove(at);
+        if left.get(at).is_some_and(|word| !word.starts_with("--")) {
+            left.remove(at);
+        }
+    }
+    left
+}
+
+/// Words apart by blanks but within single quotes.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for letter in command.chars() {
+        match letter {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            letter => words.last_mut().expect("there is one").push(letter),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn every_flag_is_in_the_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = tables();
+    let mut found = BTreeMap::new();
+    commands(&[], folder.path(), &mut found);
+    assert!(found.len() > 10, "the help is not understood: {found:?}");
+    let mut problems = Vec::new();
+    for (command, flags) in &found {
+        let Some(table) = tables.commands.get(command) else {
+            if !tables.unheld.contains(command) {
+                problems.push(format!("`{command}` is neither a table nor in `unheld`"));
+            }
+            continue;
+        };
+        let new = flags.iter().filter(|flag| !table.flags.contains_key(*flag));
+        problems.extend(new.map(|flag| format!("{command} --{flag} is not in the table")));
+        let gone = table.flags.keys().filter(|flag| !flags.contains(flag));
+        problems.extend(gone.map(|flag| format!("{command} has no --{flag}")));
+    }
+    // Commands that are not held may be left out when the program is built.
+    let gone = tables.commands.keys().filter(|command| !found.contains_key(*command));
+    problems.extend(gone.map(|command| format!("there is no command `{command}`")));
+    assert!(problems.is_empty(), "flags.toml:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn every_flag_changes_the_answer_or_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = include_str!("../../export/tests/plans/r1-ascend.json");
+    std::fs::write(folder.path().join("plan.json"), plan).expect("writes");
+    std::fs::write(folder.path().join("hosts"), "10.0.0.1\n".repeat(64)).expect("writes");
+    let trace =
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,900,90\n2023-11-16 18:15:47,100,50\n";
+    std::fs::write(folder.path().join("trace.csv"), trace).expect("writes");
+    std::fs::create_dir_all(folder.path().join("catalog/chips")).expect("a folder");
+    let tables = tables();
+    let all: Vec<_> = tables
+        .commands
+        .iter()
+        .flat_map(|(name, table)| table.flags.iter().map(move |flag| (name, table, flag)))
+        .collect();
+    let (next, problems) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                while let Some((command, table, (name, flag))) = all.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let found = check(command, table, name, flag, folder.path());
+                    problems
+                        .lock()
+                        .expect("no panic")
+                        .extend(found.map(|what| format!("{command} --{name} {what}")));
+                }
+            });
+        }
+    });
+    let mut problems = problems.into_inner().expect("no panic");
+    problems.sort();
+    assert!(problems.is_empty(), "{} of {} flags:\n{}", problems.len(), all.len(), problems.join("\n"));
+}
