@@ -92,7 +92,9 @@ fn facts(name: &str, deployment: u32, info: &PoolInfo) -> PoolFacts {
         ascend: built.chip.vendor.to_ascii_lowercase().contains("huawei"),
         system: built.system.id.clone(),
         idle_chip: info.idle / info.chips.max(1e-9),
-        peak_chip: built.chip.tdp.as_ref().map_or(Watts::new(1000.0), |tdp| tdp.value),
+        // Idle chips draw with their share of the system, and so do busy ones.
+        peak_chip: built.chip.tdp.as_ref().map_or(Watts::new(1000.0), |tdp| tdp.value)
+            + built.system.overhead_power.value,
         memory_chip: built.chip.rank.memory.value * per_chip,
         weights_chip: memory.weights() * per_chip,
         kv_chip: memory.for_cache() * per_chip,

@@ -196,7 +196,7 @@ fn layout_of(app: &App, look: &Snapshot) -> Value {
     let pools: Vec<Value> = app
         .pools
         .iter()
-        .map(|pool| json!({"name": pool.name, "deployment": pool.deployment, "chip": pool.chip, "peak_w": pool.peak_chip.get()}))
+        .map(|pool| json!({"name": pool.name, "deployment": pool.deployment, "chip": pool.chip, "peak_w": pool.peak_chip.get(), "idle_w": pool.idle_chip.get()}))
         .collect();
     let models: Vec<&str> = app.models.iter().map(|model| model.name.as_str()).collect();
     json!({"systems": systems, "seats": seats, "pools": pools, "models": models})

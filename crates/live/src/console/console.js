@@ -87,10 +87,11 @@ function show(state) {
   for (const { cell, system, chip } of cells) {
     const seat = seats.get(system + ":" + chip), one = seat && state.instances[seat.instance];
     const up = one && (one.state === "active" || one.state === "draining");
-    const peak = one ? layout.pools[one.pool].peak_w : 1;
+    const pool = one && layout.pools[one.pool];
+    const over = one ? (one.power_w / seat.chips - pool.idle_w) / Math.max(pool.peak_w - pool.idle_w, 1) : 0;
     const isDead = dead[system].has(chip), isCut = cut[system].has(chip);
     cell.className = "chip" + (isDead ? " dead" : !one ? " free" : up ? "" : " down") + (isCut ? " cut" : "");
-    cell.style.setProperty("--heat", one && up ? Math.min(1, one.power_w / seat.chips / peak).toFixed(2) : 0);
+    cell.style.setProperty("--heat", one && up ? Math.min(1, Math.max(0, over)).toFixed(2) : 0);
     cell.ariaLabel = "chip " + chip + (isDead ? ", dead" : isCut ? ", link down" : "") + (one ? ", instance " + seat.instance + " " + one.state : ", free");
     cell.title = cell.ariaLabel;
   }
