@@ -75,7 +75,7 @@ fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<Strin
     }
     if nested.is_empty() {
         let flags = section(&help, "Options:").filter_map(|line| {
-            let name = line.trim_start().split_whitespace().find_map(|word| word.strip_prefix("--"))?;
+            let name = line.split_whitespace().find_map(|word| word.strip_prefix("--"))?;
             let starts = line.trim_start().starts_with('-');
             (starts && !matches!(name, "help" | "version")).then(|| name.to_owned())
         });
