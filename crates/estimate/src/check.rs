@@ -22,6 +22,8 @@ pub(crate) fn check(point: &OperatingPoint) -> Result<(), OutOfRange> {
     ranges::BATCH_PER_RANK.check_given(point.batch_per_rank)?;
     ranges::TOKEN_BUDGET.check_given(point.token_budget)?;
     ranges::LENGTH_SPREAD.check_given(point.length_spread)?;
+    ranges::MEMORY_FRACTION.check_given(point.memory_fraction)?;
+    ranges::STREAM_INTERVAL.check_given(point.stream_interval)?;
     ranges::SPEC_TOKENS.check(point.spec_tokens)?;
     ranges::SPEC_ACCEPT.check_given(point.spec_accept)?;
     ranges::PREFIX_HIT.check(point.prefix_hit)?;

@@ -96,6 +96,8 @@ keys! {
     "prefix_hit" Share prefix_hit: "Share of prompt tokens served from a cache, 0 to 1.";
     "token_budget" Count token_budget: "Most tokens of one step instead of the engine's.";
     "max_sequences" Count max_sequences: "Most sequences running at once per attention rank instead of the engine's.";
+    "memory_fraction" Number memory_fraction: "Share of device memory that the engine takes instead of its default, 0 to 1.";
+    "stream_interval" Number stream_interval: "Tokens that reach a client together instead of the engine's, 1 or more.";
     "execution" Execution execution: "How decoding steps are launched instead of the engine's habit: eager, piecewise or full-graph.";
     "expert_skew" Number expert_skew: "Load of the busiest expert rank over the mean, minus 1, instead of the engine's.";
     "micro_batches" Truth micro_batches: "Whether two micro-batches overlap communication with computation, instead of the engine's habit.";
