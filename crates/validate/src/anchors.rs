@@ -243,3 +243,7 @@ fn alike(rows: &[ServingRow]) -> Result<(), AnchorsError> {
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "anchors_tests.rs"]
+mod tests;

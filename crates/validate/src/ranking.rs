@@ -155,7 +155,7 @@ mod tests {
                 statistic: String::new(),
                 quality: String::new(),
             },
-            prediction: Ok(Prediction { figures: figures(predicted), sigma: 0.1, ttft_sigma: 0.1 }),
+            prediction: Ok(Prediction { figures: figures(predicted), sigma: 0.1, ttft_sigma: 0.1, power_sigma: 0.1 }),
             deployment: format!("tp {tp}"),
         }
     }
