@@ -50,8 +50,6 @@ pub struct Args {
     #[arg(long, default_value = "a user's own measurements")]
     source: String,
     #[command(flatten)]
-    site: SiteArgs,
-    #[command(flatten)]
     catalog: CatalogArgs,
 }
 
@@ -188,7 +186,7 @@ fn engine(args: &Args) -> Result<(), Failure> {
     };
     let folder = Folder::make(args, "engines")?;
     let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
+    let site = SiteArgs::default().site(resolver.catalog())?;
     let start = resolver.catalog().engine(name)?;
     let mut rows = Vec::new();
     let mut bytes = Vec::new();

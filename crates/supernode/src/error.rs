@@ -113,6 +113,15 @@ impl From<KeyError> for Error {
     }
 }
 
+impl From<estimate::IdleKey> for Error {
+    fn from(error: estimate::IdleKey) -> Self {
+        match error {
+            estimate::IdleKey::Lookup(error) => error.into(),
+            estimate::IdleKey::Key(error) => error.into(),
+        }
+    }
+}
+
 macro_rules! input {
     ($($error:ty),+) => {
         $(impl From<$error> for Error {
