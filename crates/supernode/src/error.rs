@@ -87,6 +87,7 @@ impl From<MatchError> for Error {
     fn from(error: MatchError) -> Self {
         match error {
             MatchError::Plan(error) => error.into(),
+            MatchError::Stopped => Self::no(error),
             other => Self::input(other),
         }
     }
