@@ -75,7 +75,9 @@ pub enum AnchorsError {
         given: usize,
     },
     /// They are not of one engine on one chip.
-    #[error("rows `{first}` and `{other}` are of {of} and {with}; anchors correct one engine on one chip at a time")]
+    #[error(
+        "rows `{first}` and `{other}` are of {of} and {with}; anchors correct one engine on one chip at a time"
+    )]
     Mixed {
         /// A row.
         first: String,
@@ -134,7 +136,8 @@ fn ratios(outcome: &Outcome) -> impl Iterator<Item = (f64, bool)> {
 }
 
 fn errors(outcomes: &[Outcome]) -> f64 {
-    let all: Vec<f64> = outcomes.iter().flat_map(|one| ratios(one).map(|(ratio, _)| (ratio - 1.0).abs())).collect();
+    let all: Vec<f64> =
+        outcomes.iter().flat_map(|one| ratios(one).map(|(ratio, _)| (ratio - 1.0).abs())).collect();
     if all.is_empty() { f64::NAN } else { median(&all) }
 }
 

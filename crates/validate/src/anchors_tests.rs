@@ -46,7 +46,8 @@ fn slower(setting: &Setting, users: &[u32]) -> Vec<ServingRow> {
 fn three_runs_halve_the_error_of_the_others() {
     let setting = setting();
     let rows = slower(&setting, &[1, 4, 8, 16, 32, 64]);
-    let (anchors, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| ["c1", "c8", "c64"].contains(&row.id.as_str()));
+    let (anchors, others): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| ["c1", "c8", "c64"].contains(&row.id.as_str()));
     let Setting { resolver, site, shipped } = &setting;
     let found = anchor(resolver, &anchors, shipped, site, Fidelity::Steady).unwrap();
     let error = |engine: &Engine| {
@@ -70,7 +71,9 @@ fn a_corrected_engine_reads_back_from_its_file() {
 #[test]
 fn what_anchors_cannot_be_is_named() {
     let Setting { resolver, site, shipped } = setting();
-    let wrong = |rows: &[ServingRow]| anchor(&resolver, rows, &shipped, &site, Fidelity::Steady).unwrap_err().to_string();
+    let wrong = |rows: &[ServingRow]| {
+        anchor(&resolver, rows, &shipped, &site, Fidelity::Steady).unwrap_err().to_string()
+    };
     let few = runs(&[(1, 1.0, 1.0), (2, 1.0, 1.0)]);
     let mut mixed = runs(&[(1, 1.0, 1.0), (2, 1.0, 1.0), (4, 1.0, 1.0)]);
     mixed[1].launch.point.system = "h200-8".to_owned();
@@ -94,7 +97,13 @@ fn three_rows_of_a_group_halve_its_error_in_the_median_over_groups() {
     for row in crate::serving::read_serving(&table).unwrap() {
         let row = row.launched_as(&launches);
         let point = &row.launch.point;
-        let key = format!("{} {:?} {:?} {:?}", crate::split::group(&row), point.engine_version, point.isl, point.osl);
+        let key = format!(
+            "{} {:?} {:?} {:?}",
+            crate::split::group(&row),
+            point.engine_version,
+            point.isl,
+            point.osl
+        );
         groups.entry(key).or_default().push(row);
     }
     let Setting { resolver, site, .. } = setting();
@@ -108,8 +117,12 @@ fn three_rows_of_a_group_halve_its_error_in_the_median_over_groups() {
         }
         let at = [0, rows.len() / 2, rows.len() - 1];
         let anchors: Vec<ServingRow> = at.iter().map(|at| rows[*at].clone()).collect();
-        let others: Vec<ServingRow> =
-            rows.iter().enumerate().filter(|(index, _)| !at.contains(index)).map(|(_, row)| row.clone()).collect();
+        let others: Vec<ServingRow> = rows
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !at.contains(index))
+            .map(|(_, row)| row.clone())
+            .collect();
         let shipped = resolver.step_model(&anchors[0].launch.point, roles(&anchors[0])).unwrap();
         let shipped = shipped.deployment().engine.as_ref().clone();
         let shipped = resolver.catalog().engine(&shipped.id).unwrap();
@@ -124,5 +137,9 @@ fn three_rows_of_a_group_halve_its_error_in_the_median_over_groups() {
 }
 
 fn roles(row: &ServingRow) -> estimate::Roles {
-    if row.launch.point.mode == estimate::Mode::Disagg { estimate::Roles::Decode } else { estimate::Roles::Both }
+    if row.launch.point.mode == estimate::Mode::Disagg {
+        estimate::Roles::Decode
+    } else {
+        estimate::Roles::Both
+    }
 }

@@ -154,7 +154,9 @@ mod tests {
     fn time(cap: f64, tally: &Tally) -> f64 {
         let clocked = tally.bound_time(Bound::Compute).ms();
         let rest = tally.total().ms() - clocked;
-        model(cap).pace(tally, Seconds::ZERO).map_or(clocked + rest, |pace| (clocked / pace.clock + rest) * pace.wait)
+        model(cap)
+            .pace(tally, Seconds::ZERO)
+            .map_or(clocked + rest, |pace| (clocked / pace.clock + rest) * pace.wait)
     }
 
     #[test]

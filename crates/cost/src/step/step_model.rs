@@ -341,9 +341,10 @@ impl StepModel {
         tables.exchange.add(&mut exchange, split, load.total_tokens / split, |m| self.exchange_at(m));
         let hidden = self.hidden(load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
-        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(load, split));
+        let one_by_one = self.one_by_one(load, &device);
+        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(one_by_one, &device, split));
         // Drafting starts from tokens that the step has verified, so that nothing of it is launched ahead.
-        let behind = (self.issue(load, &device) - (device.total() - hidden)).max(Seconds::ZERO)
+        let behind = (self.issue(load, one_by_one) - (device.total() - hidden)).max(Seconds::ZERO)
             + (self.issue_drafts(load, &drafts) - drafts.total()).max(Seconds::ZERO);
         device.add_scaled(&drafts, 1.0);
         device.add_time(Family::Host, Bound::Launch, behind);
@@ -396,9 +397,12 @@ impl StepModel {
         let asked = decode * (1.0 - share) + prefill * share;
         let rank = &self.deployment.chip.rank;
         let formats = &self.deployment.model.quantization;
-        let peak = [formats.activations, formats.experts, Dtype::Bf16].into_iter().filter_map(|format| rank.peak(format));
+        let peak = [formats.activations, formats.experts, Dtype::Bf16]
+            .into_iter()
+            .filter_map(|format| rank.peak(format));
         let peak = peak.map(|peak| peak.get()).fold(f64::MIN_POSITIVE, f64::max);
-        let least = (device.flop().get() / peak).max(device.memory_bytes().get() / rank.bandwidth.value.get());
+        let least =
+            (device.flop().get() / peak).max(device.memory_bytes().get() / rank.bandwidth.value.get());
         let total = device.total().get();
         if total > 0.0 { asked.max((least / total).min(1.0)) } else { asked }
     }
@@ -420,24 +424,31 @@ impl StepModel {
         self.plan.layers.iter().map(|layer| layer.count).sum()
     }
 
-    /// Gaps between kernels: inside a graph for pure decoding, launched one by one otherwise.
-    fn gaps(&self, load: &Load, split: f64) -> Seconds {
+    /// Gaps between kernels: those inside a graph, and what launches outside of one add, by their share of all.
+    fn gaps(&self, one_by_one: f64, tally: &Tally, split: f64) -> Seconds {
         let device = &self.deployment.engine.device;
-        let eager = if load.prefill_tokens > 0.0 { device.layer_eager.value } else { Seconds::ZERO };
-        (device.layer.value + eager) * self.layers() * split
+        let share = (one_by_one / tally.launches().max(1.0)).min(1.0);
+        (device.layer.value + device.layer_eager.value * share) * self.layers() * split
     }
 
-    /// Time the host takes to launch what of the step is launched one by one, ahead of the device.
-    fn issue(&self, load: &Load, device: &Tally) -> Seconds {
-        let engine = &self.deployment.engine;
-        let (dispatch, replay) = (engine.host.dispatch.value, engine.host.replay.value);
-        match engine.execution {
-            _ if load.prefill_tokens > 0.0 => dispatch * device.launches(),
-            Execution::Eager => dispatch * device.launches(),
-            // Between two attentions one captured piece is replayed.
-            Execution::Piecewise => dispatch * device.mixing_launches() + replay * self.layers(),
-            Execution::FullGraph => Seconds::ZERO,
+    /// Operators that the host launches one by one, ahead of the device.
+    fn one_by_one(&self, load: &Load, device: &Tally) -> f64 {
+        match self.deployment.engine.execution {
+            _ if load.prefill_tokens > 0.0 => device.launches(),
+            Execution::Eager => device.launches(),
+            Execution::Piecewise => device.mixing_launches(),
+            Execution::FullGraph => 0.0,
         }
+    }
+
+    /// Time the host takes to launch them; between two attentions of a piecewise step one captured piece is replayed.
+    fn issue(&self, load: &Load, one_by_one: f64) -> Seconds {
+        let engine = &self.deployment.engine;
+        let pieces = match engine.execution {
+            Execution::Piecewise if load.prefill_tokens == 0.0 => self.layers(),
+            _ => 0.0,
+        };
+        engine.host.dispatch.value * one_by_one + engine.host.replay.value * pieces
     }
 
     /// The same of the draft module's operators.

@@ -153,8 +153,20 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             layer_eager: reader.fact(raw.device.layer_eager, limits::OVERHEAD_TIME)?,
             decode_slowdown: reader.fact(raw.device.decode_slowdown, limits::FACTOR)?,
             prefill_slowdown: reader.fact(raw.device.prefill_slowdown, limits::FACTOR)?,
-            decode_correction: usual(&reader, raw.device.decode_correction, limits::FACTOR, 1.0, UNCORRECTED)?,
-            prefill_correction: usual(&reader, raw.device.prefill_correction, limits::FACTOR, 1.0, UNCORRECTED)?,
+            decode_correction: usual(
+                &reader,
+                raw.device.decode_correction,
+                limits::FACTOR,
+                1.0,
+                UNCORRECTED,
+            )?,
+            prefill_correction: usual(
+                &reader,
+                raw.device.prefill_correction,
+                limits::FACTOR,
+                1.0,
+                UNCORRECTED,
+            )?,
             expert_skew: reader.fact(raw.device.expert_skew, limits::SKEW)?,
             expert_spread: reader.fact(raw.device.expert_spread, limits::SKEW)?,
             decode_overlap: reader.fact(raw.device.decode_overlap, limits::SHARE)?,
@@ -168,7 +180,13 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             token_budget: reader.fact(raw.scheduler.token_budget, limits::TOKENS)?,
             max_sequences: reader.fact(raw.scheduler.max_sequences, limits::TOKENS)?,
             block: reader.fact(raw.scheduler.block, limits::BLOCK)?,
-            acceptance: usual(&reader, raw.scheduler.acceptance, limits::SHARE, USUAL_ACCEPTANCE, ACCEPTANCE_SOURCE)?,
+            acceptance: usual(
+                &reader,
+                raw.scheduler.acceptance,
+                limits::SHARE,
+                USUAL_ACCEPTANCE,
+                ACCEPTANCE_SOURCE,
+            )?,
             chunked_prefill: raw.scheduler.chunked_prefill,
             mixed_steps: raw.scheduler.mixed_steps,
         },
@@ -201,8 +219,7 @@ fn launched(reader: &Reader<'_>, raw: Option<RawFact<Seconds>>) -> Result<Fact<S
 
 /// Chance that a draft token is accepted where an engine's file says nothing.
 const USUAL_ACCEPTANCE: f64 = 0.7;
-const ACCEPTANCE_SOURCE: &str =
-    "what published runs of DeepSeek-R1 with one draft assume: arXiv 2506.12708 v2, section 5.1, and CANN's recipes";
+const ACCEPTANCE_SOURCE: &str = "what published runs of DeepSeek-R1 with one draft assume: arXiv 2506.12708 v2, section 5.1, and CANN's recipes";
 const UNCORRECTED: &str = "not corrected by runs of the user's own";
 
 /// A figure that a file may leave out.
