@@ -39,6 +39,7 @@ impl Metric {
             Self::Tpot | Self::Ttft => "ms",
             Self::Throughput => "tokens/s/chip",
             Self::StepTime => "s",
+            Self::Power => "W",
             Self::Latency => "us",
         }
     }
