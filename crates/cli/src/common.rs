@@ -71,6 +71,7 @@ pub fn exit(result: Result<(), Failure>, flags: &BTreeSet<String>) -> ExitCode {
 
 /// Prints results. A closed pipe is the reader's choice, not an error.
 pub fn print(text: &str) -> Result<(), Failure> {
+    crate::progress::quiet();
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -203,6 +204,11 @@ pub struct SiteArgs {
 }
 
 impl SiteArgs {
+    /// The region that is asked for.
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
     /// The site they describe.
     pub fn site(&self, catalog: &Catalog) -> Result<Site, Failure> {
         let prices = match &self.region {

@@ -1,8 +1,8 @@
 //! `supernode compare`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::page::PageArgs;
 use crate::plan_serve::{JobArgs, quiet_watch};
-use std::path::PathBuf;
 use supernode::Answer;
 
 /// The same model and job on several systems with as many chips of each: what `plan serve` finds on each.
@@ -25,9 +25,8 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write a page with charts to this file.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -36,12 +35,13 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let page = Beside::open(args.html.as_deref())?;
+    let page = args.page.open()?;
     let session = args.catalog.session(&args.site)?;
     let job = args.job.job(&args.model);
     let entries = supernode::compare(&session, &job, &args.systems, args.chips, &quiet_watch())?;
     let show = || if args.json { print_json(&entries.document()) } else { print(&entries.text()) };
-    page.deliver(|| report::compare_html(&entries), show)?;
+    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    page.deliver(|| report::compare_document(&entries, &setting), args.json, show)?;
     if entries.iter().all(|entry| entry.plan.is_err()) {
         return Err(Failure::No("no system can do this job".to_owned()));
     }

@@ -1,7 +1,8 @@
 //! `supernode plan serve`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::interrupt::stopped;
+use crate::page::PageArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use planner::serve::Objective;
 use std::path::PathBuf;
@@ -94,9 +95,8 @@ pub struct Args {
     /// Print JSON, which `export` reads.
     #[arg(long)]
     json: bool,
-    /// Write a page with a chart to this file.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -155,6 +155,7 @@ impl Bar {
             return;
         }
         let bar = self.bar.get_or_init(|| {
+            crate::progress::quiet();
             let bar = ProgressBar::new(all as u64);
             bar.set_draw_target(ProgressDrawTarget::stderr());
             if let Ok(style) =
@@ -173,7 +174,7 @@ impl Bar {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let page = Beside::open(args.html.as_deref())?;
+    let page = args.page.open()?;
     let job = ServingJob {
         objective: Some(args.objective.to_string()),
         mix: args.mix,
@@ -191,5 +192,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let file = supernode::plan_serve(&session, &job, &args.system, args.chips, !args.no_confirm, &watch)?;
     eprintln!("planned in {:.2} s", start.elapsed().as_secs_f64());
     let show = || if args.json { print_json(&file.document()) } else { print(&file.text()) };
-    page.deliver(|| report::plan_html(&file), show)
+    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    page.deliver(|| report::plan_document(&file, &setting), args.json, show)
 }

@@ -1,8 +1,11 @@
 //! `supernode plan train`.
 
 use crate::common::Failure;
+use crate::page::PageArgs;
 use crate::train::{JobArgs, LayoutArgs, Prepared, RunArgs, deliver, prepare};
-use report::train::LayoutReport;
+use report::Setting;
+use report::page::Document;
+use report::train::{LayoutReport, TrainReport, Trained};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use training::search::{Found, Objective, Outcome, Space, search};
@@ -19,6 +22,8 @@ pub struct Args {
     layout: LayoutArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    page: PageArgs,
     /// Most sequences per optimizer step, instead of an exact number: each layout takes the largest batch below it that it
     /// divides, and is judged by its time per sequence.
     #[arg(long, value_name = "N", conflicts_with = "global_batch")]
@@ -49,6 +54,7 @@ fn objective(text: &str) -> Result<Objective, String> {
 /// Runs `plan train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let timeline = args.run.open_timeline()?;
+    let page = args.page.open()?;
     let prepared = prepare(&args.job, &args.layout)?;
     let (template, space) = template(args, &prepared)?;
     let objective = match args.objective {
@@ -70,9 +76,22 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::No(why.to_owned()));
     };
     let report = prepared.report(&best.job, &best.step, &args.run)?;
+    let text = text_of(args, &prepared, &plans, &report);
+    let words = prepared.words();
+    let trained = prepared.trained(&best.job, &best.step, &words);
+    let setting = page.setting(&prepared.catalog, Some(&prepared.paying), Some(args.job.site()));
+    let document = || report_of(&setting, &prepared, &plans, &report, &trained);
+    page.deliver(document, args.job.json, || deliver(timeline, &best.job, &best.step, &text))
+}
+
+/// Plans by chips.
+type Plans = Vec<(u32, Outcome)>;
+
+/// What is printed.
+fn text_of(args: &Args, prepared: &Prepared, plans: &Plans, report: &TrainReport) -> String {
     if args.job.json {
         let value: Vec<Value> =
-            plans.iter().map(|(chips, outcome)| plan_json(&prepared, *chips, outcome)).collect();
+            plans.iter().map(|(chips, outcome)| plan_json(prepared, *chips, outcome)).collect();
         let value = json!({
             "schema": "supernode.plan-train/1",
             "model": prepared.model.id,
@@ -80,13 +99,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             "plans": value,
             "best": report,
         });
-        return deliver(timeline, &best.job, &best.step, &format!("{value:#}\n"));
+        return format!("{value:#}\n");
     }
-    let mut out: String =
-        plans.iter().map(|(chips, outcome)| plan_text(&prepared, *chips, outcome)).collect();
+    let mut out: String = plans.iter().map(|(chips, outcome)| plan_text(prepared, *chips, outcome)).collect();
     let _ = writeln!(out, "\nthe best, in full:\n{}", report.text());
     let _ = writeln!(out, "each line above is for `supernode train {}`", prepared.flags());
-    deliver(timeline, &best.job, &best.step, &out)
+    out
+}
+
+/// The report: every layout listed, and the best in full.
+fn report_of(
+    setting: &Setting<'_>,
+    prepared: &Prepared,
+    plans: &Plans,
+    report: &TrainReport,
+    trained: &Trained<'_>,
+) -> Document {
+    let words = Value::Null;
+    let found = plans.iter().flat_map(|(_, outcome)| &outcome.best);
+    let rows = found
+        .map(|found| (&found.job, &found.step, prepared.trained(&found.job, &found.step, &words).spread()));
+    let rows: Vec<_> = rows.collect();
+    report::plan_train_document(&rows, report, trained, setting)
 }
 
 /// The job to cut, and the layouts of so many ranks.

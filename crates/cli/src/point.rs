@@ -26,7 +26,10 @@ fn flag(key: &'static Key) -> Arg {
         (key.slot)(&mut OperatingPoint::default()).set(text)?;
         Ok::<String, String>(text.to_owned())
     };
+    // In a scenario, and in what people say, those who ask are users.
+    let aliases: &[&str] = if key.name == "concurrency" { &["users"] } else { &[] };
     Arg::new(key.name)
+        .visible_aliases(aliases.iter().copied())
         .long(key.name.replace('_', "-"))
         .value_name(kind)
         .help(key.help.trim_end_matches('.'))

@@ -52,6 +52,7 @@ fn evaluate(plan: &Plan, out: &Path) -> Result<(), Failure> {
     if done > 0 {
         eprintln!("{done} of {} cells were there already", plan.cells());
     }
+    crate::progress::quiet();
     let bar = bar(plan.cells(), done);
     let (path, tally) = sweep::run(plan, store, &Evaluator::default(), &|| bar.inc(1))?;
     bar.finish_and_clear();

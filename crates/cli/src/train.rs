@@ -2,8 +2,9 @@
 
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
 use crate::launch::{self as launched, LaunchArgs};
+use crate::page::PageArgs;
 use ::launch::TrainingLaunch;
-use hardware::money;
+use hardware::{Catalog, money};
 use report::train::{LongRunRequest, TrainReport, Trained};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -177,6 +178,8 @@ pub struct Args {
     layout: LayoutArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 /// A job with everything it runs on.
@@ -195,8 +198,18 @@ pub struct Prepared {
     pub chips: u32,
     /// The launch that was read.
     pub launch: Option<TrainingLaunch>,
-    paying: money::Site,
+    /// What is paid.
+    pub paying: money::Site,
+    /// Where facts come from.
+    pub catalog: Catalog,
     reliability: Reliability,
+}
+
+impl JobArgs {
+    /// What is paid where it runs.
+    pub fn site(&self) -> &SiteArgs {
+        &self.site
+    }
 }
 
 impl RunArgs {
@@ -357,7 +370,7 @@ pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure>
     };
     let paying = args.site.site(&catalog)?;
     let reliability = Reliability::parse(catalog.text("failures", "default")?)?;
-    Ok(Prepared { spec, given, model, site, profile, chips, launch, paying, reliability })
+    Ok(Prepared { spec, given, model, site, profile, chips, launch, paying, catalog, reliability })
 }
 
 /// Chips that hold the devices of a launch.
@@ -374,6 +387,7 @@ fn chips_of(devices: u32, ranks: u32) -> Result<u32, Failure> {
 /// Runs `train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let timeline = args.run.open_timeline()?;
+    let page = args.page.open()?;
     let prepared = prepare(&args.job, &args.layout)?;
     prepared.spec.check_effects(&prepared.given, &prepared.model)?;
     let ranks = prepared.ranks(prepared.chips)?;
@@ -388,5 +402,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         (false, Some(launch)) => format!("{}{}", report.text(), launched::marks(launch)),
         (false, None) => report.text(),
     };
-    deliver(timeline, &job, &step, &text)
+    let words = prepared.words();
+    let trained = prepared.trained(&job, &step, &words);
+    let setting = page.setting(&prepared.catalog, Some(&prepared.paying), Some(args.job.site()));
+    let document = || report::train_document(&report, &trained, &setting);
+    page.deliver(document, args.job.json, || deliver(timeline, &job, &step, &text))
 }

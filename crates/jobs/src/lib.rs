@@ -13,7 +13,7 @@ pub use machine::{Rates, machine};
 pub use perfetto::perfetto;
 pub use run::{Comparison, Prepared, Side, prepare};
 pub use tables::{json, text};
-pub use web::html;
+pub use web::document;
 
 use cluster::ClusterError;
 

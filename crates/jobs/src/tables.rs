@@ -24,12 +24,12 @@ fn money(value: Option<f64>) -> String {
 }
 
 /// Chip-seconds of a run that made progress that was kept.
-fn productive(side: &Side) -> f64 {
+pub(crate) fn productive(side: &Side) -> f64 {
     side.outcome.records.iter().map(|record| record.productive).sum()
 }
 
 /// What the cluster cost over the run: all of its chips, whoever held them.
-fn cluster_money(prepared: &Prepared, side: &Side) -> Option<f64> {
+pub(crate) fn cluster_money(prepared: &Prepared, side: &Side) -> Option<f64> {
     prepared.rates.money(side.outcome.usage.chip_seconds, side.outcome.usage.energy)
 }
 
@@ -147,7 +147,7 @@ fn services(comparison: &Comparison<'_>) -> String {
 }
 
 /// Waiting time by reason, all tenants together.
-fn waited(side: &Side) -> [f64; 6] {
+pub(crate) fn waited(side: &Side) -> [f64; 6] {
     let mut sums = [0.0; 6];
     for tenant in &side.outcome.waited {
         for (sum, seconds) in sums.iter_mut().zip(tenant) {

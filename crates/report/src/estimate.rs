@@ -21,7 +21,7 @@ fn banded<T: Copy + Display + Mul<f64, Output = T>>(figure: &Figure<T>) -> Strin
 }
 
 /// In words: what a family's prices rest on.
-fn basis(evidence: &Evidence) -> String {
+pub(crate) fn basis(evidence: &Evidence) -> String {
     match &evidence.basis {
         Basis::Measured => "measured".to_owned(),
         Basis::Transferred(from) => format!("transferred from {from}"),

@@ -112,6 +112,21 @@ impl Catalog {
         Ok(chip)
     }
 
+    /// A chip by key or alias, or the chip of a system by the system's.
+    ///
+    /// # Errors
+    /// No chip and no system has the name, or a file is malformed.
+    pub fn chip_or_that_of_a_system(&self, name: &str) -> Result<Chip, CatalogError> {
+        match self.chip(name) {
+            Err(CatalogError::UnknownName { .. }) => match self.system(name) {
+                Ok(system) => self.chip(&system.chip),
+                Err(CatalogError::UnknownName { .. }) => Err(self.unknown(&["chips", "systems"], name)),
+                Err(error) => Err(error),
+            },
+            found => found,
+        }
+    }
+
     /// A system by key or alias, with its own chip in it.
     ///
     /// # Errors
