@@ -58,9 +58,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Action::List { kind, filter } => list(&catalog, kind.as_deref(), &filter.filter()),
         Action::Diff { first, second } => diff(&catalog, first, second),
         Action::Show { name } => print(&sheets(&catalog, name)?),
-        Action::Supply { name, fleet } => supply(&catalog, name, *fleet),
+        Action::Supply { name, fleet } => {
+            args.catalog.refuse_sets("statements on supply are none of the figures that can be set")?;
+            supply(&catalog, name, *fleet)
+        }
         Action::Check => check(&catalog),
         Action::Keys => {
+            args.catalog.refuse_sets("it lists the keys, whatever their values")?;
+            if args.catalog.folder().is_some() {
+                return Err(Failure::Input(
+                    "--catalog has no effect here: the keys are the same for all".to_owned(),
+                ));
+            }
             let rows = overrides::keys().map(|(key, help)| vec![key.to_owned(), help.to_owned()]);
             print(&report::list(&["key", "what it replaces"], rows))
         }

@@ -2,7 +2,7 @@
 
 use ::estimate::economics::Site;
 use hardware::overrides::Override;
-use hardware::{Basis, Catalog};
+use hardware::{Basis, Catalog, Date};
 use report::{OutputId, Outputs};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -164,6 +164,14 @@ impl CatalogArgs {
         &self.sets
     }
 
+    /// Refuses replaced figures where they change nothing.
+    pub fn refuse_sets(&self, why: &str) -> Result<(), Failure> {
+        match self.sets.first() {
+            Some(set) => Err(Failure::Input(format!("--set {set} has no effect here: {why}"))),
+            None => Ok(()),
+        }
+    }
+
     /// The catalog with the user's folder over it.
     pub fn load(&self) -> Result<Catalog, Failure> {
         let catalog = match &self.catalog {
@@ -191,7 +199,7 @@ impl CatalogArgs {
 }
 
 /// What electricity and buildings cost.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct SiteArgs {
     /// Region whose electricity price and carbon intensity are used, for example cn or us-texas; the catalog's default
     /// prices otherwise. `supernode catalog show economics` lists them.
@@ -216,5 +224,28 @@ impl SiteArgs {
             None => catalog.economics()?.prices,
         };
         Ok(Site::new(&prices, catalog.basis(self.basis)?))
+    }
+}
+
+/// Which systems may be considered by when they can be had.
+#[derive(clap::Args)]
+pub struct AvailableArgs {
+    /// Only systems whose chips are sold by then: 2026-06-30, 2026-06, 2026-Q2 or 2026.
+    #[arg(long, value_name = "DATE")]
+    available_by: Option<Date>,
+}
+
+impl AvailableArgs {
+    /// The systems that are left; what is left out is said.
+    pub fn of(&self, catalog: &Catalog, systems: &[String]) -> Result<Vec<String>, Failure> {
+        let Some(by) = &self.available_by else { return Ok(systems.to_vec()) };
+        let (kept, left_out) = supernode::available(catalog, systems, by)?;
+        for line in &left_out {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+        if kept.is_empty() {
+            return Err(Failure::No(format!("none of the systems is sold by {by}")));
+        }
+        Ok(kept)
     }
 }

@@ -22,11 +22,26 @@ const QUESTIONS: [(&str, &[(&str, &str, &str)]); 4] = [
                 "supernode compare h200-8 cloudmatrix384 --model ID",
             ),
             (
+                "What does it cost to own, and when does it beat renting?",
+                "cost money tco rent buy price",
+                "supernode own --system cloudmatrix384",
+            ),
+            (
                 "When can I have it, and how many are made?",
                 "supply availability date delivery yield",
                 "supernode catalog supply ascend-910c",
             ),
+            (
+                "What if I lose this supplier?",
+                "risk vendor sanctions second source",
+                "supernode second-source cloudmatrix384 h200-8",
+            ),
             ("May it be sold to me?", "export rules controls law", "supernode export-rules h20"),
+            (
+                "Can I run my model on it, and what will porting cost me?",
+                "fit support port ascend amd kunlun",
+                "supernode fit ID --system cloudmatrix384",
+            ),
         ],
     ),
     (

@@ -9,22 +9,23 @@ mod compare;
 mod doctor;
 mod estimate;
 mod export;
+mod fit;
 mod guide;
 mod help;
 mod init;
 mod interrupt;
 mod launch;
-#[cfg(feature = "live")]
-mod live_cluster;
 mod match_chips;
 mod model;
 #[cfg(feature = "live")]
 mod observe;
+mod own;
 mod page;
 mod plan_serve;
 mod plan_train;
 mod point;
 mod progress;
+mod second_source;
 mod shell;
 mod simulate;
 mod sweep;
@@ -98,6 +99,12 @@ enum Command {
     Validate(validate::Args),
     /// How accurate the shipped coefficients are, as a document, and whether they got worse.
     Accuracy(accuracy::Args),
+    /// Whether a model runs on a machine: engines, formats, features, context.
+    Fit(fit::Args),
+    /// What a machine costs to own, against renting and against an API.
+    Own(Box<own::Args>),
+    /// What a lost supplier costs, and a fleet that stands the loss.
+    SecondSource(Box<second_source::Args>),
     /// From a question to the command that answers it.
     Guide(guide::Args),
     /// A commented file to begin with: scenario, job, chip, sweep, cluster.
@@ -196,6 +203,9 @@ fn answer(command: Command) -> Result<(), common::Failure> {
         Command::Match(args) => match_chips::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Accuracy(args) => accuracy::run(&args),
+        Command::Fit(args) => fit::run(&args),
+        Command::Own(args) => own::run(&args),
+        Command::SecondSource(args) => second_source::run(&args),
         Command::Guide(args) => guide::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,9 +1,11 @@
 //! `supernode plan serve`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{AvailableArgs, CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::interrupt::stopped;
 use crate::page::PageArgs;
+use hardware::Catalog;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use planner::plan_file::DeploymentFile;
 use planner::serve::Objective;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -68,6 +70,9 @@ pub struct Args {
     /// Systems to plan on, by catalog key.
     #[arg(long, value_name = "KEY,..", value_delimiter = ',', required = true)]
     system: Vec<String>,
+    /// Chips to put into the systems instead of their own, by catalog key; each is tried in each system.
+    #[arg(long, value_name = "KEY,..", value_delimiter = ',')]
+    chip: Vec<String>,
     /// Let prefill run on one of the systems and decode on another.
     #[arg(long)]
     mix: bool,
@@ -95,6 +100,8 @@ pub struct Args {
     /// Print JSON, which `export` reads.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    available: AvailableArgs,
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
@@ -177,6 +184,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
     let job = ServingJob {
         objective: Some(args.objective.to_string()),
+        chip: args.chip.clone(),
         mix: args.mix,
         top: Some(args.top),
         only: args.only.clone(),
@@ -189,9 +197,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let bar = Bar::new();
     let progress = |done: usize, all: usize| bar.show(done, all);
     let watch = Watch { cancel: stopped(), progress: &progress };
-    let file = supernode::plan_serve(&session, &job, &args.system, args.chips, !args.no_confirm, &watch)?;
+    let systems = args.available.of(session.catalog(), &args.system)?;
+    let file = supernode::plan_serve(&session, &job, &systems, args.chips, !args.no_confirm, &watch)?;
     eprintln!("planned in {:.2} s", start.elapsed().as_secs_f64());
     let show = || if args.json { print_json(&file.document()) } else { print(&file.text()) };
     let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
-    page.deliver(|| report::plan_document(&file, &setting), args.json, show)
+    page.deliver(|| report::plan_document(&file, &setting), args.json, show)?;
+    warn_of_support(session.catalog(), &args.model, &file.best)
+}
+
+/// Says on the error stream what a plan uses that its engine does not claim to support.
+pub fn warn_of_support(catalog: &Catalog, model: &str, plan: &DeploymentFile) -> Result<(), Failure> {
+    for line in supernode::unsupported(catalog, model, plan)? {
+        eprintln!("warning: {line}");
+    }
+    Ok(())
 }

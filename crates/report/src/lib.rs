@@ -26,10 +26,10 @@ pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
 pub use outputs::{OutputError, OutputId, Outputs};
 pub use pages::{
-    Happenings, Setting, compare_document, estimate_document, plan_document, plan_train_document,
+    Happenings, Setting, compare_document, estimate_document, number, plan_document, plan_train_document,
     simulate_document, train_document, validate_document,
 };
-pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, read_parquet};
+pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, parquet_columns, read_parquet};
 pub use pdf::{PdfError, find_chromium, print_pdf};
 pub use plan::{plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};

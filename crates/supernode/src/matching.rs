@@ -44,8 +44,10 @@ pub struct Match {
 
 /// A chip in the system asked for, or in its usual one.
 fn place(session: &Session, chip: &str, system: Option<&String>, chips: Option<u32>) -> Result<Place, Error> {
-    let found = session.catalog().chip(chip)?;
-    let system = system.cloned().unwrap_or_else(|| found.usual_system().to_owned());
+    let catalog = session.catalog();
+    let found = catalog.chip_or_that_of_a_system(chip)?;
+    let named = catalog.chip(chip).is_err().then(|| chip.to_owned());
+    let system = system.cloned().or(named).unwrap_or_else(|| found.usual_system().to_owned());
     let own = session.resolver().system(&system)?.chip == found.id;
     Ok(Place { system, chip: (!own).then(|| found.id.clone()), chips })
 }
@@ -148,6 +150,10 @@ impl Answer for Match {
                             (format!("below {}", second.show(*value)), reached.bound.clone())
                         }
                         Found::Never(_, reached) => ("cannot be matched".to_owned(), reached.bound.clone()),
+                        Found::Between(low, high, reached) => {
+                            let range = format!("stopped: {} to {}", second.show(*low), second.show(*high));
+                            (range, reached.bound.clone())
+                        }
                     };
                     vec![first.show(value.unwrap_or_default()), needed, bound]
                 });
@@ -185,6 +191,14 @@ fn sentence(figure: &Figure, answer: &Found) -> String {
             reached.throughput.get(),
             reached.bound
         ),
+        Found::Between(low, high, reached) => writeln!(
+            text,
+            "stopped: {} must be over {} and no more than {} instead of {current}; bound there by {}",
+            figure.key,
+            figure.show(*low),
+            figure.show(*high),
+            reached.bound
+        ),
     };
     text
 }
@@ -201,11 +215,14 @@ fn answer_json(figure: &Figure, answer: &Found) -> Value {
         Found::Value(value, reached) => ("value", value, reached),
         Found::Enough(value, reached) => ("enough", value, reached),
         Found::Never(value, reached) => ("never", value, reached),
+        Found::Between(_, high, reached) => ("between", high, reached),
     };
+    let above = if let Found::Between(low, ..) = answer { Some(*low) } else { None };
     json!({
         "key": figure.key,
         "kind": kind,
         "value": value,
+        "above": above,
         "text": figure.show(*value),
         "now": figure.now(),
         "reached": reached_json(reached),

@@ -11,6 +11,7 @@ pub(crate) mod limits;
 mod raw;
 mod scan;
 mod supply;
+mod support;
 mod system;
 
 pub use check::Problem;
@@ -23,6 +24,7 @@ use crate::engine::Engine;
 use crate::export_rules::ExportRules;
 use crate::overrides::{self, Override};
 use crate::supply::Supply;
+use crate::support::SupportMatrix;
 use crate::system::System;
 use index::Index;
 use std::path::Path;
@@ -224,6 +226,14 @@ impl Catalog {
     /// The file is malformed.
     pub fn supply(&self) -> Result<Supply, CatalogError> {
         supply::resolve(self.document("", "supply")?)
+    }
+
+    /// What engines say they support.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn support(&self) -> Result<SupportMatrix, CatalogError> {
+        support::resolve(self.document("", "support")?)
     }
 
     /// An engine by key or alias.

@@ -51,7 +51,7 @@ impl Setting<'_> {
 }
 
 /// A figure with three digits, whole from a hundred up.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value.abs() >= 1000.0 { grouped(value) } else { digits(value, 3) }
 }
 

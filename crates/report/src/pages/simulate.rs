@@ -5,8 +5,9 @@ mod watch;
 
 pub use watch::Happenings;
 
-use super::{Setting, number};
+use super::{Setting, number, range};
 use crate::page::{Document, Grid, GridCell, Section};
+use crate::simulate::bands::{Band, Bands, bands};
 use crate::simulate::summary::{PERCENTILES, Sums, latencies, sums};
 use crate::words::Words;
 use scenario::{Costs, Outcome};
@@ -20,13 +21,13 @@ pub fn simulate_document<O>(
     setting: &Setting<'_>,
 ) -> Document {
     let words = setting.words;
-    let sums = sums(outcome, costs);
+    let (sums, bands) = (sums(outcome, costs), bands(outcome, costs));
     let mut document = Document::new(words, outcome.name.clone());
-    headline(&mut document, outcome, &sums);
+    headline(&mut document, outcome, &sums, &bands);
     document.push(
         Section::new(words.say("summary"))
-            .table(totals(words, outcome, &sums, costs))
-            .table(latency(words, outcome)),
+            .table(totals(words, outcome, &sums, costs, &bands))
+            .table(latency(words, outcome, &bands)),
     );
     document.push(Section::new(words.say("latency")).charts(charts::latency(words, &outcome.metrics)));
     document.push(Section::new(words.say("over-time")).charts(charts::over_time(words, outcome, watched)));
@@ -47,7 +48,7 @@ pub fn simulate_document<O>(
     document
 }
 
-fn headline<O>(document: &mut Document, outcome: &Outcome<O>, sums: &Sums) {
+fn headline<O>(document: &mut Document, outcome: &Outcome<O>, sums: &Sums, bands: &Bands) {
     let words = document.words;
     let metrics = &outcome.metrics;
     let per_chip = sums.output_rate.map(|rate| rate / sums.chips.max(1e-9));
@@ -70,71 +71,70 @@ fn headline<O>(document: &mut Document, outcome: &Outcome<O>, sums: &Sums) {
         true => words.fill("simulate-good", &[("percent", &number(good))]),
         false => words.say("simulate-no-slo").to_owned(),
     };
-    let sigma = outcome.pools.iter().map(|pool| {
-        let grade = pool.model.deployment().chip.grade();
-        words.fill(
-            "sure-grade",
-            &[("chip", &pool.model.deployment().chip.name), ("grade", words.term(&grade.to_string()))],
-        )
-    });
-    let grades = super::compare::unique(sigma);
-    document.certainty = format!("{kept} {} {grades}", words.say("simulate-sure"));
+    let (_, high) = bands.rate.around(1.0);
+    let grade = bands.rate.grade.to_string();
+    let percent = number(100.0 * (high - 1.0));
+    let band = words.fill("simulate-sure", &[("percent", &percent), ("grade", words.term(&grade))]);
+    document.certainty = format!("{kept} {band}");
 }
 
-fn totals<O>(words: &Words, outcome: &Outcome<O>, sums: &Sums, costs: &Costs) -> Grid {
+fn totals<O>(words: &Words, outcome: &Outcome<O>, sums: &Sums, costs: &Costs, bands: &Bands) -> Grid {
     let metrics = &outcome.metrics;
-    let mut grid =
-        Grid::default().words(words.say("figure")).figures(words.say("value"), "").words(words.say("unit"));
-    let mut row = |name: &str, value: Option<f64>, unit: &str| {
-        let value = value.map_or_else(|| words.say("none").to_owned(), number);
-        grid.row([name.to_owned(), value, unit.to_owned()]);
+    let mut grid = Grid::default()
+        .words(words.say("figure"))
+        .figures(words.say("value"), "")
+        .figures(words.say("band"), "80 %")
+        .words(words.say("unit"));
+    let mut row = |name: &str, value: Option<f64>, band: Option<Band>, scale: f64, unit: &str| {
+        let ends = value.zip(band).map(|(value, band)| band.around(value * scale));
+        let ends = ends.map_or_else(String::new, |(low, high)| range(low, high));
+        let value = value.map_or_else(|| words.say("none").to_owned(), |value| number(value * scale));
+        grid.row([name.to_owned(), value, ends, unit.to_owned()]);
     };
-    row(words.say("throughput-all"), sums.output_rate, words.say("unit-tokens"));
-    row(
-        words.say("throughput"),
-        sums.output_rate.map(|rate| rate / sums.chips.max(1e-9)),
-        words.say("unit-tokens-chip"),
-    );
-    row(words.say("requests"), sums.request_rate, "/s");
-    row(words.say("goodput"), sums.goodput, "/s");
-    row(words.say("chips"), Some(sums.chips), "");
-    row(words.say("energy-plug"), sums.joules_per_token, words.say("unit-joule-token"));
-    row(words.say("power-mean"), sums.mean_power.map(|power| power / 1e3), "kW");
-    row(words.say("power-peak"), Some(metrics.peak_power().get() / 1e3), "kW");
-    row(
-        words.say("money"),
-        sums.cost,
-        &format!("{} ({})", words.say("unit-dollar-million"), costs.site.basis),
-    );
-    row(words.say("carbon-short"), sums.carbon, words.say("unit-gram-million"));
-    let count = |value: u64| (value > 0).then_some(value as f64);
-    for (key, value) in [
-        (words.say("failures"), count(metrics.failures)),
-        (words.say("restarts"), count(metrics.restarts)),
-        (words.say("cancelled"), count(metrics.cancelled)),
+    let (rate, energy) = (Some(bands.rate), Some(bands.energy));
+    let per_chip = sums.output_rate.map(|rate| rate / sums.chips.max(1e-9));
+    row(words.say("throughput-all"), sums.output_rate, rate, 1.0, words.say("unit-tokens"));
+    row(words.say("throughput"), per_chip, rate, 1.0, words.say("unit-tokens-chip"));
+    row(words.say("requests"), sums.request_rate, rate, 1.0, "/s");
+    row(words.say("goodput"), sums.goodput, None, 1.0, "/s");
+    row(words.say("chips"), Some(sums.chips), None, 1.0, "");
+    row(words.say("energy-plug"), sums.joules_per_token, energy, 1.0, words.say("unit-joule-token"));
+    row(words.say("power-mean"), sums.mean_power, Some(bands.power), 1e-3, "kW");
+    row(words.say("power-peak"), Some(metrics.peak_power().get()), None, 1e-3, "kW");
+    let money = format!("{} ({})", words.say("unit-dollar-million"), costs.site.basis);
+    row(words.say("money"), sums.cost, Some(bands.money), 1.0, &money);
+    row(words.say("carbon-short"), sums.carbon, Some(bands.carbon), 1.0, words.say("unit-gram-million"));
+    for (name, count) in [
+        (words.say("failures"), metrics.failures),
+        (words.say("restarts"), metrics.restarts),
+        (words.say("cancelled"), metrics.cancelled),
     ] {
-        if value.is_some() {
-            row(key, value, "");
+        if count > 0 {
+            row(name, Some(count as f64), None, 1.0, "");
         }
     }
     for (reason, refused) in &metrics.rejected {
-        row(&format!("{}: {}", words.say("rejected"), reason.words()), Some(*refused as f64), "");
+        let name = format!("{}: {}", words.say("rejected"), reason.words());
+        row(&name, Some(*refused as f64), None, 1.0, "");
     }
     grid
 }
 
-fn latency<O>(words: &Words, outcome: &Outcome<O>) -> Grid {
+fn latency<O>(words: &Words, outcome: &Outcome<O>, bands: &Bands) -> Grid {
     let mut grid = Grid::default().words(words.say("latency")).figures(words.say("mean"), "ms");
     for (name, _) in PERCENTILES {
         grid = grid.figures(name, "ms");
     }
-    for (name, sketch) in latencies(outcome) {
+    grid = grid.figures(words.say("band"), "%");
+    for (name, sketch, band) in latencies(outcome, bands) {
         let shown = |figure: &dyn Fn(&Sketch) -> f64| {
             let value = crate::simulate::summary::known(sketch, figure);
             value.map_or_else(|| words.say("none").to_owned(), |value| number(value * 1e3))
         };
         let mut row = vec![words.term(name).to_owned(), shown(&Sketch::mean)];
         row.extend(PERCENTILES.iter().map(|(_, q)| shown(&|sketch: &Sketch| sketch.quantile(*q))));
+        let (low, high) = band.around(100.0);
+        row.push(format!("{:+.0} {:+.0}", low - 100.0, high - 100.0));
         grid.row(row);
     }
     grid

@@ -1,6 +1,7 @@
 //! What a simulation reports: the summary on the terminal, JSON, per-request records, the form of vLLM's benchmark,
 //! Perfetto traces.
 
+pub(crate) mod bands;
 mod perfetto;
 pub(crate) mod pools;
 mod records;
