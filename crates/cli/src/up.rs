@@ -4,7 +4,10 @@ use crate::common::{CatalogArgs, Failure, print};
 use crate::simulate::DeploymentFlags;
 use ::estimate::Resolver;
 use ::estimate::economics::{Ownership, Site};
+use ::cluster::file::Place;
 use clap::Parser;
+use hardware::Catalog;
+use live::jobs::Jobs;
 use live::clock::Speed;
 use live::core::{ReplayError, Replayed};
 use live::log::Reader;
@@ -46,6 +49,10 @@ struct ClusterFlags {
     /// Seed of everything random, instead of the scenario's.
     #[arg(long)]
     seed: Option<u64>,
+    /// Cluster file whose tenants, policy and jobs share the chips that no instance stands on; without it jobs are taken by
+    /// the `easy` policy on the scenario's first system.
+    #[arg(long, value_name = "FILE")]
+    jobs: Option<PathBuf>,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
@@ -127,6 +134,12 @@ struct Logged {
     cluster: ClusterFlags,
 }
 
+/// The texts of the files that describe a cluster, for its log.
+struct Texts {
+    scenario: Option<String>,
+    jobs: Option<String>,
+}
+
 type Built = (Cluster<Arc<cost::step::StepModel>>, Lengths, u64);
 
 impl ClusterFlags {
@@ -150,7 +163,43 @@ impl ClusterFlags {
         Ok((raw, path, text))
     }
 
-    fn build(&self, text: Option<&str>) -> Result<(Built, Option<String>), Failure> {
+    /// The workload manager on one of the scenario's systems; `text` is that of the log, if it comes from one.
+    fn manager(
+        &self,
+        catalog: &Catalog,
+        systems: &[String],
+        text: Option<&str>,
+    ) -> Result<(Option<Jobs>, Option<String>), Failure> {
+        let file = self.jobs.as_deref().map_or("jobs".to_owned(), |path| path.display().to_string());
+        let text = match (text, &self.jobs) {
+            (Some(text), _) => Some(text.to_owned()),
+            (None, Some(path)) => Some(::cluster::file::read_text(path)?),
+            (None, None) => None,
+        };
+        let mut raw = ::cluster::file::parse(&file, text.as_deref().unwrap_or(""))?;
+        let place = Place { file, text: text.clone().unwrap_or_else(|| " ".to_owned()) };
+        let first = systems.first().cloned();
+        let system = raw.cluster.system.clone().or(first).unwrap_or_default();
+        let Some(ground) = systems.iter().position(|known| *known == system) else {
+            let problem = format!("jobs share the chips of the scenario, which has {}", systems.join(", "));
+            return Err(place.wrong("cluster", 0, "system", problem).into());
+        };
+        if text.is_none() && catalog.system(&system).is_err() {
+            return Ok((None, None));
+        }
+        let random = raw.cluster.failures || raw.cluster.failure_rate.is_some();
+        if random || raw.cluster.level.iter().any(|level| level.failure_rate.is_some()) {
+            let key = if raw.cluster.failures { "failures" } else { "failure_rate" };
+            let problem = "hardware fails as the scenario's `[failures]` and the administrator say; leave it out";
+            return Err(place.wrong("cluster", 0, key, problem).into());
+        }
+        raw.cluster.system = Some(system);
+        let folder = self.jobs.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let (manager, intake) = ::jobs::Manager::open(catalog, raw, &place, folder)?;
+        Ok((Some(Jobs::new(manager, intake, ground as u32)), text))
+    }
+
+    fn build(&self, text: Option<&str>, jobs: Option<&str>) -> Result<(Built, Texts), Failure> {
         let (mut raw, path, text) = self.raw(text)?;
         let output = self.osl.or(raw.workload.osl).unwrap_or(ANSWERS);
         // Requests come from clients: of the scenario's traffic, lengths alone are of use.
@@ -186,15 +235,24 @@ impl ClusterFlags {
             hardware::Basis::Rent => 0.0,
         };
         let seed = resolved.seed;
-        let cluster = crate::live_cluster::cluster(resolved, &prices, per_joule)?;
-        let text = self.scenario.is_some().then_some(text);
-        Ok(((cluster, output, seed), text))
+        let mut systems: Vec<String> = Vec::new();
+        for pool in &resolved.pools {
+            let id = &pool.model.deployment().system.id;
+            if !systems.contains(id) {
+                systems.push(id.clone());
+            }
+        }
+        let (manager, jobs) = self.manager(resolver.catalog(), &systems, jobs)?;
+        let mut cluster = crate::live_cluster::cluster(resolved, &prices, per_joule)?;
+        cluster.jobs = manager;
+        let scenario = self.scenario.is_some().then_some(text);
+        Ok(((cluster, output, seed), Texts { scenario, jobs }))
     }
 }
 
 /// Runs `up`.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let ((cluster, output, seed), scenario) = args.cluster.build(None)?;
+    let ((cluster, output, seed), texts) = args.cluster.build(None, None)?;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let connections = (files as usize).saturating_sub(OTHER_FILES).clamp(64, 1 << 20);
     let limits = live::server::Limits { connections, ..Default::default() };
@@ -220,7 +278,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         style: if args.text == "echo" { Style::Echo } else { Style::Lorem },
         seed,
         arguments: cluster_arguments(std::env::args().collect()),
-        scenario,
+        scenario: texts.scenario,
+        jobs: texts.jobs,
         drain: std::time::Duration::from_secs_f64(args.drain.get().clamp(0.0, 86_400.0)),
         limits,
     };
@@ -303,9 +362,10 @@ pub fn run_replay(args: &ReplayArgs) -> Result<(), Failure> {
     let logged = Logged::try_parse_from(words).map_err(|error| {
         Failure::Input(format!("{}:1: its arguments are not of this program: {error}", args.log.display()))
     })?;
-    let ((cluster, ..), _) = logged.cluster.build(reader.header.scenario.as_deref())?;
+    let header = &reader.header;
+    let ((cluster, ..), _) = logged.cluster.build(header.scenario.as_deref(), header.jobs.as_deref())?;
     let meters = cluster.meters();
-    let found = live::core::replay(reader, cluster.world, meters).map_err(|error| match error {
+    let found = live::core::replay(reader, cluster.world, cluster.jobs, meters).map_err(|error| match error {
         ReplayError::Log(_) => Failure::Input(error.to_string()),
         ReplayError::Sim(_) => Failure::No(error.to_string()),
     })?;
@@ -334,7 +394,7 @@ fn replay_json(found: &Replayed) -> serde_json::Value {
         "prompt_tokens": meters.tokens.0, "output_tokens": meters.tokens.1,
         "ttft_s": {"p50": quantile(&meters.ttft, 0.5), "p99": quantile(&meters.ttft, 0.99)},
         "tpot_s": {"p50": quantile(&meters.tpot, 0.5), "p99": quantile(&meters.tpot, 0.99)},
-        "energy_j": meters.energy_at(found.end).get(),
+        "energy_j": meters.energy_at(found.end).get(), "jobs": found.jobs,
     })
 }
 
@@ -366,6 +426,9 @@ fn replay_text(log: &Path, found: &Replayed) -> String {
             quantile(histogram, 0.5),
             quantile(histogram, 0.99)
         );
+    }
+    if let Some(jobs) = &found.jobs {
+        let _ = writeln!(text, "jobs       {} over, {} running, {} waiting", jobs.over, jobs.running, jobs.waiting);
     }
     let _ = writeln!(text, "energy     {} of the chips over {}", meters.energy_at(found.end), found.end);
     text

@@ -2,8 +2,9 @@
 //!
 //! 1. A chip has one job at most, and a closed node gets none.
 //! 2. A gang starts with all its chips, an elastic job within its range, and both where they require to be.
-//! 3. A tenant never holds more than its quota and what it may borrow.
-//! 4. A job is started only while it waits and stopped only while it runs; each ends once.
+//! 3. A tenant never comes to hold more than its quota and what it may borrow, a cohort more than its quotas, and all more than
+//!    the power cap.
+//! 4. A job is started only while it waits and nobody holds it back, and stopped only while it runs; each ends once.
 //! 5. Chip-seconds held by jobs are those taken from the cluster, and energy is that of busy and idle chips together.
 
 use crate::driver::Options;
@@ -11,15 +12,23 @@ use crate::job::{Action, Event, Job, JobId};
 use crate::results::{Record, Usage};
 use crate::state::State;
 use crate::tree::{NodeId, Part};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serving::Nanos;
 
 /// Watches a run.
 pub struct Checker {
-    owner: Vec<FxHashMap<u32, JobId>>,
+    /// Who has each chip, by node and chip.
+    owner: Vec<Option<JobId>>,
+    /// Chips of the largest node.
+    width: usize,
+    /// Chips that may work at once.
+    cap: Option<u32>,
+    /// Nodes that were lost to jobs in this instant.
+    lost: Vec<NodeId>,
     closed: Vec<u8>,
     jobs: FxHashMap<JobId, Seen>,
     used: Vec<u32>,
+    held: FxHashSet<JobId>,
     broken: Vec<String>,
 }
 
@@ -31,15 +40,20 @@ struct Seen {
 /// Bits of why a node takes no jobs.
 const BROKEN: u8 = 1;
 const DRAINED: u8 = 2;
+const CLAIMED: u8 = 4;
 
 impl Checker {
     /// For a cluster in its first state.
     pub fn new(state: &State) -> Self {
         Self {
-            owner: vec![FxHashMap::default(); state.tree.nodes() as usize],
+            owner: vec![None; (state.tree.nodes() * state.tree.node_size()) as usize],
+            width: state.tree.node_size() as usize,
+            cap: None,
+            lost: Vec::new(),
             closed: vec![0; state.tree.nodes() as usize],
             jobs: FxHashMap::default(),
             used: vec![0; state.accounts.len()],
+            held: FxHashSet::default(),
             broken: Vec::new(),
         }
     }
@@ -77,26 +91,44 @@ impl Checker {
                     self.vacate(*id);
                     self.jobs.remove(id);
                 }
-                Event::Failed(node) => self.closed[node.0 as usize] |= BROKEN,
+                Event::Failed(node) => {
+                    self.closed[node.0 as usize] |= BROKEN;
+                    self.lost.push(*node);
+                }
                 Event::Repaired(node) => self.closed[node.0 as usize] &= !BROKEN,
                 Event::Drain(node) => self.closed[node.0 as usize] |= DRAINED,
                 Event::Undrain(node) => self.closed[node.0 as usize] &= !DRAINED,
+                Event::Claimed(node) => {
+                    self.closed[node.0 as usize] |= CLAIMED;
+                    self.lost.push(*node);
+                }
+                Event::Yielded(node) => self.closed[node.0 as usize] &= !CLAIMED,
+                Event::Hold(id) => {
+                    self.held.insert(*id);
+                }
+                Event::Release(id) => {
+                    self.held.remove(id);
+                }
                 Event::Reprioritise(..)
                 | Event::Preempt(_)
                 | Event::Timer
-                | Event::Quota(..)
-                | Event::PowerCap(_) => {}
+                | Event::Quota(..) => {}
+                Event::PowerCap(cap) => self.cap = *cap,
             }
         }
     }
 
     /// What the scheduler answered.
     pub fn actions(&mut self, now: Nanos, actions: &[Action], state: &State) {
+        let before = if actions.is_empty() { Vec::new() } else { self.used.clone() };
         for action in actions {
             match action {
                 Action::Start { job, parts, .. } => {
                     if self.jobs.get(job).is_none_or(|seen| !seen.parts.is_empty()) {
                         self.report(now, format!("job {} was started while it did not wait", job.0));
+                    }
+                    if self.held.contains(job) {
+                        self.report(now, format!("job {} was started while it was held back", job.0));
                     }
                     self.occupy(now, *job, parts, state);
                 }
@@ -130,11 +162,14 @@ impl Checker {
                 }
             }
         }
-        self.quotas(now, state);
-        let broken = (0..self.closed.len())
-            .find(|node| self.closed[*node] & BROKEN != 0 && !self.owner[*node].is_empty());
-        if let Some(node) = broken.filter(|_| !actions.is_empty()) {
-            self.report(now, format!("node {node} is broken and has jobs"));
+        if !actions.is_empty() {
+            self.rights(now, &before, state);
+        }
+        for node in std::mem::take(&mut self.lost) {
+            let first = node.0 as usize * self.width;
+            if self.owner[first..first + self.width].iter().any(Option::is_some) {
+                self.report(now, format!("node {} is broken or taken and has jobs", node.0));
+            }
         }
     }
 
@@ -150,9 +185,10 @@ impl Checker {
             {
                 self.report(now, format!("job {} got chips that node {node} does not have", id.0));
             }
-            for chip in (0..64).filter(|chip| part.chips >> chip & 1 == 1) {
+            for chip in (0..self.width).filter(|chip| part.chips >> chip & 1 == 1) {
                 taken += 1;
-                if let Some(other) = self.owner[node].insert(chip, id) {
+                let Some(slot) = self.owner.get_mut(node * self.width + chip) else { continue };
+                if let Some(other) = slot.replace(id) {
                     self.report(now, format!("chip {chip} of node {node} has jobs {} and {}", other.0, id.0));
                 }
             }
@@ -174,12 +210,19 @@ impl Checker {
             self.report(now, text);
             return;
         }
-        let required = job.wish.filter(|wish| wish.required && wish.slice.is_none());
-        if let Some(wish) = required {
-            let domain = |part: &Part| state.tree.domain(wish.level as usize, part.node);
-            if parts.iter().any(|part| domain(part) != domain(&parts[0])) {
-                self.report(now, format!("job {} is not in one domain as it requires", id.0));
-            }
+        let Some(wish) = job.wish.filter(|wish| wish.required) else {
+            return;
+        };
+        let mut inside: FxHashMap<u32, u32> = FxHashMap::default();
+        for part in parts {
+            *inside.entry(state.tree.domain(wish.level as usize, part.node)).or_insert(0) += 1;
+        }
+        // The whole job is one slice where none is named.
+        let (all, slice) = (parts.len() as u32, wish.slice.unwrap_or(u32::MAX).clamp(1, parts.len() as u32));
+        let whole: u32 = inside.values().map(|nodes| nodes / slice).sum();
+        let begun: u32 = inside.values().map(|nodes| nodes.div_ceil(slice)).sum();
+        if whole != all / slice || begun != all.div_ceil(slice) {
+            self.report(now, format!("job {} is not in one domain as it requires", id.0));
         }
     }
 
@@ -190,20 +233,39 @@ impl Checker {
         let tenant = seen.job.tenant.0 as usize;
         for part in std::mem::take(&mut seen.parts) {
             self.used[tenant] -= part.count();
-            let owner = &mut self.owner[part.node.0 as usize];
-            owner.retain(|chip, holder| *holder != id || part.chips >> chip & 1 == 0);
+            let first = part.node.0 as usize * self.width;
+            for chip in (0..self.width).filter(|chip| part.chips >> chip & 1 == 1) {
+                let slot = &mut self.owner[first + chip];
+                *slot = slot.filter(|holder| *holder != id);
+            }
         }
     }
 
-    fn quotas(&mut self, now: Nanos, state: &State) {
+    /// What tenants hold where they hold more than before: a right that is taken away stops nobody who runs.
+    fn rights(&mut self, now: Nanos, before: &[u32], state: &State) {
+        if let Some(cap) = self.cap {
+            let (was, is): (u32, u32) = (before.iter().sum(), self.used.iter().sum());
+            if is > was && is > cap {
+                self.report(now, format!("{is} chips work and the power cap allows {cap}"));
+            }
+        }
         for index in 0..self.used.len() {
-            let tenant = &state.accounts[index].tenant;
-            let Some(quota) = tenant.quota else {
+            let (tenant, used) = (&state.accounts[index].tenant, self.used[index]);
+            let Some(quota) = tenant.quota.filter(|_| used > before[index]) else {
                 continue;
             };
             let ceiling = quota.saturating_add(if tenant.cohort.is_some() { tenant.borrow } else { 0 });
-            if self.used[index] > ceiling {
-                let text = format!("tenant `{}` holds {} chips of {ceiling}", tenant.name, self.used[index]);
+            if used > ceiling {
+                self.report(now, format!("tenant `{}` holds {used} chips of {ceiling}", tenant.name));
+            }
+            let members = || {
+                let others = state.accounts.iter().zip(&self.used);
+                others.filter(|(other, _)| tenant.cohort.is_some() && other.tenant.cohort == tenant.cohort)
+            };
+            let lent: u32 = members().filter_map(|(other, _)| other.tenant.quota).sum();
+            let held: u32 = members().map(|(_, used)| *used).sum();
+            if held > lent {
+                let text = format!("the cohort of tenant `{}` holds {held} chips of {lent}", tenant.name);
                 self.report(now, text);
             }
         }

@@ -1,6 +1,6 @@
 //! What came of a run.
 
-use crate::job::{JobId, TenantId};
+use crate::job::{JobId, TenantId, Why};
 use crate::plan::Kind;
 
 /// How a job ended.
@@ -19,6 +19,20 @@ pub enum Ending {
     Running,
     /// It was waiting when the run ended.
     Waiting,
+}
+
+impl Ending {
+    /// Its name in tables and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 /// One job's life. Times are seconds from the start of the run.
@@ -69,8 +83,8 @@ impl Record {
     /// Time in the queue, every wait counted, of a job that is over or runs.
     pub fn waited(&self, end: f64) -> f64 {
         let waited = self.ended.unwrap_or(end) - self.submitted - self.running;
-        // Below a microsecond it is rounding.
-        if waited < 1e-6 { 0.0 } else { waited }
+        // Below half a millisecond it is rounding of instants that are months from the start.
+        if waited < 5e-4 { 0.0 } else { waited }
     }
 
     /// Completion time over time on chips, at least 1 and bounded for jobs under 10 s (Feitelson's bounded slowdown).
@@ -98,6 +112,15 @@ pub struct ServiceRecord {
     pub starts: u32,
 }
 
+/// How the domains of one level were used, chips times time.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LevelUsage {
+    /// In domains where a job held at least one chip.
+    pub touched: f64,
+    /// In domains whose chips were all held.
+    pub full: f64,
+}
+
 /// The cluster over time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Usage {
@@ -107,8 +130,8 @@ pub struct Usage {
     pub closed: f64,
     /// Held by jobs, integrated from the resource tree.
     pub allocated: f64,
-    /// For each level from the node out: chips times time in domains that are held in full.
-    pub full_nodes: f64,
+    /// For the node and each level above it, innermost first.
+    pub levels: Vec<LevelUsage>,
     /// Energy of all chips, joules at the chips.
     pub energy: f64,
 }
@@ -137,8 +160,8 @@ pub struct Outcome {
     pub services: Vec<ServiceRecord>,
     /// The cluster.
     pub usage: Usage,
-    /// Seconds waited, by tenant and reason (in the order of [`crate::Why::ALL`]).
-    pub waited: Vec<[f64; 6]>,
+    /// Seconds waited, by tenant and reason (in the order of [`Why::ALL`]).
+    pub waited: Vec<[f64; Why::COUNT]>,
     /// When the run ended.
     pub end: f64,
     /// Node failures.

@@ -3,13 +3,14 @@
 use crate::JobsError;
 use crate::machine::{Rates, machine};
 use crate::serving::{Replica, Servers};
+use crate::prices::Prices;
 use crate::trained::Trained;
 use cluster::file::raw::{Raw, RawJob};
 use cluster::file::{Place, Setup, setup, standing};
 use cluster::policy::{NAMES, by_name};
 use cluster::service::Load;
 use cluster::{
-    Ask, ClusterError, Driver, JobPlan, Kind, Linear, Outcome, Pace, Pricer, Scheduler, Service, Shape, Tree,
+    Ask, ClusterError, Driver, Kind, Outcome, Scheduler, Service, Shape, Tree,
 };
 use hardware::Catalog;
 use std::path::Path;
@@ -30,8 +31,8 @@ pub struct Prepared {
     pub rates: Rates,
     /// What was left out of a trace.
     pub notes: Vec<String>,
-    trained: Vec<Option<Trained>>,
-    batch: Vec<Option<Replica>>,
+    /// What jobs run at.
+    pub prices: Prices,
 }
 
 /// One policy's run.
@@ -55,6 +56,25 @@ pub struct Comparison<'a> {
 /// # Errors
 /// Names that are not known, values that make no sense, jobs that cannot run.
 pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Result<Prepared, JobsError> {
+    let prepared = resolve(catalog, raw, place, folder)?;
+    if prepared.setup.plans.is_empty() && prepared.services.is_empty() {
+        return Err(place.wrong("", 0, "job", "there are no jobs; write `[[job]]` or `[trace]`").into());
+    }
+    if !prepared.services.is_empty() && prepared.setup.options.until.is_none() {
+        return Err(place
+            .wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"")
+            .into());
+    }
+    Ok(prepared)
+}
+
+/// As [`prepare`], whether there are jobs or not.
+pub(crate) fn resolve(
+    catalog: &Catalog,
+    raw: Raw,
+    place: &Place,
+    folder: &Path,
+) -> Result<Prepared, JobsError> {
     let (machine, mut rates, system) =
         machine(catalog, raw.cluster.system.as_deref(), raw.cluster.region.as_deref())?;
     if let Some(price) = raw.cluster.price {
@@ -71,6 +91,10 @@ pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Res
         }
         let read = cluster::import::read(&folder.join(&trace.file))?;
         let levels = setup.tree.levels().to_vec();
+        if raw.tenant.is_empty() && raw.job.is_empty() {
+            // The trace names its own; there is nobody else.
+            setup.tenants.clear();
+        }
         let plans = read.plans(setup.tree.node_size(), &levels, factor, &mut setup.tenants);
         setup.origins.extend(plans.iter().map(|_| None));
         setup.plans.extend(plans);
@@ -88,19 +112,10 @@ pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Res
         replicas: Vec::new(),
         rates,
         notes,
-        trained: Vec::new(),
-        batch: Vec::new(),
+        prices: Prices::default(),
         raw,
     };
     prepared.price(catalog, place, system.as_ref().map(|system| system.id.as_str()))?;
-    if prepared.setup.plans.is_empty() && prepared.services.is_empty() {
-        return Err(place.wrong("", 0, "job", "there are no jobs; write `[[job]]` or `[trace]`").into());
-    }
-    if !prepared.services.is_empty() && prepared.setup.options.until.is_none() {
-        return Err(place
-            .wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"")
-            .into());
-    }
     Ok(prepared)
 }
 
@@ -126,8 +141,8 @@ impl Prepared {
             match kind {
                 Kind::Training => {
                     let at = place.at("job.train", ordinal(&jobs, index, |job| job.train.is_some()), "model");
-                    let found = Trained::new(catalog, need()?, job, &levels, links, &at)?;
-                    self.terms(job, index, &found, &at)?;
+                    let mut found = Trained::new(catalog, need()?, job, &levels, links, &at)?;
+                    self.terms(job, index, &mut found, &at)?;
                     trained = Some(found);
                 }
                 Kind::BatchInference => {
@@ -139,20 +154,22 @@ impl Prepared {
                 Kind::Serving => self.service(&jobs, index, place, system, &servers)?,
                 Kind::Opaque => {}
             }
-            self.trained.push(trained);
-            self.batch.push(batch);
+            self.prices.add(trained, batch);
         }
+        self.prices.assign(&self.setup.origins);
         Ok(())
     }
 
     /// Gives the plans of a training job their checkpoints, and a limit where none was declared.
-    fn terms(&mut self, job: &RawJob, index: usize, trained: &Trained, at: &str) -> Result<(), JobsError> {
+    fn terms(&mut self, job: &RawJob, index: usize, trained: &mut Trained, at: &str) -> Result<(), JobsError> {
         let Some(first) = self.setup.origins.iter().position(|origin| *origin == Some(index)) else {
             return Ok(());
         };
         let shape = best_shape(&self.setup.tree, self.setup.plans[first].ask);
         let (rate, checkpoint) =
             trained.terms(job, &shape).map_err(|problem| JobsError::Job { at: at.to_owned(), problem })?;
+        // The usual shape is known before anybody waits for it.
+        let _ = trained.pace(&shape);
         let length = job.steps.unwrap_or(0.0) / rate * (1.0 + checkpoint.write / checkpoint.interval);
         self.limit(index, length);
         for (plan, origin) in self.setup.plans.iter_mut().zip(&self.setup.origins) {
@@ -256,8 +273,7 @@ impl Prepared {
         scheduler.set_spares(self.setup.spares.iter().copied());
         let mut options = self.setup.options.clone();
         (options.stretches, options.explain_at) = (stretches, explain_at);
-        let pricer = Prices { trained: &mut self.trained, batch: &self.batch, origins: &self.setup.origins };
-        let mut outcome = Driver::new(scheduler, &self.setup.plans, &self.services, pricer, options).run();
+        let mut outcome = Driver::new(scheduler, &self.setup.plans, &self.services, &mut self.prices, options).run();
         policy.clone_into(&mut outcome.policy);
         Ok(Side { label: policy.to_owned(), outcome })
     }
@@ -290,31 +306,4 @@ fn best_shape(tree: &Tree, ask: Ask) -> Shape {
     let mix = cluster::place::SizeMix::default();
     let parts = cluster::place::pick(tree, ask, None, cluster::Placement::BestFit, &mix).unwrap_or_default();
     Shape::of(tree, &parts)
-}
-
-/// Prices by the kind of job.
-struct Prices<'a> {
-    trained: &'a mut [Option<Trained>],
-    batch: &'a [Option<Replica>],
-    origins: &'a [Option<usize>],
-}
-
-impl Pricer for Prices<'_> {
-    fn pace(&mut self, index: usize, plan: &JobPlan, shape: &Shape) -> Option<Pace> {
-        let Some(origin) = self.origins[index] else {
-            return Linear.pace(index, plan, shape);
-        };
-        if let Some(trained) = &mut self.trained[origin] {
-            return trained.pace(shape);
-        }
-        let linear = Linear.pace(index, plan, shape)?;
-        Some(match &self.batch[origin] {
-            // Replicas side by side: requests are independent.
-            Some(replica) => Pace {
-                rate: replica.capacity * f64::from(shape.chips) / f64::from(plan.ask.chips().max(1)),
-                ..linear
-            },
-            None => linear,
-        })
-    }
 }

@@ -11,8 +11,9 @@ use units::{Joules, Seconds};
 /// Jobs listed one by one at most in text.
 const MOST_ROWS: usize = 40;
 
+/// A time of a scheduler; what is below half a millisecond is rounding.
 fn time(seconds: f64) -> String {
-    Seconds::new(seconds).to_string()
+    if seconds.abs() < 5e-4 { "0 s".to_owned() } else { Seconds::new(seconds).to_string() }
 }
 
 fn percent(part: f64, whole: f64) -> String {
@@ -49,6 +50,7 @@ pub fn text(comparison: &Comparison<'_>) -> String {
     if !prepared.services.is_empty() {
         let _ = write!(out, "\n{}", services(comparison));
     }
+    let _ = write!(out, "\nUse by level, share of all chip time:\n{}", levels(comparison));
     let _ = write!(out, "\nWhy jobs waited, share of all waiting time:\n{}", reasons(comparison));
     for side in &comparison.sides {
         if prepared.setup.tenants.len() > 1 {
@@ -146,9 +148,40 @@ fn services(comparison: &Comparison<'_>) -> String {
     table(&header, rows)
 }
 
+/// Names of the node and the levels above it.
+fn level_names(prepared: &Prepared) -> Vec<&str> {
+    let above = prepared.setup.tree.levels().iter().map(|level| level.name.as_str());
+    std::iter::once("node").chain(above).collect()
+}
+
+/// How full the domains of each level were: where jobs held any chip, where they held all, and how much of what they
+/// touched they held and used.
+fn levels(comparison: &Comparison<'_>) -> String {
+    let header = ["policy", "level", "domains", "in use", "held whole", "held of those in use", "productive"];
+    let prepared = comparison.prepared;
+    let mut rows = Vec::new();
+    for side in &comparison.sides {
+        let usage = &side.outcome.usage;
+        for (level, (name, used)) in level_names(prepared).into_iter().zip(&usage.levels).enumerate() {
+            let tree = &prepared.setup.tree;
+            let domains = if level == 0 { tree.nodes() } else { tree.domains(level - 1) };
+            rows.push(vec![
+                side.label.clone(),
+                name.to_owned(),
+                domains.to_string(),
+                percent(used.touched, usage.chip_seconds),
+                percent(used.full, usage.chip_seconds),
+                percent(usage.allocated, used.touched),
+                percent(productive(side), used.touched),
+            ]);
+        }
+    }
+    table(&header, rows)
+}
+
 /// Waiting time by reason, all tenants together.
-fn waited(side: &Side) -> [f64; 6] {
-    let mut sums = [0.0; 6];
+fn waited(side: &Side) -> [f64; Why::COUNT] {
+    let mut sums = [0.0; Why::COUNT];
     for tenant in &side.outcome.waited {
         for (sum, seconds) in sums.iter_mut().zip(tenant) {
             *sum += seconds;
@@ -188,10 +221,11 @@ fn tenants(prepared: &Prepared, side: &Side) -> String {
         let id = TenantId(index as u32);
         let own = || side.outcome.records.iter().filter(move |record| record.tenant == id);
         let summary = Summary::of(own(), side.outcome.end);
-        let chip_seconds: f64 = own().map(|record| record.chip_seconds).sum();
-        let energy: f64 = own().map(|record| record.energy).sum();
+        // The sum of nothing is minus zero, which reads badly.
+        let chip_seconds = own().map(|record| record.chip_seconds).sum::<f64>() + 0.0;
+        let energy = own().map(|record| record.energy).sum::<f64>() + 0.0;
         let waited = side.outcome.waited[index];
-        let most = (0..6).max_by(|a, b| waited[*a].total_cmp(&waited[*b])).filter(|most| waited[*most] > 0.0);
+        let most = (0..Why::COUNT).max_by(|a, b| waited[*a].total_cmp(&waited[*b])).filter(|most| waited[*most] > 0.0);
         vec![
             tenant.name.clone(),
             summary.jobs.to_string(),
@@ -216,13 +250,6 @@ pub(crate) fn name(prepared: &Prepared, record: &Record) -> String {
         (None, Some(service)) => format!("{}/{}", prepared.services[service as usize].name, record.id.0),
         (None, None) => record.id.0.to_string(),
     }
-}
-
-fn ending(record: &Record) -> String {
-    serde_json::to_value(record.ending)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 fn jobs(prepared: &Prepared, side: &Side) -> String {
@@ -260,7 +287,11 @@ fn jobs(prepared: &Prepared, side: &Side) -> String {
             (record.preemptions + record.failures).to_string(),
             Joules::new(record.energy * prepared.rates.pue).to_string(),
             money(prepared.rates.money(record.chip_seconds, record.energy)),
-            if record.late == Some(true) { format!("{}, late", ending(record)) } else { ending(record) },
+            if record.late == Some(true) {
+                format!("{}, late", record.ending.name())
+            } else {
+                record.ending.name().to_owned()
+            },
         ]
     });
     let mut out = table(&header, rows);
@@ -294,7 +325,7 @@ fn summary_json(summary: &Summary) -> Value {
     })
 }
 
-fn reasons_json(seconds: &[f64; 6]) -> Value {
+fn reasons_json(seconds: &[f64; Why::COUNT]) -> Value {
     Why::ALL
         .iter()
         .zip(seconds)
@@ -367,6 +398,13 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
         "allocated": value(outcome.usage.allocated, "chip*s"),
         "productive": value(productive(side), "chip*s"),
         "closed": value(outcome.usage.closed, "chip*s"),
+        "levels": level_names(prepared)
+            .into_iter()
+            .zip(&outcome.usage.levels)
+            .map(|(name, used)| {
+                json!({ "level": name, "in_use": value(used.touched, "chip*s"), "held_whole": value(used.full, "chip*s") })
+            })
+            .collect::<Vec<_>>(),
         "energy": value(outcome.usage.energy * prepared.rates.pue, "J"),
         "money": cluster_money(prepared, side).map(|dollars| value(dollars, "USD")),
         "node_failures": outcome.node_failures,

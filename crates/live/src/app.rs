@@ -3,8 +3,9 @@
 use crate::cell::{Cell, End};
 use crate::clock::Pace;
 use crate::control::{Message, Snapshot};
+use ::jobs::Intake;
 use crate::keys::{Keys, Who};
-use crate::log::{Entry, Request};
+use crate::log::{Entry, JobOrder, Request};
 use crate::openai::ApiError;
 use crate::text::{Blocks, Style, Vocabulary, mix};
 use rand::SeedableRng;
@@ -93,6 +94,8 @@ pub struct App {
     pub chips: u32,
     /// What token numbers stand for.
     pub vocabulary: Vocabulary,
+    /// Reads and prices jobs that are submitted.
+    pub intake: Option<Arc<Intake>>,
     inbox: Mutex<Sender<Message>>,
     next: AtomicU64,
     in_flight: AtomicUsize,
@@ -128,6 +131,8 @@ pub struct Parts {
     pub run: String,
     /// As [`App::chips`].
     pub chips: u32,
+    /// As [`App::intake`].
+    pub intake: Option<Arc<Intake>>,
     /// The way to the control thread.
     pub inbox: Sender<Message>,
 }
@@ -156,7 +161,7 @@ pub struct Ask {
 impl App {
     /// Puts an app together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { pools, money, models, pace, keys, output, style, seed, run, chips, inbox } = parts;
+        let Parts { pools, money, models, pace, keys, output, style, seed, run, chips, intake, inbox } = parts;
         Self {
             pools,
             money,
@@ -169,6 +174,7 @@ impl App {
             run,
             chips,
             vocabulary: Vocabulary::default(),
+            intake,
             inbox: Mutex::new(inbox),
             next: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -276,6 +282,25 @@ impl App {
         let (answer, answered) = oneshot::channel();
         self.tell(Message::Admin(entry, answer));
         let gone = |_| ApiError::new(503, "the control plane has stopped");
+        answered.await.map_err(gone)?.map_err(|why| ApiError::new(400, why))
+    }
+
+    /// Something about jobs; its number in the log and those of new jobs.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn order_jobs(&self, order: JobOrder) -> Result<(u64, Vec<u32>), ApiError> {
+        let gone = |_| ApiError::new(503, "the control plane has stopped");
+        let mut read = None;
+        if let (JobOrder::SubmitJob(entry), Some(intake)) = (&order, &self.intake) {
+            // Pricing a job takes its time, which nobody else is to wait for.
+            let (entry, intake) = (entry.clone(), Arc::clone(intake));
+            let priced = tokio::task::spawn_blocking(move || intake.read(&entry)).await;
+            let priced = priced.map_err(|_| ApiError::new(500, "the job cannot be priced"))?;
+            read = Some(priced.map_err(|error| ApiError::new(400, error.to_string()))?);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.tell(Message::Job { order, read, answer });
         answered.await.map_err(gone)?.map_err(|why| ApiError::new(400, why))
     }
 

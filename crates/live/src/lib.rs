@@ -19,6 +19,7 @@ pub mod control;
 pub mod core;
 pub mod embeddings;
 pub mod front;
+pub mod jobs;
 pub mod keys;
 pub mod kv_events;
 pub mod ledger;

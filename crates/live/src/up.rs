@@ -13,6 +13,7 @@ use crate::routes::Port;
 use crate::server::{Limits, Service, serve};
 use crate::text::Style;
 use crate::tls::{self, TlsError};
+use ::jobs::Intake;
 use cost::step::StepPricer;
 use serving::Nanos;
 use sim::SimError;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub arguments: Vec<String>,
     /// The scenario's text, for the log.
     pub scenario: Option<String>,
+    /// The text of the file of jobs, for the log.
+    pub jobs: Option<String>,
     /// How long requests may take to end once the server is told to go down.
     pub drain: Duration,
     /// What connections may do.
@@ -93,6 +96,7 @@ impl Default for Settings {
             seed: 0,
             arguments: Vec::new(),
             scenario: None,
+            jobs: None,
             drain: Duration::from_secs(30),
             limits: Limits::default(),
         }
@@ -172,6 +176,7 @@ struct Facts {
     money: Money,
     models: Vec<Model>,
     chips: u32,
+    intake: Option<Arc<Intake>>,
 }
 
 fn app(
@@ -182,9 +187,9 @@ fn app(
     pace: Pace,
     inbox: Sender<Message>,
 ) -> App {
-    let Facts { pools, money, models, chips } = facts;
+    let Facts { pools, money, models, chips, intake } = facts;
     let (output, style, seed) = (settings.output, settings.style, settings.seed);
-    App::new(Parts { pools, money, models, pace, keys, output, style, seed, run, chips, inbox })
+    App::new(Parts { pools, money, models, pace, keys, output, style, seed, run, chips, intake, inbox })
 }
 
 /// A thread's result: the last hash, or what has broken it.
@@ -230,20 +235,21 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let mut listening = runtime.block_on(listen(&settings, &cluster.entries))?;
         let meters = cluster.meters();
-        let Cluster { world, models, pools, chips, money, .. } = cluster;
+        let Cluster { world, models, pools, chips, money, jobs, .. } = cluster;
+        let intake = jobs.as_ref().map(|jobs| Arc::clone(&jobs.intake));
         let ledger = settings.ledger.as_deref().map(|path| Ledger::open(path, &run)).transpose()?;
         let (ledger, ledger_thread) = ledger.unzip();
         let kv = (!listening.kv.is_empty()).then(channel);
         let (kv_sender, kv_receiver) = kv.unzip();
         let mut front = Front::default();
         (front.ledger, front.kv) = (ledger, kv_sender);
-        let mut core = Core::start(world, meters, front, settings.kv_base.is_some())?;
+        let mut core = Core::start(world, jobs, meters, front, settings.kv_base.is_some())?;
         let mut log =
             settings.log.as_deref().map(|path| Writer::create(path, &header(&settings))).transpose()?;
         limits_of_keys(&keys, &mut core, log.as_mut())?;
         let pace = Pace::start(settings.speed);
         let (inbox, messages) = channel();
-        let facts = Facts { pools, money, models, chips };
+        let facts = Facts { pools, money, models, chips, intake };
         let app = Arc::new(app(facts, &settings, keys, run, pace, inbox));
         let control = Control::new(core, log, pace);
         let shared = Arc::clone(&app);
@@ -333,6 +339,7 @@ fn header(settings: &Settings) -> Header {
         arguments: settings.arguments.clone(),
         scenario: settings.scenario.clone(),
         kv_events: settings.kv_base.is_some(),
+        jobs: settings.jobs.clone(),
     }
 }
 
