@@ -2,14 +2,14 @@
 
 use crate::common::{CatalogArgs, Failure, print};
 use crate::simulate::DeploymentFlags;
+use ::cluster::file::Place;
 use ::estimate::Resolver;
 use ::estimate::economics::{Ownership, Site};
-use ::cluster::file::Place;
 use clap::Parser;
 use hardware::Catalog;
-use live::jobs::Jobs;
 use live::clock::Speed;
 use live::core::{ReplayError, Replayed};
+use live::jobs::Jobs;
 use live::log::Reader;
 use live::text::Style;
 use live::tls::Files;
@@ -83,12 +83,18 @@ pub struct Args {
     /// KV events of each instance that takes prompts are published (ZeroMQ, msgpack) from here on.
     #[arg(long, value_name = "BASE")]
     kv_events: Option<u16>,
+    /// What was published on --kv-events can be asked for again (ZeroMQ ROUTER) from here on.
+    #[arg(long, value_name = "BASE", requires = "kv_events")]
+    kv_replay: Option<u16>,
     /// How much faster than the wall clock the cluster is.
     #[arg(long, default_value = "1")]
     speed: Speed,
     /// What answers are made of: lorem or echo.
     #[arg(long, default_value = "lorem", value_parser = ["lorem", "echo"])]
     text: String,
+    /// Commands that come by themselves, one JSON document per line: {"at": "10 s", "kill": {"chip": 3}}.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
     /// Everything that comes in is written here, for `supernode replay`.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -190,7 +196,8 @@ impl ClusterFlags {
         let random = raw.cluster.failures || raw.cluster.failure_rate.is_some();
         if random || raw.cluster.level.iter().any(|level| level.failure_rate.is_some()) {
             let key = if raw.cluster.failures { "failures" } else { "failure_rate" };
-            let problem = "hardware fails as the scenario's `[failures]` and the administrator say; leave it out";
+            let problem =
+                "hardware fails as the scenario's `[failures]` and the administrator say; leave it out";
             return Err(place.wrong("cluster", 0, key, problem).into());
         }
         raw.cluster.system = Some(system);
@@ -264,6 +271,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         metrics_port: Some(args.metrics_port),
         instance_base: args.per_instance_ports,
         kv_base: args.kv_events,
+        kv_replay: args.kv_replay,
         speed: args.speed,
         log: args.log.clone(),
         ledger: args.ledger.clone(),
@@ -280,6 +288,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         arguments: cluster_arguments(std::env::args().collect()),
         scenario: texts.scenario,
         jobs: texts.jobs,
+        script: args.script.clone(),
         drain: std::time::Duration::from_secs_f64(args.drain.get().clamp(0.0, 86_400.0)),
         limits,
     };
@@ -318,13 +327,18 @@ fn welcome(args: &Args, server: &Server, chips: u32, connections: usize) -> Stri
     if let (Some(first), Some(last)) = (at.kv.first(), at.kv.last()) {
         let _ = writeln!(text, "KV events   tcp://{} to tcp://{}", first.1, last.1);
     }
+    if let (Some(first), Some(last)) = (at.kv_replay.first(), at.kv_replay.last()) {
+        let _ = writeln!(text, "KV replay   tcp://{} to tcp://{}", first.1, last.1);
+    }
     let _ = writeln!(text, "connections {connections} at most");
     text
 }
 
 /// The arguments that describe the cluster: all but those of the server itself.
 fn cluster_arguments(all: Vec<String>) -> Vec<String> {
-    const OWN: [&str; 14] = [
+    const OWN: [&str; 16] = [
+        "--kv-replay",
+        "--script",
         "--host",
         "--port",
         "--admin-port",
@@ -365,10 +379,11 @@ pub fn run_replay(args: &ReplayArgs) -> Result<(), Failure> {
     let header = &reader.header;
     let ((cluster, ..), _) = logged.cluster.build(header.scenario.as_deref(), header.jobs.as_deref())?;
     let meters = cluster.meters();
-    let found = live::core::replay(reader, cluster.world, cluster.jobs, meters).map_err(|error| match error {
-        ReplayError::Log(_) => Failure::Input(error.to_string()),
-        ReplayError::Sim(_) => Failure::No(error.to_string()),
-    })?;
+    let found =
+        live::core::replay(reader, cluster.world, cluster.jobs, meters).map_err(|error| match error {
+            ReplayError::Log(_) => Failure::Input(error.to_string()),
+            ReplayError::Sim(_) => Failure::No(error.to_string()),
+        })?;
     if args.json {
         crate::common::print_json(&replay_json(&found))?;
     } else {
@@ -428,7 +443,11 @@ fn replay_text(log: &Path, found: &Replayed) -> String {
         );
     }
     if let Some(jobs) = &found.jobs {
-        let _ = writeln!(text, "jobs       {} over, {} running, {} waiting", jobs.over, jobs.running, jobs.waiting);
+        let _ = writeln!(
+            text,
+            "jobs       {} over, {} running, {} waiting",
+            jobs.over, jobs.running, jobs.waiting
+        );
     }
     let _ = writeln!(text, "energy     {} of the chips over {}", meters.energy_at(found.end), found.end);
     text

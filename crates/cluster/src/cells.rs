@@ -24,9 +24,8 @@ fn sizes_of(used: u64, capacity: u32) -> u8 {
     let mut sizes = 0;
     let mut first = 0;
     while first < capacity {
-        let fits = |size: u32| {
-            first % size == 0 && first + size <= capacity && used & (mask(size) << first) == 0
-        };
+        let fits =
+            |size: u32| first % size == 0 && first + size <= capacity && used & (mask(size) << first) == 0;
         let Some(k) = (0..=6u32).rev().find(|k| fits(1 << k)) else {
             first += 1;
             continue;
@@ -121,23 +120,32 @@ mod tests {
     fn cells_are_those_of_the_definition() {
         let random = &mut Pcg64Mcg::seed_from_u64(3);
         for _ in 0..20 {
-            let (nodes, capacity) = (random.random_range(1..40u32), [1, 6, 8, 16][random.random_range(0..4usize)]);
+            let (nodes, capacity) =
+                (random.random_range(1..40u32), [1, 6, 8, 16][random.random_range(0..4usize)]);
             let mut cells = Cells::new(nodes);
             let mut used = vec![0u64; nodes as usize];
             (0..nodes).for_each(|node| cells.set(node, 0, capacity, true));
             for _ in 0..200 {
                 let node = random.random_range(0..nodes);
-                used[node as usize] = if random.random_bool(0.5) { 0 } else { random.random::<u64>() & mask(capacity) };
+                used[node as usize] =
+                    if random.random_bool(0.5) { 0 } else { random.random::<u64>() & mask(capacity) };
                 cells.set(node, used[node as usize], capacity, true);
                 let empty: Vec<bool> = used.iter().map(|used| *used == 0).collect();
                 for (k, set) in cells.nodes.iter().enumerate() {
                     let found: Vec<usize> = set.iter().map(|node| *node as usize).collect();
                     assert_eq!(found, largest(&empty, 1 << k), "cells of {} nodes", 1 << k);
                 }
-                let chips: Vec<bool> = (0..capacity).map(|chip| used[node as usize] >> chip & 1 == 0).collect();
+                let chips: Vec<bool> =
+                    (0..capacity).map(|chip| used[node as usize] >> chip & 1 == 0).collect();
                 for k in 0..7 {
                     let has = !largest(&chips, 1 << k).is_empty();
-                    assert_eq!(cells.chips[k].contains(&node), has, "{:b}: cells of {}", used[node as usize], 1 << k);
+                    assert_eq!(
+                        cells.chips[k].contains(&node),
+                        has,
+                        "{:b}: cells of {}",
+                        used[node as usize],
+                        1 << k
+                    );
                 }
             }
         }

@@ -69,11 +69,22 @@ impl Default for Options {
     }
 }
 
+/// Events without an end of a job after which a run without an end of its own is given up: what fails faster than it
+/// gets on would go on for ever.
+const MOST_FRUITLESS: u64 = 2_000_000;
+
 /// Something that will happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Finish { job: JobId, version: u32, timed_out: bool },
-    Ready { job: JobId, version: u32 },
+    Finish {
+        job: JobId,
+        version: u32,
+        timed_out: bool,
+    },
+    Ready {
+        job: JobId,
+        version: u32,
+    },
     Repair(NodeId),
     Undrain(NodeId),
     Drain(NodeId),
@@ -81,6 +92,8 @@ enum What {
     Tick(u32),
     Timer,
     Explain,
+    /// Nothing: a stretch of time is to end here.
+    Mark,
     End,
 }
 
@@ -111,6 +124,8 @@ pub struct Driver<'a, P: Pricer> {
     happened: Vec<Event>,
     actions: Vec<Action>,
     digest: u64,
+    /// Events since a job last ended.
+    fruitless: u64,
 }
 
 impl<'a, P: Pricer> Driver<'a, P> {
@@ -152,6 +167,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
             happened: Vec::new(),
             actions: Vec::new(),
             digest: 0,
+            fruitless: 0,
             options,
         };
         driver.prepare();
@@ -161,6 +177,10 @@ impl<'a, P: Pricer> Driver<'a, P> {
     fn prepare(&mut self) {
         for index in 0..self.services.len() {
             self.push(Nanos::ZERO, What::Tick(index as u32));
+            for (from, to) in &self.services[index].service.windows {
+                self.push(seconds(*from), What::Mark);
+                self.push(seconds(*to), What::Mark);
+            }
         }
         for (node, from, until) in self.options.maintenance.clone() {
             self.push(seconds(from), What::Drain(node));
@@ -186,6 +206,9 @@ impl<'a, P: Pricer> Driver<'a, P> {
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
         while let (false, Some(at)) = (self.closed, self.next_due()) {
+            if self.fruitless > MOST_FRUITLESS {
+                break;
+            }
             self.step(at);
         }
         self.finish()
@@ -203,6 +226,8 @@ impl<'a, P: Pricer> Driver<'a, P> {
     fn handle(&mut self, mut events: Vec<Event>) {
         if !self.closed && !events.is_empty() {
             self.events += events.len() as u64;
+            let ends = events.iter().any(|event| matches!(event, Event::Finished(_) | Event::Submitted(_)));
+            self.fruitless = if ends || self.options.until.is_some() { 0 } else { self.fruitless + 1 };
             if let Some(checker) = &mut self.checker {
                 checker.events(self.now, &events);
             }
@@ -331,6 +356,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
                     }
                 }
             }
+            What::Mark => {}
             What::End => self.closed = true,
         }
     }
@@ -377,6 +403,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
             stretches: self.stretches,
             explanations: self.explanations,
             events: self.events,
+            stalled: self.fruitless > MOST_FRUITLESS,
             broken,
         }
     }

@@ -11,6 +11,7 @@ mod las;
 mod max_min;
 mod multifactor;
 mod shortest;
+mod slurm;
 #[cfg(test)]
 mod testing;
 

@@ -100,8 +100,10 @@ pub struct ServiceRecord {
     pub name: String,
     /// Requests that came.
     pub requests: f64,
-    /// Of these, those that found capacity within the SLO.
+    /// Of these, those that found a place within the SLO.
     pub within: f64,
+    /// Of these, those that gave up waiting.
+    pub lost: f64,
     /// Chips times time of its replicas.
     pub chip_seconds: f64,
     /// Most replicas at once.
@@ -110,6 +112,23 @@ pub struct ServiceRecord {
     pub least: u32,
     /// Replicas started over the run, each of which loaded its weights.
     pub starts: u32,
+    /// Windows that were counted for themselves.
+    pub windows: Vec<WindowRecord>,
+}
+
+/// What a service did in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct WindowRecord {
+    /// From, seconds.
+    pub from: f64,
+    /// Until, seconds.
+    pub to: f64,
+    /// Requests that came.
+    pub requests: f64,
+    /// Of these, those that found a place within the SLO.
+    pub within: f64,
+    /// Replicas that served, times time.
+    pub replicas: f64,
 }
 
 /// How the domains of one level were used, chips times time.
@@ -172,6 +191,8 @@ pub struct Outcome {
     pub explanations: Vec<(JobId, String)>,
     /// Events handled.
     pub events: u64,
+    /// Whether it was given up because no job ended any more.
+    pub stalled: bool,
     /// Laws that were broken.
     pub broken: Vec<String>,
 }

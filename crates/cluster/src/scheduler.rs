@@ -128,15 +128,7 @@ impl Scheduler {
                 }
             }
             Event::Release(id) => self.release(now, id),
-            Event::Reprioritise(id, priority) => {
-                if let Some(entry) = self.state.entries.get_mut(id.0 as usize) {
-                    entry.job.priority = priority;
-                    if entry.stage == Stage::Waiting {
-                        let key = self.policy.key(self.state.entry(id), &self.state, now);
-                        self.state.rekey(id, key);
-                    }
-                }
-            }
+            Event::Reprioritise(id, priority) => self.reprioritise(now, id, priority),
             Event::Quota(tenant, quota) => {
                 if let Some(account) = self.state.accounts.get_mut(tenant.0 as usize) {
                     account.tenant.quota = quota;
@@ -151,6 +143,17 @@ impl Scheduler {
         if self.stage(id) == Some(Stage::Running) {
             self.state.entries[id.0 as usize].queued = now;
             self.stop(now, id, Cause::Asked, actions);
+        }
+    }
+
+    fn reprioritise(&mut self, now: Nanos, id: JobId, priority: i32) {
+        let Some(entry) = self.state.entries.get_mut(id.0 as usize) else {
+            return;
+        };
+        entry.job.priority = priority;
+        if entry.stage == Stage::Waiting {
+            let key = self.policy.key(self.state.entry(id), &self.state, now);
+            self.state.rekey(id, key);
         }
     }
 

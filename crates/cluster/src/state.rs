@@ -137,7 +137,8 @@ impl State {
             tree.keep_cells();
         }
         let nodes = tree.nodes() as usize;
-        let account = |tenant| Account { tenant, used: 0, usage: 0.0, since: Nanos::ZERO, waited: [0.0; Why::COUNT] };
+        let account =
+            |tenant| Account { tenant, used: 0, usage: 0.0, since: Nanos::ZERO, waited: [0.0; Why::COUNT] };
         Self {
             tree,
             entries: Vec::new(),

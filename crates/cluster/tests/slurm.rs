@@ -51,9 +51,16 @@ fn plan(job: &Recorded) -> JobPlan {
 
 /// Our start times and nodes.
 fn replay(case: &Case) -> Vec<(f64, Vec<u32>)> {
-    let settings = Settings { backfill_interval: Seconds::new(1.0), ..Settings::default() };
+    // `priority/basic` is the order of submission: no factor weighs anything.
+    let settings = Settings {
+        backfill_interval: Seconds::new(1.0),
+        age_weight: 0.0,
+        fair_share_weight: 0.0,
+        priority_weight: 0.0,
+        ..Settings::default()
+    };
     let tree = Tree::new(&[8; 8], &[Level { name: "leaf".to_owned(), nodes: 4 }]);
-    let policy = by_name("conservative", &settings).expect("a policy");
+    let policy = by_name("multifactor", &settings).expect("a policy");
     let scheduler = Scheduler::new(tree, vec![Tenant::open("a")], Placement::FirstFit, policy);
     let plans: Vec<JobPlan> = case.jobs.iter().map(plan).collect();
     let options = Options { stretches: true, ..Options::default() };

@@ -74,6 +74,9 @@ fn services(random: &mut Pcg64Mcg, node: u32) -> Vec<Service> {
             headroom: 0.2,
             load_time: 120.0,
             busy: 0.7,
+            slack: 2.0,
+            patience: 60.0,
+            windows: Vec::new(),
         })
         .collect()
 }

@@ -6,10 +6,12 @@ mod manager;
 mod perfetto;
 mod prices;
 mod run;
+mod sections;
 mod serving;
 mod tables;
 mod trained;
 mod web;
+mod windows;
 
 pub use machine::{Rates, machine};
 pub use manager::{Intake, MOST_AT_ONCE, Manager, Submission};
@@ -18,6 +20,7 @@ pub use prices::Prices;
 pub use run::{Comparison, Prepared, Side, prepare};
 pub use tables::{json, text};
 pub use web::html;
+pub use windows::Window;
 
 use cluster::ClusterError;
 

@@ -49,8 +49,9 @@ impl Intake {
     /// It says what a job cannot say, or cannot run on this cluster.
     pub fn read(&self, entry: &serde_json::Value) -> Result<Submission, JobsError> {
         let place = Place { file: "submitted".to_owned(), text: " ".to_owned() };
-        let job: RawJob = serde_json::from_value(entry.clone()).map_err(|error| {
-            JobsError::Job { at: "submitted: job".to_owned(), problem: error.to_string() }
+        let job: RawJob = serde_json::from_value(entry.clone()).map_err(|error| JobsError::Job {
+            at: "submitted: job".to_owned(),
+            problem: error.to_string(),
         })?;
         let wrong = |key: &str, problem: &str| Err(place.wrong("job", 0, key, problem).into());
         if job.at.is_some() || job.every.is_some() {
@@ -109,8 +110,7 @@ impl Manager {
         }
         let settings = &prepared.raw.settings;
         let setup = prepared.setup;
-        let mut scheduler =
-            Scheduler::new(setup.tree, setup.tenants.clone(), prepared.raw.placement, policy);
+        let mut scheduler = Scheduler::new(setup.tree, setup.tenants.clone(), prepared.raw.placement, policy);
         scheduler.set_half_life(settings.half_life.get());
         scheduler.set_spares(setup.spares);
         let busy_power = setup.options.busy_power;

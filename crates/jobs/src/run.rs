@@ -2,16 +2,15 @@
 
 use crate::JobsError;
 use crate::machine::{Rates, machine};
-use crate::serving::{Replica, Servers};
 use crate::prices::Prices;
+use crate::serving::{Replica, Servers};
 use crate::trained::Trained;
+use crate::windows::Window;
 use cluster::file::raw::{Raw, RawJob};
 use cluster::file::{Place, Setup, setup, standing};
 use cluster::policy::{NAMES, by_name};
 use cluster::service::Load;
-use cluster::{
-    Ask, ClusterError, Driver, Kind, Outcome, Scheduler, Service, Shape, Tree,
-};
+use cluster::{Ask, ClusterError, Driver, Kind, Outcome, Scheduler, Service, Shape, Tree};
 use hardware::Catalog;
 use std::path::Path;
 
@@ -27,10 +26,16 @@ pub struct Prepared {
     pub services: Vec<Service>,
     /// Their replicas as priced; `None` where the capacity was given.
     pub replicas: Vec<Option<Replica>>,
+    /// Entries of the file that the services are.
+    pub service_jobs: Vec<usize>,
     /// What chips cost.
     pub rates: Rates,
     /// What was left out of a trace.
     pub notes: Vec<String>,
+    /// Prices deployments.
+    pub(crate) servers: Servers,
+    /// Where the policy is named, for messages.
+    policy_at: String,
     /// What jobs run at.
     pub prices: Prices,
 }
@@ -41,6 +46,8 @@ pub struct Side {
     pub label: String,
     /// What came of it.
     pub outcome: Outcome,
+    /// Windows of services that were run request by request.
+    pub windows: Vec<Window>,
 }
 
 /// Runs beside each other.
@@ -110,8 +117,11 @@ pub(crate) fn resolve(
         setup,
         services: Vec::new(),
         replicas: Vec::new(),
+        service_jobs: Vec::new(),
         rates,
         notes,
+        policy_at: if raw.policy.is_some() { place.at("", 0, "policy") } else { "--policy".to_owned() },
+        servers: Servers::new(catalog)?,
         prices: Prices::default(),
         raw,
     };
@@ -121,7 +131,6 @@ pub(crate) fn resolve(
 
 impl Prepared {
     fn price(&mut self, catalog: &Catalog, place: &Place, system: Option<&str>) -> Result<(), JobsError> {
-        let servers = Servers::new(catalog)?;
         let links = !self.setup.options.uplinks.is_empty();
         let levels = self.setup.tree.levels().to_vec();
         let jobs = self.raw.job.clone();
@@ -147,11 +156,11 @@ impl Prepared {
                 }
                 Kind::BatchInference => {
                     let at = place.at("job.serve", ordinal(&jobs, index, |job| job.serve.is_some()), "model");
-                    let replica = servers.replica(need()?, job, &at)?;
+                    let replica = self.servers.replica(need()?, job, &at)?;
                     self.limit(index, job.requests.unwrap_or(0.0) / replica.capacity);
                     batch = Some(replica);
                 }
-                Kind::Serving => self.service(&jobs, index, place, system, &servers)?,
+                Kind::Serving => self.service(&jobs, index, place, system)?,
                 Kind::Opaque => {}
             }
             self.prices.add(trained, batch);
@@ -161,7 +170,13 @@ impl Prepared {
     }
 
     /// Gives the plans of a training job their checkpoints, and a limit where none was declared.
-    fn terms(&mut self, job: &RawJob, index: usize, trained: &mut Trained, at: &str) -> Result<(), JobsError> {
+    fn terms(
+        &mut self,
+        job: &RawJob,
+        index: usize,
+        trained: &mut Trained,
+        at: &str,
+    ) -> Result<(), JobsError> {
         let Some(first) = self.setup.origins.iter().position(|origin| *origin == Some(index)) else {
             return Ok(());
         };
@@ -195,7 +210,6 @@ impl Prepared {
         index: usize,
         place: &Place,
         system: Option<&str>,
-        servers: &Servers,
     ) -> Result<(), JobsError> {
         let job = &jobs[index];
         let ordinal = ordinal(jobs, index, |job| job.serve.is_some());
@@ -207,7 +221,7 @@ impl Prepared {
         let replica = match (serve.capacity, system) {
             (Some(_), _) => None,
             (None, Some(system)) => {
-                Some(servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?)
+                Some(self.servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?)
             }
             (None, None) => {
                 return Err(
@@ -227,15 +241,15 @@ impl Prepared {
         if least > most {
             return Err(wrong("min", "there are more replicas than `max` or the cluster allows").into());
         }
-        let (options, chips) = (&self.setup.options, f64::from(ask.chips()));
-        let busy = replica.and_then(|replica| replica.power).map_or(1.0, |power| {
-            let span = (options.busy_power - options.idle_power).max(1e-9);
-            ((power / chips - options.idle_power) / span).clamp(0.0, 1.0)
-        });
         let headroom = serve.headroom.unwrap_or(0.1);
         if !(0.0..=10.0).contains(&headroom) {
             return Err(wrong("headroom", "it is a share of the load, 0 to 10").into());
         }
+        let patience = serve.patience.map_or(60.0, units::Seconds::get);
+        if patience <= 0.0 {
+            return Err(wrong("patience", "a client waits for some time").into());
+        }
+        let windows = windows(serve, replica).map_err(|(key, problem)| wrong(key, problem))?;
         self.services.push(Service {
             name: job.name.clone().unwrap_or_else(|| format!("service-{}", index + 1)),
             tenant,
@@ -251,10 +265,23 @@ impl Prepared {
             load_time: serve
                 .load_time
                 .map_or_else(|| replica.map_or(0.0, |replica| replica.load_time), units::Seconds::get),
-            busy,
+            busy: self.busy(ask, replica),
+            slack: slack(serve, replica),
+            patience,
+            windows,
         });
+        self.service_jobs.push(index);
         self.replicas.push(replica);
         Ok(())
+    }
+
+    /// Share of the chips' busy power that a replica draws when fully loaded.
+    fn busy(&self, ask: Ask, replica: Option<Replica>) -> f64 {
+        let (options, chips) = (&self.setup.options, f64::from(ask.chips()));
+        replica.and_then(|replica| replica.power).map_or(1.0, |power| {
+            let span = (options.busy_power - options.idle_power).max(1e-9);
+            ((power / chips - options.idle_power) / span).clamp(0.0, 1.0)
+        })
     }
 
     /// Runs one policy.
@@ -265,7 +292,7 @@ impl Prepared {
         let settings = &self.raw.settings;
         let Some(found) = by_name(policy, settings) else {
             let problem = format!("there is no policy `{policy}`; there are {}", NAMES.join(", "));
-            return Err(ClusterError::Value { at: "--policy".to_owned(), problem }.into());
+            return Err(ClusterError::Value { at: self.policy_at.clone(), problem }.into());
         };
         let mut scheduler =
             Scheduler::new(self.setup.tree.clone(), self.setup.tenants.clone(), self.raw.placement, found);
@@ -273,15 +300,41 @@ impl Prepared {
         scheduler.set_spares(self.setup.spares.iter().copied());
         let mut options = self.setup.options.clone();
         (options.stretches, options.explain_at) = (stretches, explain_at);
-        let mut outcome = Driver::new(scheduler, &self.setup.plans, &self.services, &mut self.prices, options).run();
+        let mut outcome =
+            Driver::new(scheduler, &self.setup.plans, &self.services, &mut self.prices, options).run();
         policy.clone_into(&mut outcome.policy);
-        Ok(Side { label: policy.to_owned(), outcome })
+        let windows = self.windows(&outcome)?;
+        Ok(Side { label: policy.to_owned(), outcome, windows })
     }
 }
 
 /// How many tables of a kind come before that of job `index`.
 fn ordinal(jobs: &[RawJob], index: usize, has: impl Fn(&RawJob) -> bool) -> usize {
     jobs[..index].iter().filter(|job| has(job)).count()
+}
+
+/// Seconds that a request may wait for a place and still have its first token in time: waiting is as good as working on the
+/// prompt.
+fn slack(serve: &cluster::file::raw::RawServe, replica: Option<Replica>) -> f64 {
+    let usual = replica.map_or(0.0, |replica| replica.ttft);
+    serve.ttft.map_or(1e9, |limit| (limit.get() - usual).max(0.0))
+}
+
+/// Windows of a service that are run request by request: only where its replicas are priced.
+fn windows(
+    serve: &cluster::file::raw::RawServe,
+    replica: Option<Replica>,
+) -> Result<Vec<(f64, f64)>, (&'static str, &'static str)> {
+    if replica.is_none() && !serve.window.is_empty() {
+        return Err(("window", "requests are run on a priced deployment; leave `capacity` out"));
+    }
+    let one = |window: &cluster::file::raw::RawWindow| {
+        let (at, length) = (window.at.get(), window.length.get());
+        let fits = at >= 0.0 && length > 0.0 && length <= 7200.0;
+        fits.then_some((at, at + length))
+            .ok_or(("window", "a window begins at 0 or later and lasts 2 h at most"))
+    };
+    serve.window.iter().map(one).collect()
 }
 
 fn load(serve: &cluster::file::raw::RawServe) -> Result<Load, (&'static str, &'static str)> {

@@ -1,6 +1,7 @@
 //! Results as text and JSON.
 
 use crate::run::{Comparison, Prepared, Side};
+use crate::sections;
 use cluster::results::{Record, Summary};
 use cluster::{TenantId, Why};
 use report::table;
@@ -12,11 +13,11 @@ use units::{Joules, Seconds};
 const MOST_ROWS: usize = 40;
 
 /// A time of a scheduler; what is below half a millisecond is rounding.
-fn time(seconds: f64) -> String {
+pub(crate) fn time(seconds: f64) -> String {
     if seconds.abs() < 5e-4 { "0 s".to_owned() } else { Seconds::new(seconds).to_string() }
 }
 
-fn percent(part: f64, whole: f64) -> String {
+pub(crate) fn percent(part: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1} %", 100.0 * part / whole) } else { "-".to_owned() }
 }
 
@@ -25,7 +26,7 @@ fn money(value: Option<f64>) -> String {
 }
 
 /// Chip-seconds of a run that made progress that was kept.
-fn productive(side: &Side) -> f64 {
+pub(crate) fn productive(side: &Side) -> f64 {
     side.outcome.records.iter().map(|record| record.productive).sum()
 }
 
@@ -50,7 +51,10 @@ pub fn text(comparison: &Comparison<'_>) -> String {
     if !prepared.services.is_empty() {
         let _ = write!(out, "\n{}", services(comparison));
     }
-    let _ = write!(out, "\nUse by level, share of all chip time:\n{}", levels(comparison));
+    if comparison.sides.iter().any(|side| !side.windows.is_empty()) {
+        let _ = write!(out, "\nWindows, request by request:\n{}", sections::windows(comparison));
+    }
+    let _ = write!(out, "\nUse by level, share of all chip time:\n{}", sections::levels(comparison));
     let _ = write!(out, "\nWhy jobs waited, share of all waiting time:\n{}", reasons(comparison));
     for side in &comparison.sides {
         if prepared.setup.tenants.len() > 1 {
@@ -119,6 +123,7 @@ fn services(comparison: &Comparison<'_>) -> String {
         "policy",
         "requests",
         "within SLO",
+        "gave up",
         "replicas",
         "starts",
         "chip-hours",
@@ -136,43 +141,13 @@ fn services(comparison: &Comparison<'_>) -> String {
                 side.label.clone(),
                 format!("{:.0}", record.requests),
                 percent(record.within, record.requests),
+                percent(record.lost, record.requests),
                 format!("{}-{}", record.least, record.most),
                 record.starts.to_string(),
                 format!("{:.1}", record.chip_seconds / 3600.0),
                 format!("{:.3}", prepared.services[index].capacity),
                 priced.map_or_else(|| "given".to_owned(), |replica| time(replica.ttft)),
                 priced.map_or_else(|| "given".to_owned(), |replica| time(replica.tpot)),
-            ]);
-        }
-    }
-    table(&header, rows)
-}
-
-/// Names of the node and the levels above it.
-fn level_names(prepared: &Prepared) -> Vec<&str> {
-    let above = prepared.setup.tree.levels().iter().map(|level| level.name.as_str());
-    std::iter::once("node").chain(above).collect()
-}
-
-/// How full the domains of each level were: where jobs held any chip, where they held all, and how much of what they
-/// touched they held and used.
-fn levels(comparison: &Comparison<'_>) -> String {
-    let header = ["policy", "level", "domains", "in use", "held whole", "held of those in use", "productive"];
-    let prepared = comparison.prepared;
-    let mut rows = Vec::new();
-    for side in &comparison.sides {
-        let usage = &side.outcome.usage;
-        for (level, (name, used)) in level_names(prepared).into_iter().zip(&usage.levels).enumerate() {
-            let tree = &prepared.setup.tree;
-            let domains = if level == 0 { tree.nodes() } else { tree.domains(level - 1) };
-            rows.push(vec![
-                side.label.clone(),
-                name.to_owned(),
-                domains.to_string(),
-                percent(used.touched, usage.chip_seconds),
-                percent(used.full, usage.chip_seconds),
-                percent(usage.allocated, used.touched),
-                percent(productive(side), used.touched),
             ]);
         }
     }
@@ -225,7 +200,9 @@ fn tenants(prepared: &Prepared, side: &Side) -> String {
         let chip_seconds = own().map(|record| record.chip_seconds).sum::<f64>() + 0.0;
         let energy = own().map(|record| record.energy).sum::<f64>() + 0.0;
         let waited = side.outcome.waited[index];
-        let most = (0..Why::COUNT).max_by(|a, b| waited[*a].total_cmp(&waited[*b])).filter(|most| waited[*most] > 0.0);
+        let most = (0..Why::COUNT)
+            .max_by(|a, b| waited[*a].total_cmp(&waited[*b]))
+            .filter(|most| waited[*most] > 0.0);
         vec![
             tenant.name.clone(),
             summary.jobs.to_string(),
@@ -301,7 +278,7 @@ fn jobs(prepared: &Prepared, side: &Side) -> String {
     out
 }
 
-fn value(number: f64, unit: &str) -> Value {
+pub(crate) fn value(number: f64, unit: &str) -> Value {
     json!({ "value": number, "unit": unit })
 }
 
@@ -332,6 +309,25 @@ fn reasons_json(seconds: &[f64; Why::COUNT]) -> Value {
         .map(|(why, seconds)| (why.name().to_owned(), value(*seconds, "s")))
         .collect::<serde_json::Map<_, _>>()
         .into()
+}
+
+fn services_json(outcome: &cluster::Outcome) -> Vec<Value> {
+    outcome
+        .services
+        .iter()
+        .map(|service| {
+            json!({
+                "service": service.name,
+                "requests": service.requests,
+                "within_slo": service.within,
+                "gave_up": service.lost,
+                "chip_time": value(service.chip_seconds, "chip*s"),
+                "fewest_replicas": service.least,
+                "most_replicas": service.most,
+                "starts": service.starts,
+            })
+        })
+        .collect()
 }
 
 fn record_json(prepared: &Prepared, record: &Record, end: f64) -> Value {
@@ -374,21 +370,6 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
             })
         })
         .collect();
-    let services: Vec<Value> = outcome
-        .services
-        .iter()
-        .map(|service| {
-            json!({
-                "service": service.name,
-                "requests": service.requests,
-                "within_slo": service.within,
-                "chip_time": value(service.chip_seconds, "chip*s"),
-                "fewest_replicas": service.least,
-                "most_replicas": service.most,
-                "starts": service.starts,
-            })
-        })
-        .collect();
     json!({
         "label": side.label,
         "policy": outcome.policy,
@@ -398,19 +379,14 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
         "allocated": value(outcome.usage.allocated, "chip*s"),
         "productive": value(productive(side), "chip*s"),
         "closed": value(outcome.usage.closed, "chip*s"),
-        "levels": level_names(prepared)
-            .into_iter()
-            .zip(&outcome.usage.levels)
-            .map(|(name, used)| {
-                json!({ "level": name, "in_use": value(used.touched, "chip*s"), "held_whole": value(used.full, "chip*s") })
-            })
-            .collect::<Vec<_>>(),
+        "levels": sections::levels_json(prepared, &outcome.usage),
         "energy": value(outcome.usage.energy * prepared.rates.pue, "J"),
         "money": cluster_money(prepared, side).map(|dollars| value(dollars, "USD")),
         "node_failures": outcome.node_failures,
         "waited_for": reasons_json(&waited(side)),
         "tenants": tenants,
-        "services": services,
+        "services": services_json(outcome),
+        "windows": side.windows.iter().map(|window| sections::window_json(prepared, window)).collect::<Vec<_>>(),
         "jobs": outcome
             .records
             .iter()

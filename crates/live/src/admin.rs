@@ -45,11 +45,14 @@ const JOBS: &str = "submit_job, cancel_job, preempt_job, hold_job, release_job, 
                     undrain_node";
 
 /// What a command becomes: an entry of the log.
-fn command(body: &[u8]) -> Result<Entry, ApiError> {
+pub(crate) fn command(body: &[u8]) -> Result<Entry, ApiError> {
     let map: serde_json::Map<String, Value> = parse(body)?;
     let mut keys = map.keys();
     let (Some(name), None) = (keys.next().cloned(), keys.next()) else {
-        return Err(ApiError::new(400, "a command is one key with its terms, for example {\"kill\": {\"chip\": 3}}"));
+        return Err(ApiError::new(
+            400,
+            "a command is one key with its terms, for example {\"kill\": {\"chip\": 3}}",
+        ));
     };
     fn read<T: for<'a> Deserialize<'a>>(name: &str, value: Value) -> Result<T, ApiError> {
         serde_json::from_value(value).map_err(|error| ApiError::new(400, format!("`{name}`: {error}")))
@@ -65,7 +68,10 @@ fn command(body: &[u8]) -> Result<Entry, ApiError> {
         "all" => Ok(Entry::Admin(read(&name, terms())?)),
         _ if among(JOBS) => Ok(Entry::Job(read(&name, Value::Object(map.clone()))?)),
         _ if among(PLANE) => Ok(Entry::Admin(vec![read(&name, Value::Object(map.clone()))?])),
-        _ => Err(ApiError::new(400, format!("there is no command `{name}`; there are {HARDWARE}, {PLANE}, {JOBS}"))),
+        _ => Err(ApiError::new(
+            400,
+            format!("there is no command `{name}`; there are {HARDWARE}, {PLANE}, {JOBS}"),
+        )),
     }
 }
 
@@ -138,7 +144,8 @@ async fn route(app: &Arc<App>, token: &str, call: Call<'_>) -> Result<Answer, Ap
             Some(jobs) => Ok(json(200, &json!(jobs))),
             None => Err(ApiError::new(404, "there is no workload manager here")),
         },
-        (_, "/state" | "/command" | "/jobs") => {
+        (&Method::GET, "/state/stream") => Ok(crate::deltas::answer(app)),
+        (_, "/state" | "/state/stream" | "/command" | "/jobs") => {
             Err(ApiError::new(405, "GET /state, GET /jobs, POST /command"))
         }
         (_, path) => Err(ApiError::new(404, format!("there is nothing at {path}"))),
@@ -146,7 +153,7 @@ async fn route(app: &Arc<App>, token: &str, call: Call<'_>) -> Result<Answer, Ap
 }
 
 /// The state as JSON; with `layout` also what does not change while nothing is added: chips, boards, pools.
-fn state(app: &App, look: &Snapshot, layout: bool) -> Value {
+pub(crate) fn state(app: &App, look: &Snapshot, layout: bool) -> Value {
     let now = look.now.seconds();
     let instances: Vec<Value> = look
         .instances

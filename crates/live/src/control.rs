@@ -9,7 +9,7 @@ use crate::log::{Entry, JobOrder, Request, Writer};
 use crate::meters::Meters;
 use ::jobs::Submission;
 use cost::step::StepPricer;
-use serving::{InstanceId, InstanceView, Nanos};
+use serving::{Budget, InstanceId, InstanceView, Nanos};
 use sim::SimError;
 use sim::placement::{Ground, Seat};
 use std::cmp::Reverse;
@@ -57,6 +57,8 @@ pub enum Message {
         /// The answer.
         answer: oneshot::Sender<Result<(u64, Vec<u32>), String>>,
     },
+    /// Somebody asks what a tenant has left of its limits.
+    Budget(u32, oneshot::Sender<Option<Budget>>),
     /// Somebody wants to look.
     Look(oneshot::Sender<Box<Snapshot>>),
     /// The end.
@@ -186,6 +188,11 @@ impl<P: StepPricer> Control<P> {
                     Err(other) => return Err(other),
                 };
                 let _ = answer.send(done);
+            }
+            Message::Budget(tenant, answer) => {
+                let now = self.pace.now();
+                self.core.advance(now)?;
+                let _ = answer.send(self.core.world.cluster().budget(tenant, now));
             }
             Message::Look(answer) => {
                 self.core.advance(self.pace.now())?;

@@ -57,7 +57,8 @@ impl<P: StepPricer, W: Watcher> Core<P, W> {
         kv_events: bool,
     ) -> Result<Self, SimError> {
         let digest = Digest::default();
-        let mut watch = Watch { digest, meters, watcher, tickets: FxHashMap::default(), moved: false, broken: 0 };
+        let mut watch =
+            Watch { digest, meters, watcher, tickets: FxHashMap::default(), moved: false, broken: 0 };
         if kv_events {
             world.watch_kv();
         }
@@ -183,7 +184,10 @@ fn refused(why: String) -> SimError {
 }
 
 fn no_jobs() -> SimError {
-    refused("there is no workload manager: jobs run on a system of the catalog, or on the chips of --jobs".to_owned())
+    refused(
+        "there is no workload manager: jobs run on a system of the catalog, or on the chips of --jobs"
+            .to_owned(),
+    )
 }
 
 /// Takes something about jobs in and appends it to a log, unless it is refused; its number in the log, and those of new

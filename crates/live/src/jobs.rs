@@ -138,8 +138,7 @@ impl Jobs {
         let (size, nodes) = (tree.node_size(), tree.nodes());
         let node = |chip: u32| Some(NodeId(chip / size)).filter(|node| node.0 < nodes);
         let here = seats.filter(|seat| seat.system == self.ground);
-        let claimed: BTreeSet<NodeId> =
-            here.flat_map(|seat| seat.chips(ground)).filter_map(node).collect();
+        let claimed: BTreeSet<NodeId> = here.flat_map(|seat| seat.chips(ground)).filter_map(node).collect();
         let broken: BTreeSet<NodeId> = ground.dead.union(&ground.cut).copied().filter_map(node).collect();
         let mut orders: Vec<Order> = Vec::new();
         orders.extend(broken.difference(&self.broken).map(|node| Order::Fail(*node)));
@@ -187,10 +186,19 @@ impl Jobs {
     ///
     /// # Errors
     /// Why it cannot be.
-    pub fn take(&mut self, at: Nanos, order: &JobOrder, read: Option<Submission>) -> Result<Vec<u32>, String> {
+    pub fn take(
+        &mut self,
+        at: Nanos,
+        order: &JobOrder,
+        read: Option<Submission>,
+    ) -> Result<Vec<u32>, String> {
         let JobOrder::SubmitJob(entry) = order else {
             let orders = self.orders(order)?;
-            return self.manager.order(at, orders).map(|()| Vec::new()).map_err(|refused| refused.to_string());
+            return self
+                .manager
+                .order(at, orders)
+                .map(|()| Vec::new())
+                .map_err(|refused| refused.to_string());
         };
         let read = read.map_or_else(|| self.intake.read(entry), Ok);
         let submission = read.map_err(|error: JobsError| error.to_string())?;

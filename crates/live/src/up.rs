@@ -10,6 +10,7 @@ use crate::keys::{self, Keys, KeysError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::log::{Entry, Header, LogError, Order, Writer};
 use crate::routes::Port;
+use crate::script::{self, ScriptError};
 use crate::server::{Limits, Service, serve};
 use crate::text::Style;
 use crate::tls::{self, TlsError};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub instance_base: Option<u16>,
     /// KV events of each instance that takes prompts are published from here on.
     pub kv_base: Option<u16>,
+    /// What was published of KV is asked for again from here on.
+    pub kv_replay: Option<u16>,
     /// Virtual over wall time.
     pub speed: Speed,
     /// The input log.
@@ -70,6 +73,8 @@ pub struct Settings {
     pub scenario: Option<String>,
     /// The text of the file of jobs, for the log.
     pub jobs: Option<String>,
+    /// Commands that come by themselves.
+    pub script: Option<PathBuf>,
     /// How long requests may take to end once the server is told to go down.
     pub drain: Duration,
     /// What connections may do.
@@ -85,6 +90,7 @@ impl Default for Settings {
             metrics_port: Some(9400),
             instance_base: None,
             kv_base: None,
+            kv_replay: None,
             speed: Speed::default(),
             log: None,
             ledger: None,
@@ -97,6 +103,7 @@ impl Default for Settings {
             arguments: Vec::new(),
             scenario: None,
             jobs: None,
+            script: None,
             drain: Duration::from_secs(30),
             limits: Limits::default(),
         }
@@ -129,6 +136,9 @@ pub enum UpError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The script cannot be read.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -153,6 +163,8 @@ pub struct Addresses {
     pub instances: Vec<(u32, SocketAddr)>,
     /// KV events of instances.
     pub kv: Vec<(u32, SocketAddr)>,
+    /// Where these can be asked for again.
+    pub kv_replay: Vec<(u32, SocketAddr)>,
 }
 
 /// A cluster that is up.
@@ -189,7 +201,21 @@ fn app(
 ) -> App {
     let Facts { pools, money, models, chips, intake } = facts;
     let (output, style, seed) = (settings.output, settings.style, settings.seed);
-    App::new(Parts { pools, money, models, pace, keys, output, style, seed, run, chips, intake, inbox })
+    App::new(Parts {
+        pools,
+        money,
+        models,
+        pace,
+        keys,
+        output,
+        style,
+        seed,
+        run,
+        chips,
+        block_tokens: settings.kv_base.is_some(),
+        intake,
+        inbox,
+    })
 }
 
 /// A thread's result: the last hash, or what has broken it.
@@ -226,6 +252,7 @@ impl Server {
         if !settings.host.is_loopback() && keys.is_empty() {
             return Err(UpError::Open(settings.host));
         }
+        let script = settings.script.as_deref().map(script::read).transpose()?;
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let run = keys::hex(&keys::random::<6>()?);
         let token = match &settings.token {
@@ -258,9 +285,13 @@ impl Server {
             .spawn(move || control_thread(control, &messages, &shared.broken))?;
         let (stop, stopped) = watch::channel(false);
         let addresses = listening.addresses();
+        if let Some(commands) = script {
+            runtime.spawn(script::run(Arc::clone(&app), commands));
+        }
         if let Some(events) = kv_receiver {
             let sockets = std::mem::take(&mut listening.kv);
-            crate::kv_events::publish(&runtime, events, sockets, &app, addresses.main)?;
+            let replays = std::mem::take(&mut listening.kv_replay);
+            crate::kv_events::publish(&runtime, events, sockets, replays, &app, addresses.main)?;
         }
         serve_all(&runtime, listening.services(&token), &app, settings.limits, tls.as_ref(), &stopped);
         Ok(Self {
@@ -372,6 +403,7 @@ struct Listening {
     metrics: Option<TcpListener>,
     instances: Vec<(u32, TcpListener)>,
     kv: Vec<(u32, TcpListener)>,
+    kv_replay: Vec<(u32, TcpListener)>,
 }
 
 async fn listen(settings: &Settings, entries: &[u32]) -> Result<Listening, UpError> {
@@ -410,6 +442,7 @@ async fn listen(settings: &Settings, entries: &[u32]) -> Result<Listening, UpErr
         metrics: optional(settings.host, settings.metrics_port).await?,
         instances: each(settings.host, settings.instance_base, entries).await?,
         kv: each(settings.host, settings.kv_base, entries).await?,
+        kv_replay: each(settings.host, settings.kv_replay, entries).await?,
     })
 }
 
@@ -427,6 +460,7 @@ impl Listening {
             metrics: self.metrics.as_ref().map(of),
             instances: each(&self.instances),
             kv: each(&self.kv),
+            kv_replay: each(&self.kv_replay),
         }
     }
 

@@ -62,7 +62,8 @@ fn jobs_run_beside_requests_and_instances_come_first() {
     assert_eq!(becomes(&server, 0, "running")["chips"], json!([[4, 8]]));
     serves(&server);
     // It is preempted for one that waits: it goes behind it.
-    let short = json!({"submit_job": {"name": "short", "chips": 2, "duration": "2 s", "count": 2, "tenant": "b"}});
+    let short =
+        json!({"submit_job": {"name": "short", "chips": 2, "duration": "2 s", "count": 2, "tenant": "b"}});
     assert_eq!(order(&server, &short)["jobs"], json!([1, 2]));
     order(&server, &json!({"preempt_job": 0}));
     becomes(&server, 1, "running");

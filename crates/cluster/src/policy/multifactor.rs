@@ -1,7 +1,7 @@
 //! Slurm's multifactor priority over its backfill: `w_age age + w_fs 2^(-usage/share) + w_size size + w_p priority`
 //! (`priority/multifactor`, classic fair share), where usage and share are fractions of all usage and all weights.
 
-use super::conservative::Conservative;
+use super::slurm::Backfill;
 use super::{Policy, Settings};
 use crate::job::TenantId;
 use crate::pass::Pass;
@@ -11,7 +11,7 @@ use serving::Nanos;
 /// Weighted factors, then backfill.
 pub struct Multifactor {
     settings: Settings,
-    backfill: Conservative,
+    backfill: Backfill,
     period: Nanos,
 }
 
@@ -21,7 +21,7 @@ impl Multifactor {
         let interval = Nanos::from_seconds(settings.backfill_interval);
         Self {
             settings: settings.clone(),
-            backfill: Conservative::new(settings.depth, settings.preempt, interval),
+            backfill: Backfill::new(settings.depth, settings.preempt, interval),
             period: Nanos::new(interval.get().max(1_000_000_000)),
         }
     }
