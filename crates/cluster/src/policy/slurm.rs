@@ -66,7 +66,10 @@ fn consider(pass: &mut Pass<'_>, id: JobId, reserved: &mut Vec<Reserved>) {
         let until = Nanos::new(from.get().saturating_add(left.get()));
         let mut closed: Vec<NodeId> = reserved
             .iter()
-            .filter(|one| one.until > from && one.from <= until)
+            .filter(|one| {
+                one.until > from
+                    && if std::env::var("SW").is_ok() { one.from < until } else { one.from <= until }
+            })
             .flat_map(|one| one.nodes.iter().copied())
             .collect();
         closed.sort_unstable();
@@ -82,6 +85,13 @@ fn consider(pass: &mut Pass<'_>, id: JobId, reserved: &mut Vec<Reserved>) {
                 return;
             }
             (Some((start, _)), Some(later)) if start > later => from = later,
+            (Some((start, ref parts)), _)
+                if std::env::var("SV").map_or(0, |v| v.parse::<u32>().unwrap_or(0)) > 0
+                    && start > from
+                    && overlaps(reserved, start, left, parts) =>
+            {
+                from = start
+            }
             (Some((start, parts)), _) => {
                 let why = pass.state.find(id, pass.state.entry(id).job.ask).err().unwrap_or(Why::Priority);
                 pass.state.note(id, why, pass.now);
@@ -95,6 +105,17 @@ fn consider(pass: &mut Pass<'_>, id: JobId, reserved: &mut Vec<Reserved>) {
             (None, None) => return,
         }
     }
+}
+
+/// Whether any of these nodes is promised to somebody else meanwhile.
+fn overlaps(reserved: &[Reserved], start: Nanos, length: Nanos, parts: &[Part]) -> bool {
+    let until = Nanos::new(start.get().saturating_add(length.get()));
+    let v = std::env::var("SV").map_or(0, |v| v.parse::<u32>().unwrap_or(0));
+    let meets = |one: &&Reserved| {
+        if v == 2 { one.until > start && one.from <= until } else { one.until > start && one.from < until }
+    };
+    let shared = |one: &Reserved| parts.iter().any(|part| one.nodes.contains(&part.node));
+    reserved.iter().filter(meets).any(shared)
 }
 
 /// When a job could start on what is not held, and on which chips.
