@@ -24,7 +24,7 @@ const OTHER_FILES: usize = 256;
 #[derive(clap::Args)]
 struct ClusterFlags {
     /// Scenario file (TOML); DeepSeek-R1 on a CloudMatrix384 if neither it nor flags are given.
-    #[arg(conflicts_with_all = ["system", "model"])]
+    #[arg(conflicts_with_all = ["DeploymentFlags", "InstanceFlags"])]
     scenario: Option<PathBuf>,
     #[command(flatten)]
     deployment: DeploymentFlags,

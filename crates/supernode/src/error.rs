@@ -146,6 +146,7 @@ impl From<MatchError> for Error {
     fn from(error: MatchError) -> Self {
         match error {
             MatchError::Plan(error) => error.into(),
+            MatchError::Stopped => Self::no(error),
             other => Self::input(other),
         }
     }
@@ -169,6 +170,15 @@ impl From<sim::SimError> for Error {
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
         Self::at(&error.key, error.problem)
+    }
+}
+
+impl From<estimate::IdleKey> for Error {
+    fn from(error: estimate::IdleKey) -> Self {
+        match error {
+            estimate::IdleKey::Lookup(error) => error.into(),
+            estimate::IdleKey::Key(error) => error.into(),
+        }
     }
 }
 

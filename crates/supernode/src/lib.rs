@@ -74,7 +74,10 @@ pub fn unwatched() -> Watch<'static> {
 /// Names that are unknown, keys that are missing or out of range, a model that does not fit.
 pub fn estimate(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
     estimate::refuse_unused(point)?;
-    Ok(estimate::estimate(session.resolver(), point, session.site())?)
+    let found = estimate::estimate(session.resolver(), point, session.site())?;
+    let instances = found.pools.iter().map(|pool| (pool.role, &*pool.model));
+    estimate::refuse_idle(session.resolver(), point, instances)?;
+    Ok(found)
 }
 
 impl Answer for Estimate {
@@ -134,7 +137,8 @@ pub fn quick() -> Options {
 }
 
 /// The same job on several systems: what [`plan_serve`] finds on each, on `chips` chips of each; as many as the largest of
-/// them has if absent.
+/// them has if absent. A system may name the region whose prices it pays: `h20-8@cn`. Without systems, the job's chips are
+/// compared, each in its usual one.
 ///
 /// # Errors
 /// As [`plan_serve`]; a system that cannot do the job has its reason in its entry.
@@ -145,12 +149,13 @@ pub fn compare(
     chips: Option<u32>,
     watch: &Watch,
 ) -> Result<Vec<Entry>, Error> {
+    let entrants = job.entrants(session, systems)?;
     let job = job.resolve(quick())?;
     let chips = match chips {
         Some(chips) => chips,
-        None => planner::compare::common_chips(session.resolver(), systems)?,
+        None => planner::compare::common_chips(session.resolver(), &entrants)?,
     };
-    Ok(planner::compare::compare(session.resolver(), &job, systems, chips, session.site(), watch)?)
+    Ok(planner::compare::compare(session.resolver(), &job, &entrants, chips, watch)?)
 }
 
 impl Answer for Vec<Entry> {

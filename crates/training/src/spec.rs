@@ -186,6 +186,13 @@ impl JobSpec {
         let dp = match self.dp {
             Some(dp) if whole.checked_mul(dp) == Some(ranks) => dp,
             None if ranks >= whole && ranks % whole == 0 => ranks / whole,
+            Some(dp) if whole <= ranks && ranks % whole == 0 => {
+                let why = format!(
+                    "{dp} x tp {tp} x cp {cp} x pp {pp} are not the {ranks} ranks of --chips; {} would be",
+                    ranks / whole
+                );
+                return Err(JobError::Value { key: "--dp".to_owned(), why });
+            }
             _ => return Err(JobError::Chips { tp, cp, pp, model: whole, ranks }),
         };
         let ep = self.ep.unwrap_or(1);
