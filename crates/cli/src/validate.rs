@@ -52,6 +52,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let measured = Measurements::open(&args.data, args.chip.as_deref())?;
     args.refuse_unused(&measured)?;
     let catalog = args.catalog.load()?;
+    if let Some(chip) = &args.chip {
+        catalog.chip(chip)?;
+    }
     if args.ranking {
         return ranking(args, catalog, measured);
     }
