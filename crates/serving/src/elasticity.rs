@@ -5,7 +5,7 @@ use crate::cluster::Cluster;
 use crate::pools::Role;
 use crate::request::InstanceId;
 use crate::time::Nanos;
-use cost::step::StepPricer;
+use steps::StepPricer;
 use units::Seconds;
 
 /// When to add and remove instances.
