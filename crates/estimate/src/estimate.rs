@@ -195,7 +195,8 @@ fn aggregated(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Resul
     let pool = Pool { role: Roles::Both, instances, model, step };
     let parts = Parts {
         ttft: Some(Figure { value: state.ttft, sigma: with_queue(sigma) }),
-        tpot: (output > 1.0).then_some(Figure { value: state.tpot, sigma }),
+        // A client that gets all tokens together has no time between them.
+        tpot: (output > 1.0 && state.tpot > Seconds::ZERO).then_some(Figure { value: state.tpot, sigma }),
         throughput: Figure { value: throughput, sigma },
         concurrency: users,
         decoding: state.decoding * active,

@@ -5,7 +5,7 @@
 //! of Closed Multichain Queuing Networks", 1980), so that a lone user never queues behind, or decodes beside, itself. A
 //! token takes `TPOT = step / tokens_per_step + R (N-1)/N added / (osl-1)`, because each of the others brings one prompt per
 //! `osl - 1` tokens, which holds decoding up by `added`. The completion rate is `X = R / ((osl-1) TPOT)`, prompts that
-//! arrive during one round are prefilled together in the next, and the `N - R` requests that do not decode wait for or do
+//! arrive while one round is under way are prefilled together in the next, and the `N - R` requests that do not decode wait for or do
 //! their prefill: `N - R = X TTFT`. `R` is where that TTFT equals what the prefill queue makes it.
 
 use cost::step::{RankLoad, StepCost, StepModel, StepShape};
@@ -131,10 +131,8 @@ impl<'a> Loop<'a> {
     fn round(&self, together: f64, batch: f64) -> Round {
         let scheduler = &self.model.deployment().engine.scheduler;
         let on_rank = busiest(together, self.ranks);
-        let budget = f64::from(scheduler.token_budget.value);
-        let new = self.load.new_tokens;
-        let chunks = if scheduler.chunked_prefill { (new / budget).ceil().max(1.0) } else { 1.0 };
-        let size = new / chunks;
+        let chunks = self.chunks();
+        let size = self.load.new_tokens / chunks;
         let mixed = scheduler.mixed_steps && batch > 0.0;
         let decode = if mixed { self.decode(batch) } else { StepShape::default() };
         let base = if mixed { self.time(&decode) } else { 0.0 };
@@ -162,31 +160,40 @@ impl<'a> Loop<'a> {
     fn state(&self, decoding: f64) -> State {
         let batch = self.batch(decoding);
         let step = self.time(&self.decode(batch));
-        let most = self.most_together();
         let seen = decoding * self.others;
         let per_token = step / self.model.deployment().speculation.tokens_per_step();
         let beside = if seen > 0.0 { batch } else { 0.0 };
-        // Prompts that arrive during one round share the next. Of the requests that do not decode some are still in front of
-        // the engine's loop; of the rest two in three are in the round under way, the others have arrived behind it. Where
-        // users wait for a place among the running, prompts start as places become free.
-        let mut together: f64 = 1.0;
-        let mut found = self.round(together, beside);
-        let (mut tpot, mut rate) = (0.0, 0.0);
-        for pass in 0..ROUNDS {
-            tpot = per_token + seen * found.added / self.after_first;
-            rate = decoding / (self.after_first * tpot);
-            let inside = (self.load.users - decoding - rate * self.once) / BEHIND;
-            let places = (rate * found.service).max(self.limit - decoding);
-            let arrived = inside.min(places).clamp(1.0, most.min(self.load.users).max(1.0));
-            if pass + 1 == ROUNDS || (arrived / together - 1.0).abs() < 1e-3 {
-                break;
-            }
-            together = (arrived * together).sqrt();
-            found = self.round(together, beside);
-        }
+        let together = self.together(decoding, beside > 0.0);
+        let found = self.round(together, beside);
+        let tpot = per_token + seen * found.added / self.after_first;
+        let rate = decoding / (self.after_first * tpot);
         let busy = (rate * found.service / together).min(1.0);
         let ttft = self.once + self.wait(step, seen, rate, &found, together) + found.service;
         State { tpot, rate, ttft, busy, together }
+    }
+
+    /// Prompts that share a round. Those that arrive during one share the next: as many as requests end while the round
+    /// gives every decoding request its tokens, each of which makes room for the next and, in a closed loop, brings it. Of
+    /// the requests that do not decode two in three are in the round under way, the others have arrived behind it.
+    fn together(&self, decoding: f64, beside: bool) -> f64 {
+        let ended = decoding * self.others * self.tokens(beside) / self.after_first;
+        let inside = (self.load.users - decoding) / BEHIND;
+        ended.min(inside).clamp(1.0, self.most_together().min(self.load.users).max(1.0))
+    }
+
+    /// Tokens that a decoding request gets during a round, or, where prompts have steps of their own, between two.
+    fn tokens(&self, beside: bool) -> f64 {
+        let deployment = self.model.deployment();
+        let mixed = deployment.engine.scheduler.mixed_steps && beside;
+        let steps = if mixed { self.chunks() } else { 1.0 };
+        steps * deployment.speculation.tokens_per_step()
+    }
+
+    /// Steps of a prompt.
+    fn chunks(&self) -> f64 {
+        let scheduler = &self.model.deployment().engine.scheduler;
+        let budget = f64::from(scheduler.token_budget.value);
+        if scheduler.chunked_prefill { (self.load.new_tokens / budget).ceil().max(1.0) } else { 1.0 }
     }
 
     /// Between a prompt's arrival in the engine's loop and its first chunk.
@@ -218,8 +225,6 @@ impl<'a> Loop<'a> {
 
 /// Prompts in or behind a round for each that is in it: arrivals are even, so that half a round waits on average.
 const BEHIND: f64 = 1.5;
-/// Passes that settle how many prompts share a round.
-const ROUNDS: usize = 6;
 /// A queue of prompts is never taken for busier than this: a closed loop has no endless queue.
 const MOST_BUSY: f64 = 0.98;
 

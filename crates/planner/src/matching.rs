@@ -25,6 +25,9 @@ pub enum MatchError {
     /// A search failed.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The search was stopped before anything could be said.
+    #[error("stopped before the figure could be bounded")]
+    Stopped,
     /// The figure cannot be set.
     #[error(transparent)]
     Override(#[from] OverrideError),
@@ -122,6 +125,8 @@ pub enum Answer {
     Enough(f64, Reached),
     /// It cannot make up for the rest: even this much will not do.
     Never(f64, Reached),
+    /// The search was stopped: it is over the first and at most the second, where the plan does this.
+    Between(f64, f64, Reached),
 }
 
 /// What the best plan does at some value.
@@ -148,13 +153,22 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    fn stopped(&self) -> bool {
+        self.watch.cancel.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// What the best plan does with `sets` in place; nothing where no deployment meets the limits.
     ///
     /// # Errors
-    /// Names that are unknown and the like.
+    /// Names that are unknown and the like, and [`MatchError::Stopped`] where the search for the plan was.
     pub fn reached(&self, sets: &[Override]) -> Result<Reached, MatchError> {
         let resolver = Resolver::new(self.catalog.clone().with_overrides(sets));
-        match serve::best(&resolver, self.job, self.place, self.site, self.watch) {
+        let found = serve::best(&resolver, self.job, self.place, self.site, self.watch);
+        // The best of half a search says nothing of the chip.
+        if self.stopped() {
+            return Err(MatchError::Stopped);
+        }
+        match found {
             Ok((throughput, bound)) => Ok(Reached { throughput, bound }),
             Err(PlanError::Nothing(reason)) => {
                 Ok(Reached { throughput: TokensPerSecond::ZERO, bound: reason })
@@ -195,9 +209,12 @@ impl Subject<'_> {
             }
             (figure.value, most, there)
         };
-        while high / low > 1.0 + WIDTH && !self.watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+        while high / low > 1.0 + WIDTH {
             let middle = (low * high).sqrt();
-            let there = at(middle)?;
+            let there = match at(middle) {
+                Err(MatchError::Stopped) => return Ok(Answer::Between(low, high, found)),
+                there => there?,
+            };
             if does(&there) {
                 (high, found) = (middle, there);
             } else {
@@ -207,7 +224,8 @@ impl Subject<'_> {
         Ok(Answer::Value(high, found))
     }
 
-    /// The second figure for each of several values of the first, a quarter of it to four times it.
+    /// The second figure for each of several values of the first, a quarter of it to four times it; for fewer of them
+    /// where the search is stopped.
     ///
     /// # Errors
     /// As those of [`Subject::reached`].
@@ -220,8 +238,11 @@ impl Subject<'_> {
         let mut points = Vec::new();
         for step in -FRONT_STEPS..=FRONT_STEPS {
             let value = first.value * (f64::from(step) / 2.0).exp2();
-            points.push((value, self.solve(second, goal, &[first.set(value)?])?));
-            if self.watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            match self.solve(second, goal, &[first.set(value)?]) {
+                Err(MatchError::Stopped) if !points.is_empty() => break,
+                answer => points.push((value, answer?)),
+            }
+            if self.stopped() {
                 break;
             }
         }

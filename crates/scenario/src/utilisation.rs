@@ -1,7 +1,7 @@
 //! How much of each resource a run used: arithmetic, device memory, links and host, from a sample of its steps.
 
 use crate::resolve::PoolInfo;
-use cost::step::{Family, StepModel, StepShape};
+use cost::step::{Bound, Family, Layout, StepModel, StepShape};
 use serving::{InstanceId, InstanceState};
 use sim::{Observer, RunRecord};
 use std::collections::BTreeMap;
@@ -18,7 +18,8 @@ pub struct PoolUse {
     pub compute: f64,
     /// Bytes moved, of the device memory's bandwidth.
     pub memory: f64,
-    /// Bytes sent by collectives and expert exchange, of the bandwidth of the links that hold the instance together.
+    /// Bytes sent by collectives and expert exchange, of the bandwidth of the widest links they cross; no more than the
+    /// share of time in which links are what a step waits for, as those that stay on narrower links take less.
     pub link: f64,
     /// The class of those links.
     pub link_class: String,
@@ -34,6 +35,7 @@ struct Sums {
     flop: f64,
     memory: f64,
     link: f64,
+    network: f64,
     host: f64,
     sigma: f64,
 }
@@ -67,17 +69,22 @@ impl Utilisation {
 fn shares(sums: &Sums, model: &StepModel) -> PoolUse {
     let deployment = model.deployment();
     let rank = &deployment.chip.rank;
-    let links = deployment.system.domain_for(deployment.layout.ranks());
+    let links = deployment.system.domain_for(exchanging(&deployment.layout));
     let time = Seconds::new(sums.time.max(1e-12));
     let peak = rank.peak(deployment.model.quantization.activations).map_or(f64::INFINITY, |peak| peak.get());
     PoolUse {
         compute: sums.flop / (peak * time.get()),
         memory: sums.memory / (rank.bandwidth.value.get() * time.get()),
-        link: sums.link / (links.bandwidth.value.get() * time.get()),
+        link: (sums.link / (links.bandwidth.value.get() * time.get())).min(sums.network / time.get()),
         link_class: links.link.clone(),
         host: sums.host / time.get(),
         sigma: sums.sigma / time.get(),
     }
+}
+
+/// Ranks that send to each other: data-parallel ranks without experts have nothing to exchange.
+fn exchanging(layout: &Layout) -> u32 {
+    if layout.pp > 1 { layout.ranks() } else { layout.tp.max(layout.ep.saturating_mul(layout.moe_tp)) }
 }
 
 impl Observer for Utilisation {
@@ -102,6 +109,7 @@ impl Observer for Utilisation {
         sums.memory += cost.tally.memory_bytes().get() * weight;
         sums.link += cost.tally.link_bytes().get() * weight;
         sums.sigma += cost.sigma * cost.time.get() * weight;
+        sums.network += cost.tally.bound_time(Bound::Network).get() * weight;
         sums.host += cost.tally.family_time(Family::Host).get() * weight;
     }
 

@@ -148,6 +148,10 @@ impl Answer for Match {
                             (format!("below {}", second.show(*value)), reached.bound.clone())
                         }
                         Found::Never(_, reached) => ("cannot be matched".to_owned(), reached.bound.clone()),
+                        Found::Between(low, high, reached) => {
+                            let range = format!("stopped: {} to {}", second.show(*low), second.show(*high));
+                            (range, reached.bound.clone())
+                        }
                     };
                     vec![first.show(value.unwrap_or_default()), needed, bound]
                 });
@@ -185,6 +189,14 @@ fn sentence(figure: &Figure, answer: &Found) -> String {
             reached.throughput.get(),
             reached.bound
         ),
+        Found::Between(low, high, reached) => writeln!(
+            text,
+            "stopped: {} must be over {} and no more than {} instead of {current}; bound there by {}",
+            figure.key,
+            figure.show(*low),
+            figure.show(*high),
+            reached.bound
+        ),
     };
     text
 }
@@ -201,11 +213,14 @@ fn answer_json(figure: &Figure, answer: &Found) -> Value {
         Found::Value(value, reached) => ("value", value, reached),
         Found::Enough(value, reached) => ("enough", value, reached),
         Found::Never(value, reached) => ("never", value, reached),
+        Found::Between(_, high, reached) => ("between", high, reached),
     };
+    let above = if let Found::Between(low, ..) = answer { Some(*low) } else { None };
     json!({
         "key": figure.key,
         "kind": kind,
         "value": value,
+        "above": above,
         "text": figure.show(*value),
         "now": figure.now(),
         "reached": reached_json(reached),

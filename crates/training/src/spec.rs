@@ -7,12 +7,12 @@ use crate::job::{Batch, ContextMethod, Job, Layout, Offload, Recompute, Zero};
 use crate::schedule::Schedule;
 use crate::shape::Shape;
 use model::{Ffn, Model};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use units::{BytesPerSecond, Dtype};
 
 /// What may be said of a job; what is left out gets the default beside it.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct JobSpec {
     /// Model: a file, a directory or a built-in name.

@@ -158,6 +158,8 @@ pub struct Exchange {
 struct Leg {
     curve: Option<Curve>,
     wire: [f64; MAX_DOMAINS],
+    /// The same among flat peers, where that is another way.
+    flat: Option<Box<Leg>>,
 }
 
 /// Tokens per rank that curves are tabulated for, as powers of two.
@@ -191,6 +193,7 @@ impl Exchange {
             curve: (group.size() > 1)
                 .then(|| Curve::new(TOKENS.0, TOKENS.1, |tokens| cost(row * (tokens * ranks)).time.get())),
             wire: cost(row * ranks).wire.map(Bytes::get),
+            flat: None,
         };
         Self {
             dispatch: leg(spec.dispatch_row, &|bytes| group.all_gather(bytes)),
@@ -245,10 +248,19 @@ impl Leg {
                 longest + PIPELINE_LOSS * (total - longest)
             })
         });
-        Ok(Self { curve, wire })
+        let flat = group.flat.as_deref().map(|flat| Self::new(network, flat, spec, way).map(Box::new));
+        Ok(Self { curve, wire, flat: flat.transpose()? })
     }
 
     fn cost(&self, tokens: f64) -> CommCost {
+        let own = self.over(tokens);
+        match self.flat.as_deref().map(|flat| flat.over(tokens)) {
+            Some(flat) if flat.time < own.time => flat,
+            _ => own,
+        }
+    }
+
+    fn over(&self, tokens: f64) -> CommCost {
         let Some(curve) = &self.curve else { return CommCost::NONE };
         if tokens <= 0.0 {
             return CommCost::NONE;
@@ -358,7 +370,7 @@ impl Network {
         if outermost {
             return Span::outermost(self, f64::from(ranks));
         }
-        match spans(self, f64::from(ranks), 1.0)[..] {
+        match spans(self, f64::from(ranks), 1.0, false)[..] {
             [span] => Some(span),
             _ => None,
         }

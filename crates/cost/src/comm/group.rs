@@ -69,6 +69,9 @@ pub struct Group {
     /// One rank to another, over the outermost stage.
     pair: Option<Curve>,
     evidence: Evidence,
+    /// The same ranks as peers of the outer of two domains of one class of link: a library uses what a faster inner one
+    /// has beyond it only where that is quicker.
+    pub(super) flat: Option<Box<Group>>,
 }
 
 impl Group {
@@ -76,10 +79,20 @@ impl Group {
         if size == 0 || stride == 0 {
             return Err(CommError::EmptyGroup { size, stride });
         }
+        let of = |flat: bool| spans(network, f64::from(size), f64::from(stride), flat);
+        let (own, flat) = (of(false), of(true));
+        let mut group = Self::over(network, size, &own)?;
+        if flat.len() < own.len() {
+            group.flat = Some(Box::new(Self::over(network, size, &flat)?));
+        }
+        Ok(group)
+    }
+
+    fn over(network: &Network, size: u32, spans: &[Span]) -> Result<Self, CommError> {
         let mut stages = Vec::new();
         let mut evidence = Evidence { basis: Basis::Measured, rows: 0, sigma: 0.0 };
-        for span in spans(network, f64::from(size), f64::from(stride)) {
-            let stage = Stage::new(network, &span)?;
+        for span in spans {
+            let stage = Stage::new(network, span)?;
             let found = network.collective_set(stage.level, Collective::AllReduce.name(), stage.members)?;
             let of_stage = found.evidence(stage.members);
             if of_stage.sigma > evidence.sigma {
@@ -91,7 +104,7 @@ impl Group {
             Some(stage) => Some(curve(network, stage.level, Collective::AllToAll, &stage.pair())?),
             None => None,
         };
-        Ok(Self { size, stages, pair, evidence })
+        Ok(Self { size, stages, pair, evidence, flat: None })
     }
 
     /// Ranks.
@@ -104,24 +117,37 @@ impl Group {
         &self.evidence
     }
 
+    /// The quicker of this way and that of flat peers.
+    fn quicker(&self, price: impl Fn(&Self) -> CommCost) -> CommCost {
+        let own = price(self);
+        match self.flat.as_deref().map(price) {
+            Some(flat) if flat.time < own.time => flat,
+            _ => own,
+        }
+    }
+
     /// Sum of `bytes` on each rank, left on all of them.
     pub fn all_reduce(&self, bytes: Bytes) -> CommCost {
-        self.nested(
-            bytes.get(),
-            Collective::ReduceScatter,
-            Collective::AllReduce,
-            Some(Collective::AllGather),
-        )
+        self.quicker(|group| {
+            group.nested(
+                bytes.get(),
+                Collective::ReduceScatter,
+                Collective::AllReduce,
+                Some(Collective::AllGather),
+            )
+        })
     }
 
     /// `bytes` in total, an equal share from each rank, gathered on all of them.
     pub fn all_gather(&self, bytes: Bytes) -> CommCost {
-        self.nested(bytes.get(), Collective::AllGather, Collective::AllGather, None)
+        self.quicker(|group| group.nested(bytes.get(), Collective::AllGather, Collective::AllGather, None))
     }
 
     /// Sum of `bytes` on each rank, an equal share left on each.
     pub fn reduce_scatter(&self, bytes: Bytes) -> CommCost {
-        self.nested(bytes.get(), Collective::ReduceScatter, Collective::ReduceScatter, None)
+        self.quicker(|group| {
+            group.nested(bytes.get(), Collective::ReduceScatter, Collective::ReduceScatter, None)
+        })
     }
 
     /// `bytes` from one rank to all: each rank passes on a share, then all gather (van de Geijn), which for large
@@ -132,6 +158,10 @@ impl Group {
 
     /// `bytes` on each rank, an equal share to each rank. Peers in different domains are served at the same time.
     pub fn all_to_all(&self, bytes: Bytes) -> CommCost {
+        self.quicker(|group| group.to_all(bytes))
+    }
+
+    fn to_all(&self, bytes: Bytes) -> CommCost {
         let total = f64::from(self.size);
         let mut sum = Sum::default();
         for stage in &self.stages {
@@ -276,8 +306,9 @@ impl Span {
 }
 
 /// How a group of `size` ranks, `stride` apart, divides over the domains. Where it does not divide evenly, the parts
-/// are of equal size on average.
-pub(super) fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
+/// are of equal size on average. With `flat`, a domain that is slower than the one inside it takes that in too, where the
+/// links are of one class.
+pub(super) fn spans(network: &Network, size: f64, stride: f64, flat: bool) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     // Ranks of the group, and domains of the system, inside one domain of the level below.
     let (mut inside, mut below) = (1.0_f64, 1.0_f64);
@@ -295,7 +326,7 @@ pub(super) fn spans(network: &Network, size: f64, stride: f64) -> Vec<Span> {
         let far = !matches!(level.kind, DomainKind::Package | DomainKind::Node);
         let span = Span { level: index, members, inside, places, extra_latency: extra_latency(level), far };
         match spans.last() {
-            Some(last) if merges(&network.levels[last.level], level) => {
+            Some(last) if merges(&network.levels[last.level], level, flat) => {
                 let merged = merge(last, &span);
                 spans.pop();
                 spans.push(merged);
@@ -315,8 +346,8 @@ fn extra_latency(level: &Level) -> f64 {
 }
 
 /// Whether ranks of `inner` domains are peers in `outer` as if there were no boundary: in a package always, else if
-/// both are switched links of one class and rate.
-fn merges(inner: &Level, outer: &Level) -> bool {
+/// both are switched links of one class and the outer is as fast, or if `flat` whatever its rate.
+fn merges(inner: &Level, outer: &Level, flat: bool) -> bool {
     let switched = |level: &Level| match level.topology {
         Topology::Switch { .. } => true,
         Topology::Clos { oversubscription } => oversubscription <= 1.0,
@@ -324,8 +355,8 @@ fn merges(inner: &Level, outer: &Level) -> bool {
     };
     let same_class =
         inner.classes.first().map(|class| &class.id) == outer.classes.first().map(|class| &class.id);
-    let same_rate = (inner.bandwidth / outer.bandwidth).ln().abs() < 0.1;
-    inner.kind == DomainKind::Package || (same_class && same_rate && switched(inner) && switched(outer))
+    let as_fast = flat || (inner.bandwidth / outer.bandwidth).ln() < 0.1;
+    inner.kind == DomainKind::Package || (same_class && as_fast && switched(inner) && switched(outer))
 }
 
 fn merge(inner: &Span, outer: &Span) -> Span {

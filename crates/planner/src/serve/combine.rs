@@ -5,13 +5,15 @@
 //! of which more (or less) is always better, so that of options of the same size those that another beats in all of
 //! them can be left out; what is left is tried in every number of instances that can be best.
 
+use super::job::Objective;
 use super::kinds::{Ground, Kind};
 use super::price::batches;
 use super::visit::{DecodeOption, PrefillOption, Surroundings, Visit};
 use super::worth::{Candidate, Class, Front, Shape, Side, Worth, money};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// System, ranks of an instance and of a stage of it.
 type Size = (usize, u32, u32);
@@ -182,8 +184,35 @@ impl Combined {
     }
 }
 
-/// Tries every pair of sizes, on all cores.
-pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool) -> Combined {
+/// How long what a stopped search had found before is still put together.
+const AFTERMATH: Duration = Duration::from_millis(300);
+
+/// When putting pools together has to end.
+#[derive(Clone, Copy)]
+enum End {
+    /// When the search is stopped.
+    Stopped,
+    /// The search was stopped before: at an instant.
+    At(Instant),
+}
+
+impl End {
+    fn of(around: &Surroundings) -> Self {
+        if around.stopped() { Self::At(Instant::now() + AFTERMATH) } else { Self::Stopped }
+    }
+
+    fn is_here(self, around: &Surroundings) -> bool {
+        match self {
+            Self::Stopped => around.cancel.load(Ordering::Relaxed),
+            Self::At(instant) => Instant::now() >= instant,
+        }
+    }
+}
+
+/// Tries every pair of sizes, on all cores. What a stopped search has brought back is still put together, as far as that
+/// takes no time that a user notices.
+pub(super) fn combine(around: &Surroundings, pools: &Pools) -> Combined {
+    let end = End::of(around);
     let mut sizes: Vec<(Size, Size)> = Vec::new();
     for prefill in pools.prefill_counts.keys() {
         for decode in pools.decode_counts.keys() {
@@ -196,11 +225,8 @@ pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool)
         .par_iter()
         .map(|(prefill, decode)| {
             let count = pairs(around, *prefill, *decode);
-            let best = if count == 0 || cancel.load(Ordering::Relaxed) {
-                Best::default()
-            } else {
-                try_sizes(around, pools, *prefill, *decode, cancel)
-            };
+            let best =
+                if count == 0 { Best::default() } else { try_sizes(around, pools, *prefill, *decode, end) };
             ([*prefill, *decode], count, best)
         })
         .collect();
@@ -229,12 +255,15 @@ pub(super) fn combine(around: &Surroundings, pools: &Pools, cancel: &AtomicBool)
     combined
 }
 
-fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size, cancel: &AtomicBool) -> Best {
+fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size, end: End) -> Best {
     let mut best = Best::default();
     let (Some(prefills), Some(decodes)) = (pools.prefill.get(&prefill), pools.decode.get(&decode)) else {
         return best;
     };
     for fill in prefills {
+        if end.is_here(around) {
+            break;
+        }
         // Between them they keep the limit on the first token.
         let within = |option: &&DecodeOption| option.port.time(&fill.port) + option.streamed <= fill.left;
         let decodes: Vec<&DecodeOption> = decodes.iter().filter(within).collect();
@@ -244,7 +273,7 @@ fn try_sizes(around: &Surroundings, pools: &Pools, prefill: Size, decode: Size, 
                     sized(around, fill, option, target, &mut best);
                 }
             }
-            None => filled(around, fill, &decodes, cancel, &mut best),
+            None => filled(around, fill, &decodes, end, &mut best),
         }
     }
     best
@@ -267,32 +296,80 @@ fn sized(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, tar
 /// what is found is within one instance in so many of the best.
 const MOST_FILLS: u32 = 4096;
 
-/// Every number of prefill instances, with the decode instances that use it best: as many as keep the prefill pool
-/// busy, or one fewer.
-fn filled(
-    around: &Surroundings,
-    fill: &PrefillOption,
-    options: &[&DecodeOption],
-    cancel: &AtomicBool,
-    best: &mut Best,
-) {
-    let Some(first) = options.first() else { return };
-    let sizes = [size(&fill.kind), size(&first.kind)];
+/// The best numbers of prefill and decode instances on the chips there are.
+fn filled(around: &Surroundings, fill: &PrefillOption, options: &[&DecodeOption], end: End, best: &mut Best) {
+    for option in options {
+        if !around.exhaustive {
+            fullest(around, fill, option, best);
+            if !may_be_better(around, fill, option, best) {
+                continue;
+            }
+        }
+        every(around, fill, option, end, best);
+        if end.is_here(around) {
+            return;
+        }
+    }
+}
+
+/// The numbers of instances that serve most. With more prefill instances the rate rises until there are more than the
+/// decode instances beside them can follow, and falls from there on: the best is on either side of that point.
+fn fullest(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, best: &mut Best) {
+    let sizes = [size(&fill.kind), size(&option.kind)];
+    let most = |fills: u32| most_decodes(around, sizes[0], sizes[1], fills);
+    let follows = |fills: u32| f64::from(fills) * fill.rate / option.rate <= f64::from(most(fills));
+    // The last number that the decode instances follow.
+    let (mut low, mut high) = (0, around.grounds[fill.kind.ground].ranks() / sizes[0].1 + 1);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if most(middle) > 0 && follows(middle) { low = middle } else { high = middle }
+    }
+    for fills in [low, low + 1] {
+        let most = most(fills);
+        if fills > 0 && most > 0 {
+            with_fills(around, fill, option, (fills, most), best);
+        }
+    }
+}
+
+/// Whether some number of instances can be better than the best known: no cut into whole instances is cheaper per request
+/// than pools of just the size that keeps both busy. For the throughput alone [`fullest`] knows the answer.
+fn may_be_better(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, best: &Best) -> bool {
+    if around.judge.objective == Objective::Throughput {
+        return false;
+    }
+    let bound = around.judge.score(&pair_worth(around, fill, option, (1.0, fill.rate / option.rate)));
+    // A figure that nobody knows compares with nothing.
+    let Some(known) = best.best.map(|best| around.judge.score(&best.worth)) else { return true };
+    bound.is_nan() || known.is_nan() || bound >= known - 1e-9 * known.abs()
+}
+
+/// Every number of prefill instances, with the decode instances that use it best.
+fn every(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, end: End, best: &mut Best) {
+    let sizes = [size(&fill.kind), size(&option.kind)];
     let stride = (around.grounds[fill.kind.ground].ranks() / sizes[0].1).div_ceil(MOST_FILLS).max(1);
     for fills in (1..).step_by(stride as usize) {
         let most = most_decodes(around, sizes[0], sizes[1], fills);
-        if most == 0 || cancel.load(Ordering::Relaxed) {
+        if most == 0 || (fills % 256 == 0 && end.is_here(around)) {
             return;
         }
-        for option in options {
-            let option = *option;
-            let busy = f64::from(fills) * fill.rate / option.rate;
-            let enough = if busy >= f64::from(most) { most } else { (busy.ceil() as u32).clamp(1, most) };
-            offer(around, fill, option, (fills, enough), best);
-            if enough > 1 && f64::from(enough) > busy {
-                offer(around, fill, option, (fills, enough - 1), best);
-            }
-        }
+        with_fills(around, fill, option, (fills, most), best);
+    }
+}
+
+/// `fills` prefill instances with as many decode instances, of `most` at most, as keep them busy, or one fewer.
+fn with_fills(
+    around: &Surroundings,
+    fill: &PrefillOption,
+    option: &DecodeOption,
+    (fills, most): (u32, u32),
+    best: &mut Best,
+) {
+    let busy = f64::from(fills) * fill.rate / option.rate;
+    let enough = if busy >= f64::from(most) { most } else { (busy.ceil() as u32).clamp(1, most) };
+    offer(around, fill, option, (fills, enough), best);
+    if enough > 1 && f64::from(enough) > busy {
+        offer(around, fill, option, (fills, enough - 1), best);
     }
 }
 
@@ -304,7 +381,7 @@ fn offer(
     best: &mut Best,
 ) {
     best.priced += 1;
-    let worth = pair_worth(around, fill, option, (fills, decodes));
+    let worth = pair_worth(around, fill, option, (f64::from(fills), f64::from(decodes)));
     let judge = &around.judge;
     let candidate = || {
         let prefill = Side { kind: fill.kind, drafts: 0, budget: fill.budget, batch: 0, instances: fills };
@@ -328,9 +405,8 @@ pub(super) fn pair_worth(
     around: &Surroundings,
     fill: &PrefillOption,
     option: &DecodeOption,
-    (fills, decodes): (u32, u32),
+    (fills, decodes): (f64, f64),
 ) -> Worth {
-    let (fills, decodes) = (f64::from(fills), f64::from(decodes));
     let rate = around.judge.target.unwrap_or_else(|| (fills * fill.rate).min(decodes * option.rate));
     let side = |kind: &Kind, count: f64| around.grounds[kind.ground].chips_of(kind.ranks()) * count;
     let chips = [side(&fill.kind, fills), side(&option.kind, decodes)];

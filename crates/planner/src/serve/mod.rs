@@ -197,18 +197,27 @@ fn search_grounds(
     let mut refused = None;
     let mut done = 0;
     let nothing = Bar::default();
-    let around =
-        Surroundings { resolver, job, grounds: &grounds, judge, site, drafts, bar: &nothing, exhaustive };
-    let mut interrupted = false;
+    let around = Surroundings {
+        resolver,
+        job,
+        grounds: &grounds,
+        judge,
+        site,
+        drafts,
+        bar: &nothing,
+        exhaustive,
+        cancel: watch.cancel,
+    };
     for block in all.chunks(BLOCK) {
         if watch.cancel.load(Ordering::Relaxed) {
-            interrupted = true;
             break;
         }
         let known = bar.clone();
         let within = Surroundings { bar: &known, ..around };
         let visits: Vec<Vec<Visit>> = block.par_iter().map(|kinds| visit_all(&within, kinds)).collect();
-        for (kind, mut visit) in block.iter().flatten().zip(visits.into_iter().flatten()) {
+        // A stopped visit brings back fewer than it was sent to.
+        let visited = block.iter().zip(visits).flat_map(|(kinds, visits)| kinds.iter().zip(visits));
+        for (kind, mut visit) in visited {
             counts.add(&visit.counts);
             refused = visit.refused.take().or(refused);
             pools.take(&around, kind, &mut visit);
@@ -228,13 +237,11 @@ fn search_grounds(
         } else {
             pools.thin(energy)
         }
-        // What a stopped visit has brought back is still put together.
-        let unstopped = AtomicBool::new(false);
-        combine(&around, &pools, if interrupted { &unstopped } else { watch.cancel })
+        combine(&around, &pools)
     } else {
         Combined::default()
     };
-    let search = tally(job, &counts, &combined, interrupted || watch.cancel.load(Ordering::Relaxed));
+    let search = tally(job, &counts, &combined, watch.cancel.load(Ordering::Relaxed));
     let mut best: Vec<Candidate> = bar.classes.into_values().chain(combined.classes.into_values()).collect();
     // A stable sort by preference alone: equals stay in the order of their sizes.
     best.sort_by(|a, b| {

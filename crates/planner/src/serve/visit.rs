@@ -11,6 +11,7 @@ use instance::KvTransfer;
 use sim::PortConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A decode instance at one batch.
 #[derive(Debug, Clone, Copy)]
@@ -187,9 +188,16 @@ pub(super) struct Surroundings<'a> {
     pub bar: &'a Bar,
     /// Whether everything is priced, for tests.
     pub exhaustive: bool,
+    /// Set from outside to stop: what is under way ends with what it has.
+    pub cancel: &'a AtomicBool,
 }
 
 impl Surroundings<'_> {
+    /// Whether the search was stopped.
+    pub fn stopped(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
     pub fn ownership(&self, ground: usize) -> Option<Ownership> {
         self.grounds[ground].ownership(self.site)
     }
@@ -225,7 +233,7 @@ fn most_worth(around: &Surroundings, kind: &Kind, alone: &Serving) -> Option<Wor
 /// Prices kinds that differ in their number of stages only, each in every role.
 pub(super) fn visit_all(around: &Surroundings, kinds: &[Kind]) -> Vec<Visit> {
     let mut held = vec![0; around.drafts as usize + 1];
-    kinds.iter().map(|kind| visit(around, kind, &mut held)).collect()
+    kinds.iter().take_while(|_| !around.stopped()).map(|kind| visit(around, kind, &mut held)).collect()
 }
 
 /// Prices a kind in every role.
@@ -254,7 +262,7 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
     if around.job.options.disaggregated {
         prefill_options(around, kind, &model, &mut visit);
     }
-    for drafts in 0..=around.drafts {
+    for drafts in (0..=around.drafts).take_while(|_| !around.stopped()) {
         let speculation = Speculation { tokens: drafts, acceptance: around.job.accepted_share(drafts) };
         let Ok(drafting) = model.with_speculation(speculation) else {
             visit.counts.memory += per_point * grid.len() as u64;
@@ -288,7 +296,7 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
 
 fn prefill_options(around: &Surroundings, kind: &Kind, model: &StepModel, visit: &mut Visit) {
     let ground = &around.grounds[kind.ground];
-    for budget in &ground.budgets {
+    for budget in ground.budgets.iter().take_while(|_| !around.stopped()) {
         let Some(budgeted) = with_budget(model, *budget) else { continue };
         let queue = Prefilling::new(&budgeted, &around.job.work);
         visit.counts.priced += 1;
@@ -381,7 +389,7 @@ fn aggregated(
     if !reachable.contains(&true) {
         return;
     }
-    for budget in &ground.budgets {
+    for budget in ground.budgets.iter().take_while(|_| !around.stopped()) {
         let Some(budgeted) = with_budget(model, *budget) else { continue };
         for ((batch, step), _) in steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable) {
             visit.counts.priced += 1;
