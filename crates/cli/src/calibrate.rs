@@ -370,7 +370,7 @@ fn engine(args: &Args) -> Result<(), Failure> {
         date: args.date.clone(),
         address: "supernode calibrate".to_owned(),
     };
-    engine.mark_fitted("fit", provenance);
+    engine.mark_fitted(&start, "fit", provenance);
     folder.write([(engine.id.as_str(), engine.to_toml())])?;
     let mut text = String::new();
     for (name, value) in &fit.coefficients {

@@ -64,6 +64,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     args.refuse_unused(&measured)?;
     let catalog = args.catalog.load()?;
+    if let Some(chip) = &args.chip {
+        catalog.chip(chip)?;
+    }
     if args.ranking {
         return ranking(args, catalog, measured);
     }
