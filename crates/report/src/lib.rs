@@ -20,7 +20,7 @@ pub use accuracy::accuracy_markdown;
 pub use compare::{compare_html, compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
-pub use outputs::{OutputError, OutputId, Outputs};
+pub use outputs::{OutputError, OutputId, Outputs, abandon};
 pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, read_parquet};
 pub use plan::{plan_html, plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};
