@@ -24,8 +24,6 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "data", conflicts_with = "out")]
     check: Option<PathBuf>,
     #[command(flatten)]
-    site: SiteArgs,
-    #[command(flatten)]
     catalog: CatalogArgs,
 }
 
@@ -39,7 +37,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn published(args: &Args) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
-    let site = args.site.site(&catalog)?;
+    let site = SiteArgs::default().site(&catalog)?;
     let errors = errors_of(&predict_published(&args.published, &catalog, &site)?);
     if args.accept {
         write_file(&args.published.join(ERRORS_FILE), &errors_toml(&errors))?;
@@ -75,7 +73,7 @@ fn published(args: &Args) -> Result<(), Failure> {
 fn document(args: &Args, data: &std::path::Path) -> Result<(), Failure> {
     let document = Beside::open(args.out.as_deref())?;
     let catalog = args.catalog.load()?;
-    let site = args.site.site(&catalog)?;
+    let site = SiteArgs::default().site(&catalog)?;
     let accuracy = collect(data, &args.published, &catalog, &site, &|name| eprintln!("reading {name}"))?;
     let text = report::accuracy_markdown(&accuracy);
     if let Some(file) = &args.check {

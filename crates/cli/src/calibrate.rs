@@ -34,25 +34,29 @@ pub struct Args {
     /// Engine whose rows of a serving table are fitted.
     #[arg(long)]
     engine: Option<String>,
-    /// How serving rows are predicted while fitting: steady or simulate.
-    #[arg(long, default_value = "simulate")]
-    fidelity: Fidelity,
-    /// Rounds of the search over an engine's coefficients.
-    #[arg(long, default_value_t = 6)]
-    rounds: usize,
-    /// Most rows of one group (system, model, engine, mode) used in fitting an engine.
-    #[arg(long, default_value_t = 12)]
-    rows_per_group: usize,
+    /// How serving rows are predicted while fitting: steady or simulate [default: simulate].
+    #[arg(long)]
+    fidelity: Option<Fidelity>,
+    /// Rounds of the search over an engine's coefficients [default: 6].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Most rows of one group (system, model, engine, mode) used in fitting an engine [default: 12].
+    #[arg(long)]
+    rows_per_group: Option<usize>,
     /// Date to record in the files; today's if left out.
-    #[arg(long, default_value_t = today())]
+    #[arg(long, default_value_t = today(), value_parser = day)]
     date: String,
     /// Where the measurements come from, to record in the files.
     #[arg(long, default_value = "a user's own measurements")]
     source: String,
     #[command(flatten)]
-    site: SiteArgs,
-    #[command(flatten)]
     catalog: CatalogArgs,
+}
+
+/// A day, as the catalog writes it.
+fn day(text: &str) -> Result<String, String> {
+    let parsed: Result<hardware::Date, _> = text.parse();
+    parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Today in UTC as `YYYY-MM-DD`; the epoch if the clock is before it.
@@ -83,7 +87,30 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for file in &args.data {
         tables.push(OpTable::open(file)?.on_chip(args.chip.as_deref()));
     }
-    if tables.iter().all(accepts) { operators(args, &tables) } else { engine(args) }
+    let of_operators = tables.iter().all(accepts);
+    args.refuse_unused(of_operators)?;
+    if of_operators { operators(args, &tables) } else { engine(args) }
+}
+
+impl Args {
+    /// Refuses flags that change nothing for tables of this kind.
+    fn refuse_unused(&self, of_operators: bool) -> Result<(), Failure> {
+        let of_serving = [
+            ("--engine", self.engine.is_some()),
+            ("--fidelity", self.fidelity.is_some()),
+            ("--rounds", self.rounds.is_some()),
+            ("--rows-per-group", self.rows_per_group.is_some()),
+        ];
+        let of_kernels = [("--study", !self.study.is_empty()), ("--chip", self.chip.is_some())];
+        let (unused, rows) =
+            if of_operators { (&of_serving[..], "serving rows") } else { (&of_kernels[..], "operator rows") };
+        match unused.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(Failure::Input(format!("{flag} has no effect here: it belongs to {rows}")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// The folder of one kind of file in `--out`, made before anything is fitted.
@@ -186,9 +213,10 @@ fn engine(args: &Args) -> Result<(), Failure> {
             "--engine is needed to calibrate from a serving table; name the engine whose rows are fitted";
         return Err(Failure::Input(message.to_owned()));
     };
+    let fidelity = args.fidelity.unwrap_or(Fidelity::Simulate);
     let folder = Folder::make(args, "engines")?;
     let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
+    let site = SiteArgs::default().site(resolver.catalog())?;
     let start = resolver.catalog().engine(name)?;
     let mut rows = Vec::new();
     let mut bytes = Vec::new();
@@ -210,14 +238,14 @@ fn engine(args: &Args) -> Result<(), Failure> {
     fitted.retain(|row| {
         let count = counts.entry(group(row)).or_insert(0usize);
         *count += 1;
-        *count <= args.rows_per_group
+        *count <= args.rows_per_group.unwrap_or(12)
     });
     if fitted.is_empty() {
         return Err(Failure::Input(format!("--data has no row of engine `{}` to fit", start.id)));
     }
-    let fit = fit_engine(&resolver, &fitted, &start, &site, args.fidelity, args.rounds);
+    let fit = fit_engine(&resolver, &fitted, &start, &site, fidelity, args.rounds.unwrap_or(6));
     let scored = |rows: &[::validate::ServingRow]| {
-        let outcomes = predict(&resolver.with_engine(fit.engine.clone()), rows, &site, args.fidelity);
+        let outcomes = predict(&resolver.with_engine(fit.engine.clone()), rows, &site, fidelity);
         summarise(&outcomes.iter().map(::validate::Outcome::scored).collect::<Vec<_>>())
     };
     let (inside, outside) = (scored(&fitted), scored(&kept_out));

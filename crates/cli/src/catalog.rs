@@ -49,9 +49,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List { kind, available_by } => list(&catalog, kind.as_deref(), available_by.as_ref()),
         Action::Show { name } => print(&sheets(&catalog, name)?),
-        Action::Supply { name, fleet } => supply(&catalog, name, *fleet),
+        Action::Supply { name, fleet } => {
+            args.catalog.refuse_sets("statements on supply are none of the figures that can be set")?;
+            supply(&catalog, name, *fleet)
+        }
         Action::Check => check(&catalog),
         Action::Keys => {
+            args.catalog.refuse_sets("it lists the keys, whatever their values")?;
+            if args.catalog.folder().is_some() {
+                return Err(Failure::Input(
+                    "--catalog has no effect here: the keys are the same for all".to_owned(),
+                ));
+            }
             let rows = overrides::keys().map(|(key, help)| vec![key.to_owned(), help.to_owned()]);
             print(&report::list(&["key", "what it replaces"], rows))
         }

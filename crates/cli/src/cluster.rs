@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     policy: Vec<String>,
     /// Declared limits of a trace over true durations.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", requires = "trace")]
     limit_factor: Option<f64>,
     /// A value of the file changed, run beside the original, for example cluster.chips=448 or tenant.research.quota=128; may
     /// be given several times.

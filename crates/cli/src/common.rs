@@ -172,6 +172,14 @@ impl CatalogArgs {
         &self.sets
     }
 
+    /// Refuses replaced figures where they change nothing.
+    pub fn refuse_sets(&self, why: &str) -> Result<(), Failure> {
+        match self.sets.first() {
+            Some(set) => Err(Failure::Input(format!("--set {set} has no effect here: {why}"))),
+            None => Ok(()),
+        }
+    }
+
     /// The catalog with the user's folder over it.
     pub fn load(&self) -> Result<Catalog, Failure> {
         let catalog = match &self.catalog {
@@ -199,7 +207,7 @@ impl CatalogArgs {
 }
 
 /// What electricity and buildings cost.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct SiteArgs {
     /// Region whose electricity price and carbon intensity are used, for example cn or us-texas; the catalog's default
     /// prices otherwise. `supernode catalog show economics` lists them.

@@ -3,7 +3,10 @@
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::plan_serve::{JobArgs, quiet_watch};
 use std::path::PathBuf;
-use supernode::Answer;
+use supernode::{Answer, ServingJob};
+
+/// What is compared if nothing is named.
+const USUAL: [&str; 5] = ["cloudmatrix384", "gb200-nvl72", "h20-8", "h800-8", "h200-8"];
 
 /// The same model and job on several systems with as many chips of each: what `plan serve` finds on each.
 ///
@@ -11,9 +14,13 @@ use supernode::Answer;
 /// draft tokens, pipeline stages or token budgets beside the engine's own are considered unless they are asked for.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Systems to compare, by catalog key.
-    #[arg(value_name = "SYSTEM", default_values_t = ["cloudmatrix384", "gb200-nvl72", "h20-8", "h800-8", "h200-8"].map(String::from))]
+    /// Systems to compare, by catalog key; with the region whose prices it pays behind an @ where that is not --region, for
+    /// example h20-8@cn [default: cloudmatrix384 gb200-nvl72 h20-8 h800-8 h200-8, or the usual systems of --chip].
+    #[arg(value_name = "SYSTEM")]
     systems: Vec<String>,
+    /// Chips to compare: each in each of the systems instead of its own, or in its usual one if no system is named.
+    #[arg(long, value_name = "KEY,..", value_delimiter = ',')]
+    chip: Vec<String>,
     /// Hugging Face id of a built-in model, or the path of a config.json.
     #[arg(long, value_name = "ID", default_value = "deepseek-ai/DeepSeek-R1")]
     model: String,
@@ -38,8 +45,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = Beside::open(args.html.as_deref())?;
     let session = args.catalog.session(&args.site)?;
-    let job = args.job.job(&args.model);
-    let entries = supernode::compare(&session, &job, &args.systems, args.chips, &quiet_watch())?;
+    let job = ServingJob { chip: args.chip.clone(), ..args.job.job(&args.model) };
+    let usual = || USUAL.map(String::from).to_vec();
+    let named = !args.systems.is_empty() || !args.chip.is_empty();
+    let systems = if named { args.systems.clone() } else { usual() };
+    let entries = supernode::compare(&session, &job, &systems, args.chips, &quiet_watch())?;
     let show = || if args.json { print_json(&entries.document()) } else { print(&entries.text()) };
     page.deliver(|| report::compare_html(&entries), show)?;
     if entries.iter().all(|entry| entry.plan.is_err()) {

@@ -68,7 +68,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
+fn unused(flag: &str, why: &str) -> Failure {
+    Failure::Input(format!("--{flag} has no effect here: {why}; leave it out"))
+}
+
 fn training(args: &Args, trainer: Trainer) -> Result<LaunchFile, Failure> {
+    let of_serving = [
+        ("hosts", args.hosts.is_some()),
+        ("kv-pool", args.kv_pool.is_some()),
+        ("image", args.image.is_some()),
+    ];
+    if let Some((flag, _)) = of_serving.into_iter().find(|(_, given)| *given) {
+        return Err(unused(flag, "it belongs to serving plans"));
+    }
     let place = match args.deployment {
         Choice::Top(place) => place - 1,
         Choice::Best => 0,
@@ -93,7 +105,24 @@ fn serving(args: &Args, target: Target) -> Result<Vec<LaunchFile>, Failure> {
         kv_pool: args.kv_pool,
         image: args.image.clone(),
     };
-    ::export::export(&plan, target, &options).map_err(failure)
+    if args.model.is_some() {
+        return Err(unused("model", "a serving plan names its model"));
+    }
+    let files = ::export::export(&plan, target, &options).map_err(failure)?;
+    let without = [
+        ("hosts", args.hosts.is_some(), Options { hosts: Vec::new(), ..options.clone() }),
+        ("kv-pool", options.kv_pool.is_some(), Options { kv_pool: None, ..options.clone() }),
+        ("image", options.image.is_some(), Options { image: None, ..options.clone() }),
+    ];
+    for (flag, given, options) in without {
+        let same = |other: Vec<LaunchFile>| {
+            other.iter().map(|file| &file.text).eq(files.iter().map(|file| &file.text))
+        };
+        if given && ::export::export(&plan, target, &options).is_ok_and(same) {
+            return Err(unused(flag, &format!("no file of {} says it", target.name())));
+        }
+    }
+    Ok(files)
 }
 
 /// A plan that the target cannot carry out is an answer, not a mistake.

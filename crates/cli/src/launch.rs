@@ -251,6 +251,14 @@ impl LaunchLine {
                 _ => launch = Some(value),
             }
         }
+        if launch.is_none() {
+            if let Some(name) = [("--arg", &given.arg), ("--env", &given.env)]
+                .into_iter()
+                .find_map(|(name, given)| (!given.is_empty()).then_some(name))
+            {
+                return Err(Failure::Input(format!("{name} belongs to a launch: give --launch FILE too")));
+            }
+        }
         Ok(launch.map(|launch| Self { launch, given, rest }))
     }
 
@@ -283,8 +291,12 @@ fn serving_flags(
     rest: &[OsString],
     lacks: &mut Vec<String>,
 ) -> Vec<OsString> {
-    let known: BTreeMap<&str, &clap::Arg> =
-        sub.get_arguments().filter_map(|arg| arg.get_long().map(|long| (long, arg))).collect();
+    let names = |arg: &clap::Arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        arg.get_long().into_iter().chain(aliases).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let known: BTreeMap<String, &clap::Arg> =
+        sub.get_arguments().flat_map(|arg| names(arg).into_iter().map(move |name| (name, arg))).collect();
     let mut given: BTreeSet<String> = rest
         .iter()
         .filter_map(|word| word.to_str()?.strip_prefix("--"))

@@ -10,8 +10,6 @@ mod estimate;
 mod export;
 mod interrupt;
 mod launch;
-#[cfg(feature = "live")]
-mod live_cluster;
 mod match_chips;
 mod model;
 #[cfg(feature = "live")]

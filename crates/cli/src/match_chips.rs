@@ -36,14 +36,12 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    site: SiteArgs,
-    #[command(flatten)]
     catalog: CatalogArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let session = args.catalog.session(&args.site)?;
+    let session = args.catalog.session(&SiteArgs::default())?;
     let request = MatchRequest {
         chip: args.chip.clone(),
         against: args.against.clone(),

@@ -30,8 +30,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List => print(&(model::builtin_ids().join("\n") + "\n")),
         Action::Show { model, ignore_keys } => {
-            let options = model::ImportOptions { ignore_keys: ignore_keys.clone() };
-            print(&model::show(&model::resolve_with(model, &options)?))
+            let read =
+                |keys: Vec<String>| model::resolve_with(model, &model::ImportOptions { ignore_keys: keys });
+            let found = model::show(&read(ignore_keys.clone())?);
+            for key in ignore_keys {
+                let others = ignore_keys.iter().filter(|other| *other != key).cloned().collect();
+                if read(others).is_ok_and(|other| model::show(&other) == found) {
+                    let message = format!(
+                        "--ignore-key {key} has no effect: the model has no such key that nothing understands"
+                    );
+                    return Err(Failure::Input(message));
+                }
+            }
+            print(&found)
         }
     }
 }

@@ -67,6 +67,9 @@ pub struct Args {
     /// Systems to plan on, by catalog key.
     #[arg(long, value_name = "KEY,..", value_delimiter = ',', required = true)]
     system: Vec<String>,
+    /// Chips to put into the systems instead of their own, by catalog key; each is tried in each system.
+    #[arg(long, value_name = "KEY,..", value_delimiter = ',')]
+    chip: Vec<String>,
     /// Let prefill run on one of the systems and decode on another.
     #[arg(long)]
     mix: bool,
@@ -176,6 +179,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let page = Beside::open(args.html.as_deref())?;
     let job = ServingJob {
         objective: Some(args.objective.to_string()),
+        chip: args.chip.clone(),
         mix: args.mix,
         top: Some(args.top),
         only: args.only.clone(),

@@ -2,8 +2,9 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::interrupt::stopped;
+use crate::point::InstanceArgs;
 use crate::progress::Progress;
-use ::estimate::Resolver;
+use ::estimate::{KEYS, Mode, OperatingPoint, Resolver, Sizes, refuse_unused};
 use report::{
     Detail, Outputs, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
 };
@@ -14,7 +15,7 @@ use sim::{Observer, SimError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use units::{Dtype, PerSecond, Seconds};
+use units::{PerSecond, Seconds};
 use workload::Lengths;
 
 /// Runs traffic through a cluster, request by request, in virtual time.
@@ -23,7 +24,7 @@ use workload::Lengths;
 #[derive(clap::Args)]
 pub struct Args {
     /// Scenario file (TOML).
-    #[arg(conflicts_with = "DeploymentFlags")]
+    #[arg(conflicts_with_all = ["DeploymentFlags", "InstanceFlags"])]
     scenario: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -63,51 +64,14 @@ pub struct Args {
     site: SiteArgs,
 }
 
-/// One aggregated deployment.
+/// One deployment: one aggregated pool, or one of prefill and one of decode instances (`--mode disagg`).
 #[derive(clap::Args)]
 pub struct DeploymentFlags {
-    /// Catalog key of the system.
-    #[arg(long)]
-    system: Option<String>,
-    /// Catalog key of a chip to put in the system instead of its own.
-    #[arg(long)]
-    chip: Option<String>,
-    /// Hugging Face id of a built-in model, or the path of a config.json.
-    #[arg(long)]
-    model: Option<String>,
-    /// Catalog key of the engine.
-    #[arg(long)]
-    engine: Option<String>,
-    /// Instances behind one router.
-    #[arg(long)]
+    #[command(flatten)]
+    keys: InstanceArgs,
+    /// Aggregated instances behind one router.
+    #[arg(long, value_name = "N")]
     instances: Option<u32>,
-    /// Weights instead of the checkpoint's format.
-    #[arg(long)]
-    weight_dtype: Option<Dtype>,
-    /// Activations.
-    #[arg(long)]
-    act_dtype: Option<Dtype>,
-    /// Cache.
-    #[arg(long)]
-    kv_dtype: Option<Dtype>,
-    /// Routed experts.
-    #[arg(long)]
-    moe_dtype: Option<Dtype>,
-    /// Tensor-parallel ranks.
-    #[arg(long)]
-    tp: Option<u32>,
-    /// Pipeline stages.
-    #[arg(long)]
-    pp: Option<u32>,
-    /// Attention data-parallel ranks.
-    #[arg(long)]
-    dp: Option<u32>,
-    /// Expert-parallel ranks.
-    #[arg(long)]
-    ep: Option<u32>,
-    /// Tensor-parallel ranks of one expert.
-    #[arg(long)]
-    moe_tp: Option<u32>,
     /// round-robin, least-requests, least-tokens, power-of-two, prefix-aware or session-sticky.
     #[arg(long)]
     router: Option<String>,
@@ -120,21 +84,9 @@ pub struct DeploymentFlags {
     /// recompute or swap.
     #[arg(long)]
     preemption: Option<String>,
-    /// Tokens of a step per rank, instead of the engine's.
-    #[arg(long)]
-    token_budget: Option<u32>,
-    /// Sequences in flight per rank, instead of the engine's.
-    #[arg(long)]
-    max_seqs: Option<u32>,
     /// Cache prefixes on the device.
     #[arg(long)]
     prefix_cache: bool,
-    /// Draft tokens per step.
-    #[arg(long)]
-    spec_tokens: Option<u32>,
-    /// Mean share of draft tokens accepted, 0 to 1.
-    #[arg(long)]
-    spec_accept: Option<f64>,
 }
 
 /// The traffic.
@@ -194,52 +146,60 @@ struct TrafficFlags {
 }
 
 impl DeploymentFlags {
-    /// Whether a deployment is named.
+    /// Whether anything is said of a deployment.
     pub fn is_given(&self) -> bool {
-        self.system.is_some() || self.model.is_some()
+        let pool = self.pool(&Sizes::default(), None);
+        let said = [&pool.router, &pool.batching, &pool.order, &pool.preemption];
+        let of_pool = said.iter().any(|text| text.is_some()) || self.prefix_cache || self.instances.is_some();
+        of_pool || KEYS.iter().any(|key| key.said(&self.keys.point).is_some())
     }
 
     /// The deployment they describe.
     pub fn raw(&self) -> Result<Raw, Failure> {
-        let flags = self;
-        let needed = |value: &Option<String>, flag: &str| {
-            let hint = format!("--{flag} is needed where no scenario file is given");
-            value.clone().ok_or(Failure::Input(hint))
+        let mut point = self.keys.point.clone();
+        for (flag, name) in [("system", &point.system), ("model", &point.model)] {
+            if name.is_empty() {
+                return Err(Failure::Input(format!("--{flag} is needed where no scenario file is given")));
+            }
+        }
+        refuse_unused(&point).map_err(supernode::Error::from)?;
+        let pools = match point.mode {
+            Mode::Agg => vec![self.pool(&Sizes::default(), self.instances)],
+            Mode::Disagg if self.instances.is_some() => {
+                let hint = "--instances has no effect in mode disagg; give --prefill-instances and --decode-instances";
+                return Err(Failure::Input(hint.to_owned()));
+            }
+            Mode::Disagg => {
+                let side = |role: &str, sizes: &Sizes| RawPool {
+                    role: Some(role.to_owned()),
+                    ..self.pool(sizes, sizes.instances)
+                };
+                vec![side("prefill", &point.prefill), side("decode", &point.decode)]
+            }
+            Mode::Prefill | Mode::Decode => {
+                let name = point.mode.name();
+                let hint =
+                    format!("--mode {name} is a single step, which `estimate` prices; use agg or disagg");
+                return Err(Failure::Input(hint));
+            }
         };
-        let (system, model) = (needed(&flags.system, "system")?, needed(&flags.model, "model")?);
-        let pool = RawPool {
-            instances: flags.instances,
-            tp: flags.tp,
-            pp: flags.pp,
-            dp: flags.dp,
-            ep: flags.ep,
-            moe_tp: flags.moe_tp,
-            router: flags.router.clone(),
-            batching: flags.batching.clone(),
-            order: flags.order.clone(),
-            preemption: flags.preemption.clone(),
-            token_budget: flags.token_budget,
-            max_seqs: flags.max_seqs,
-            prefix_cache: flags.prefix_cache.then_some(true),
-            ..RawPool::default()
-        };
-        let deployment = RawDeployment {
-            name: None,
-            model: model.clone(),
-            system: system.clone(),
-            chip: flags.chip.clone(),
-            engine: flags.engine.clone(),
-            weight_dtype: flags.weight_dtype,
-            act_dtype: flags.act_dtype,
-            kv_dtype: flags.kv_dtype,
-            moe_dtype: flags.moe_dtype,
-            spec_tokens: flags.spec_tokens.unwrap_or(0),
-            spec_accept: flags.spec_accept,
-            pool: vec![pool],
-            ..RawDeployment::default()
-        };
-        let name = Some(format!("{model} on {system}"));
+        let name = Some(format!("{} on {}", point.model, point.system));
+        (point.prefill, point.decode, point.mode) = (Sizes::default(), Sizes::default(), Mode::Agg);
+        let deployment = RawDeployment { point, pool: pools, ..RawDeployment::default() };
         Ok(Raw { name, deployment: vec![deployment], ..Raw::default() })
+    }
+
+    fn pool(&self, sizes: &Sizes, instances: Option<u32>) -> RawPool {
+        RawPool {
+            point: OperatingPoint { sizes: *sizes, ..OperatingPoint::default() },
+            instances,
+            router: self.router.clone(),
+            batching: self.batching.clone(),
+            order: self.order.clone(),
+            preemption: self.preemption.clone(),
+            prefix_cache: self.prefix_cache.then_some(true),
+            ..RawPool::default()
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
-use sweep::{Evaluator, Plan, Status, Store, Tally, Unit};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use supernode::sweeps::{Evaluator, Plan, Status, Store, Tally, Unit};
 
 /// Evaluates a grid or a random design over the keys of a job on all cores, and keeps the rows as Parquet.
 ///
@@ -27,6 +29,10 @@ pub struct Args {
     /// Evaluate the units in this file (- is standard input) and print their rows, a line each.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["spec", "out"])]
     unit: Option<PathBuf>,
+    /// Evaluate on a Ray cluster: its address (`10.0.0.1:6379`, `ray://HOST:10001`), `auto` for the one this machine
+    /// belongs to, or `local` to start one here. Needs Python with the packages supernode and ray.
+    #[arg(long, value_name = "ADDRESS", requires = "out", conflicts_with_all = ["unit", "units", "dry_run"])]
+    ray: Option<String>,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
@@ -40,6 +46,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = Plan::read(spec, args.catalog.folder(), args.catalog.sets())?;
     match &args.out {
         _ if args.units => print_lines((0..plan.cells()).map(|cell| Ok(plan.unit(cell).line())), false),
+        Some(out) if args.ray.is_some() => on_ray(args, spec, out),
         out if args.dry_run => dry_run(&plan, out.as_deref()),
         Some(out) => evaluate(&plan, out),
         None => dry_run(&plan, None),
@@ -53,9 +60,52 @@ fn evaluate(plan: &Plan, out: &Path) -> Result<(), Failure> {
         eprintln!("{done} of {} cells were there already", plan.cells());
     }
     let bar = bar(plan.cells(), done);
-    let (path, tally) = sweep::run(plan, store, &Evaluator::default(), &|| bar.inc(1))?;
+    // An interrupt ends the program, which loses nothing.
+    let never = AtomicBool::new(false);
+    let (path, tally) = supernode::sweeps::run(plan, store, &Evaluator::default(), &|| bar.inc(1), &never)?;
     bar.finish_and_clear();
     print(&summary(plan, &path, &tally))
+}
+
+/// Prints which of the packages that a sweep on Ray needs are missing.
+const MISSING: &str = "import importlib.util as u\n\
+print(' '.join(m for m in ('supernode', 'ray') if u.find_spec(m) is None))";
+
+/// Hands the sweep to the driver in Python, which shares its folder and its rows with this one.
+fn on_ray(args: &Args, spec: &Path, out: &Path) -> Result<(), Failure> {
+    let python = std::env::var("SUPERNODE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let unusable = |why: &str| {
+        let instead = "or name another Python in SUPERNODE_PYTHON";
+        Failure::Input(format!(
+            "`ray`: {python} {why}; run `pip install supernode \"ray[default]\"`, {instead}"
+        ))
+    };
+    let found = Command::new(&python).args(["-c", MISSING]).output();
+    let found = found.map_err(|error| unusable(&format!("cannot be started ({error})")))?;
+    let missing = String::from_utf8_lossy(&found.stdout).trim().replace(' ', " and ");
+    if !found.status.success() {
+        return Err(unusable("fails at its start"));
+    }
+    if !missing.is_empty() {
+        return Err(unusable(&format!("has no package {missing}")));
+    }
+    let mut driver = Command::new(&python);
+    driver.args(["-m", "supernode.on_ray"]).arg(spec).arg("--out").arg(out);
+    driver.arg("--ray").arg(args.ray.as_deref().unwrap_or("auto"));
+    if let Some(folder) = args.catalog.folder() {
+        driver.arg("--catalog").arg(folder);
+    }
+    for set in args.catalog.sets() {
+        driver.arg("--set").arg(set);
+    }
+    let ended = driver.status().map_err(|error| unusable(&format!("cannot be started ({error})")))?;
+    match ended.code() {
+        Some(0) => Ok(()),
+        Some(2) => Err(Failure::Input("the sweep on Ray was refused for the reason above".to_owned())),
+        _ => Err(Failure::No(format!(
+            "the sweep on Ray ended early ({ended}); give the command again to go on"
+        ))),
+    }
 }
 
 fn bar(cells: u64, done: u64) -> ProgressBar {

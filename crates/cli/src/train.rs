@@ -3,14 +3,11 @@
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
 use crate::launch::{self as launched, LaunchArgs};
 use ::launch::TrainingLaunch;
-use hardware::money;
-use report::train::{LongRunRequest, TrainReport, Trained};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::PathBuf;
-use training::goodput::Reliability;
-use training::site::{self, Site};
-use training::spec::{JobSpec, parse_tokens};
-use training::{Job, Machine, Profile, Step, check_memory, price, timeline};
+use supernode::{Answer, Launched, LongRun, Prepared};
+use training::spec::JobSpec;
+use training::{Job, Step, timeline};
 use units::{BytesPerSecond, Seconds};
 
 /// What is trained and where, as flags, a job file or a launch script; a flag wins over a file, a file over a script.
@@ -179,30 +176,27 @@ pub struct Args {
     run: RunArgs,
 }
 
-/// A job with everything it runs on.
-pub struct Prepared {
-    /// The job in words, flags before file before script.
-    pub spec: JobSpec,
-    /// What flags and file say of it.
-    pub given: JobSpec,
-    /// The model.
-    pub model: model::Model,
-    /// Where it runs.
-    pub site: Site,
-    /// Under what.
-    pub profile: Profile,
-    /// Packages.
-    pub chips: u32,
-    /// The launch that was read.
+/// A job with everything it runs on, and the launch that was read.
+pub struct Asked {
+    /// The job.
+    pub job: Prepared,
+    /// The launch.
     pub launch: Option<TrainingLaunch>,
-    paying: money::Site,
-    reliability: Reliability,
 }
 
 impl RunArgs {
     /// Opens the timeline, if one is asked for.
     pub fn open_timeline(&self) -> Result<Beside, Failure> {
         Beside::open(self.timeline.as_deref())
+    }
+
+    /// The run of many steps that is asked for.
+    pub fn long_run(&self) -> LongRun {
+        LongRun {
+            tokens: self.tokens.clone(),
+            checkpoint_interval: self.checkpoint_interval,
+            spares: self.spares,
+        }
     }
 }
 
@@ -211,78 +205,16 @@ pub fn deliver(timeline: Beside, job: &Job, step: &Step, text: &str) -> Result<(
     timeline.deliver(|| timeline::perfetto(job, step), || print(text))
 }
 
-impl Prepared {
-    /// Ranks of so many packages.
-    pub fn ranks(&self, chips: u32) -> Result<u32, Failure> {
-        let ranks =
-            chips.checked_mul(self.site.chip.ranks.max(1)).filter(|ranks| *ranks > 0 && *ranks <= MAX_RANKS);
-        ranks.ok_or_else(|| Failure::Input(format!("--chips {chips}: give 1 to {MAX_RANKS} ranks")))
-    }
-
-    /// What prices it.
-    pub fn machine(&self) -> Machine<'_> {
-        Machine { chip: &self.site.chip, pricer: &self.site.pricer, profile: &self.profile }
-    }
-
-    /// The job beside its layout, in the words of the flags.
-    pub fn words(&self) -> Value {
-        let spec = &self.spec;
-        json!({
-            "model": spec.model,
-            "shape": if spec.model.is_none() { spec.shape.clone() } else { None },
-            "system": self.site.system.id,
-            "chip": spec.chip,
-            "nic": spec.nic.map(|nic| format!("{} GB/s", nic.get() / 1e9)),
-            "framework": self.profile.framework,
-            "release": self.profile.release,
-        })
-    }
-
-    /// As flags, those left out that are not set.
-    pub fn flags(&self) -> String {
-        let words = self.words();
-        let flag = |(key, value): (&String, &Value)| {
-            let value = value.as_str()?;
-            let quote = if value.contains(' ') { "\"" } else { "" };
-            Some(format!("--{key} {quote}{value}{quote}"))
-        };
-        words.as_object().into_iter().flatten().filter_map(flag).collect::<Vec<_>>().join(" ")
-    }
-
-    /// A priced job of it.
-    pub fn trained<'a>(&'a self, job: &'a Job, step: &'a Step, words: &'a Value) -> Trained<'a> {
-        Trained { job, step, site: &self.site, profile: &self.profile, paying: self.paying, words }
-    }
-
-    /// The report of a priced job, and of the run of many steps that `args` ask for.
-    pub fn report(&self, job: &Job, step: &Step, args: &RunArgs) -> Result<TrainReport, Failure> {
-        let words = self.words();
-        let trained = self.trained(job, step, &words);
-        let request = match args.tokens.as_ref().or(self.spec.tokens.as_ref()) {
-            Some(text) => Some(LongRunRequest {
-                tokens: parse_tokens(text)?,
-                reliability: &self.reliability,
-                interval: args.checkpoint_interval,
-                spares: args.spares,
-            }),
-            None => None,
-        };
-        for (flag, given) in [
-            ("--checkpoint-interval", args.checkpoint_interval.is_some()),
-            ("--spares", args.spares.is_some()),
-        ] {
-            if given && request.is_none() {
-                return Err(Failure::Input(format!(
-                    "{flag} has no effect without --tokens: say how long the run is"
-                )));
-            }
-        }
-        Ok(TrainReport::new(&trained, request.as_ref()))
-    }
+/// A job as flags, those left out that are not set.
+pub fn flags(prepared: &Prepared) -> String {
+    let words = prepared.words();
+    let flag = |(key, value): (&String, &Value)| {
+        let value = value.as_str()?;
+        let quote = if value.contains(' ') { "\"" } else { "" };
+        Some(format!("--{key} {quote}{value}{quote}"))
+    };
+    words.as_object().into_iter().flatten().filter_map(flag).collect::<Vec<_>>().join(" ")
 }
-
-/// Ranks beyond which a count is taken for a slip of the pen.
-const MAX_RANKS: u32 = 4_000_000;
 
 /// What flags and the job file say.
 fn given(args: &JobArgs, layout: &LayoutArgs) -> Result<JobSpec, Failure> {
@@ -320,73 +252,32 @@ fn given(args: &JobArgs, layout: &LayoutArgs) -> Result<JobSpec, Failure> {
 }
 
 /// Reads flags, file and script, and looks up what they name.
-pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Prepared, Failure> {
+pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Asked, Failure> {
     let given = given(args, layout)?;
-    let mut spec = given.clone();
-    let mut launch = None;
-    let mut devices = None;
-    if let Some(mut read) = args.launch.training(spec.model.is_some() || spec.shape.is_some())? {
-        // A launch counts devices as software sees them, which may be several to a chip.
-        devices = read.spec.chips.take();
-        spec = spec.or(read.spec.clone());
-        launch = Some(read);
-    }
-    let catalog = args.catalog.load()?;
-    let model = match (&spec.model, spec.shape_model()?) {
-        (Some(name), _) => model::resolve(name)?,
-        (None, Some(model)) => model,
-        (None, None) => launch.as_ref().and_then(TrainingLaunch::model).ok_or_else(|| {
-            Failure::Input("say what to train: --model, --shape, --job or --launch".to_owned())
-        })?,
-    };
-    let system = match (&spec.system, &spec.chip) {
-        (Some(system), _) => system.clone(),
-        (None, Some(chip)) => catalog.chip(chip)?.usual_system().to_owned(),
-        (None, None) => {
-            let why = "say where to train: --system; `supernode catalog list` shows the systems";
-            return Err(Failure::Input(why.to_owned()));
-        }
-    };
-    let site = Site::new(&catalog, &system, spec.chip.as_deref(), spec.nic)?;
-    let profile =
-        site::profile(&catalog, spec.framework.as_deref().unwrap_or("megatron"), spec.release.as_deref())?;
-    let chips = match (spec.chips, devices) {
-        (Some(chips), _) => chips,
-        (None, Some(devices)) => chips_of(devices, site.chip.ranks)?,
-        (None, None) => site.system.chips,
-    };
-    let paying = args.site.site(&catalog)?;
-    let reliability = Reliability::parse(catalog.text("failures", "default")?)?;
-    Ok(Prepared { spec, given, model, site, profile, chips, launch, paying, reliability })
-}
-
-/// Chips that hold the devices of a launch.
-fn chips_of(devices: u32, ranks: u32) -> Result<u32, Failure> {
-    let ranks = ranks.max(1);
-    if devices % ranks == 0 {
-        return Ok(devices / ranks);
-    }
-    Err(Failure::Input(format!(
-        "the launch is for {devices} devices, and a chip of this system is {ranks}: give --chips"
-    )))
+    let launch = args.launch.training(given.model.is_some() || given.shape.is_some())?;
+    let launched = launch.as_ref().map(|launch| {
+        let mut spec = launch.spec.clone();
+        let devices = spec.chips.take();
+        Launched { spec, model: launch.model(), devices }
+    });
+    let session = args.catalog.session(&args.site)?;
+    Ok(Asked { job: Prepared::new(&session, &given, launched)?, launch })
 }
 
 /// Runs `train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let timeline = args.run.open_timeline()?;
-    let prepared = prepare(&args.job, &args.layout)?;
-    prepared.spec.check_effects(&prepared.given, &prepared.model)?;
-    let ranks = prepared.ranks(prepared.chips)?;
-    let job = prepared.spec.job_under(prepared.model.clone(), ranks, &prepared.profile)?;
-    let step = price(&job, &prepared.machine())?;
-    check_memory(&job, &step, &prepared.site.chip)
-        .map_err(|error| Failure::No(launched::doubt(prepared.launch.as_ref(), &error.to_string())))?;
-    let report = prepared.report(&job, &step, &args.run)?;
-    let text = match (args.job.json, &prepared.launch) {
-        (true, Some(launch)) => launched::json_with(&report.json(), launch)?,
-        (true, None) => format!("{}\n", report.json()),
-        (false, Some(launch)) => format!("{}{}", report.text(), launched::marks(launch)),
-        (false, None) => report.text(),
+    let Asked { job, launch } = prepare(&args.job, &args.layout)?;
+    let trained =
+        supernode::train(&job, &args.run.long_run()).map_err(|error| match Failure::from(error) {
+            Failure::No(why) => Failure::No(launched::doubt(launch.as_ref(), &why)),
+            input @ Failure::Input(_) => input,
+        })?;
+    let text = match (args.job.json, &launch) {
+        (true, Some(launch)) => launched::json_with(&trained.json(), launch)?,
+        (true, None) => trained.json(),
+        (false, Some(launch)) => format!("{}{}", trained.text(), launched::marks(launch)),
+        (false, None) => trained.text(),
     };
-    deliver(timeline, &job, &step, &text)
+    deliver(timeline, &trained.job, &trained.step, &text)
 }

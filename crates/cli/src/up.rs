@@ -2,32 +2,20 @@
 
 use crate::common::{CatalogArgs, Failure, print};
 use crate::simulate::DeploymentFlags;
-use ::estimate::Resolver;
-use ::estimate::economics::{Ownership, Site};
 use clap::Parser;
 use live::clock::Speed;
-use live::core::{ReplayError, Replayed};
 use live::log::Reader;
 use live::text::Style;
 use live::tls::Files;
-use live::{Cluster, Server, Settings, UpError};
-use scenario::raw::{Raw, RawWorkload};
+use live::{Server, Settings};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use units::{PerSecond, Seconds};
+use supernode::up::{self, Built, Description};
+use supernode::{Answer, Facts, Session};
+use units::Seconds;
 use workload::Lengths;
-
-/// What is brought up if nothing is named: DeepSeek-R1 on 256 chips of a CloudMatrix384.
-const USUAL: &str = include_str!("../../../examples/scenarios/cloudmatrix384-deepseek-r1.toml");
-
-/// Lengths of prompts to size memory by, where nothing is said of them.
-const PROMPTS: Lengths = Lengths::Fixed(1024);
-
-/// Lengths of answers where nothing is said of them.
-const ANSWERS: Lengths = Lengths::LogNormal { median: 200.0, sigma: 0.7, max: 4096 };
 
 /// File descriptors that are not connections.
 const OTHER_FILES: usize = 256;
@@ -36,7 +24,7 @@ const OTHER_FILES: usize = 256;
 #[derive(clap::Args)]
 struct ClusterFlags {
     /// Scenario file (TOML); DeepSeek-R1 on a CloudMatrix384 if neither it nor flags are given.
-    #[arg(conflicts_with_all = ["system", "model"])]
+    #[arg(conflicts_with_all = ["DeploymentFlags", "InstanceFlags"])]
     scenario: Option<PathBuf>,
     #[command(flatten)]
     deployment: DeploymentFlags,
@@ -127,13 +115,10 @@ struct Logged {
     cluster: ClusterFlags,
 }
 
-type Built = (Cluster<Arc<cost::step::StepModel>>, Lengths, u64);
-
 impl ClusterFlags {
-    /// What is described, and the text of its file.
-    fn raw(&self, text: Option<&str>) -> Result<(Raw, PathBuf, String), Failure> {
-        let named = self.deployment.is_given();
-        let (mut raw, path, text) = match (&self.scenario, text) {
+    /// What is described; `text` is that of the scenario, if it is not to be read.
+    fn description(&self, text: Option<&str>) -> Result<Description, Failure> {
+        let (raw, path, text) = match (&self.scenario, text) {
             (Some(path), Some(text)) => {
                 (scenario::parse(&path.display().to_string(), text)?, path.clone(), text.to_owned())
             }
@@ -141,60 +126,31 @@ impl ClusterFlags {
                 let (raw, text) = scenario::read(path)?;
                 (raw, path.clone(), text)
             }
-            (None, _) if named => (self.deployment.raw()?, PathBuf::new(), String::new()),
+            (None, _) if self.deployment.is_given() => {
+                (self.deployment.raw()?, PathBuf::new(), String::new())
+            }
             (None, _) => {
-                (scenario::parse("cloudmatrix384-deepseek-r1.toml", USUAL)?, PathBuf::new(), USUAL.to_owned())
+                return Ok(Description { osl: self.osl, seed: self.seed, ..Description::usual()? });
             }
         };
-        raw.seed = self.seed.unwrap_or(raw.seed);
-        Ok((raw, path, text))
+        Ok(Description { raw, path, text, osl: self.osl, seed: self.seed })
     }
 
     fn build(&self, text: Option<&str>) -> Result<(Built, Option<String>), Failure> {
-        let (mut raw, path, text) = self.raw(text)?;
-        let output = self.osl.or(raw.workload.osl).unwrap_or(ANSWERS);
-        // Requests come from clients: of the scenario's traffic, lengths alone are of use.
-        raw.workload = RawWorkload {
-            requests: Some(1),
-            rate: Some(PerSecond::new(1.0)),
-            isl: raw.workload.isl.or(Some(PROMPTS)),
-            osl: raw.workload.osl.or(Some(output)),
-            ..RawWorkload::default()
-        };
-        if let Some(failures) = &mut raw.failures {
-            failures.horizon = failures.horizon.or(raw.until);
-        }
-        for pool in raw.deployment.iter_mut().flat_map(|deployment| &mut deployment.pool) {
-            pool.prefix_cache = Some(pool.prefix_cache.unwrap_or(true));
-        }
-        raw.until = None;
-        let resolver = Resolver::new(self.catalog.load()?);
-        let resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(|error| {
-            if error.is_refusal() {
-                Failure::No(error.to_string())
-            } else {
-                Failure::Input(error.to_string())
-            }
+        let description = self.description(text)?;
+        let text = self.scenario.is_some().then(|| description.text.clone());
+        let session = Session::open(&Facts {
+            catalog: self.catalog.folder().map(Path::to_owned),
+            set: self.catalog.sets().to_vec(),
+            ..Facts::default()
         })?;
-        let site = Site::new(&resolver.catalog().economics()?.prices, resolver.catalog().basis(None)?);
-        let costs = resolved.costs(site);
-        let hourly = |paid: &Option<Ownership>| paid.as_ref().map(|paid| paid.per_hour(&site));
-        let prices: Vec<_> = costs.pools.iter().map(hourly).collect();
-        // A rent holds its electricity.
-        let per_joule = match site.basis {
-            hardware::Basis::Buy => site.electricity.get() / 3.6e6 * site.pue,
-            hardware::Basis::Rent => 0.0,
-        };
-        let seed = resolved.seed;
-        let cluster = crate::live_cluster::cluster(resolved, &prices, per_joule)?;
-        let text = self.scenario.is_some().then_some(text);
-        Ok(((cluster, output, seed), text))
+        Ok((up::build(&session, description)?, text))
     }
 }
 
 /// Runs `up`.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let ((cluster, output, seed), scenario) = args.cluster.build(None)?;
+    let (Built { cluster, output, seed }, scenario) = args.cluster.build(None)?;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let connections = (files as usize).saturating_sub(OTHER_FILES).clamp(64, 1 << 20);
     let limits = live::server::Limits { connections, ..Default::default() };
@@ -225,10 +181,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         limits,
     };
     let chips = cluster.chips;
-    let server = Server::start(cluster, settings).map_err(|error| match error {
-        UpError::Sim(_) | UpError::Core(_) => Failure::No(error.to_string()),
-        other => Failure::Input(other.to_string()),
-    })?;
+    let server = up::start(cluster, settings)?;
     let _ = std::io::stderr().write_all(welcome(args, &server, chips, limits.connections).as_bytes());
     server.wait();
     let _ = writeln!(std::io::stderr(), "going down; requests in flight may end");
@@ -303,72 +256,15 @@ pub fn run_replay(args: &ReplayArgs) -> Result<(), Failure> {
     let logged = Logged::try_parse_from(words).map_err(|error| {
         Failure::Input(format!("{}:1: its arguments are not of this program: {error}", args.log.display()))
     })?;
-    let ((cluster, ..), _) = logged.cluster.build(reader.header.scenario.as_deref())?;
-    let meters = cluster.meters();
-    let found = live::core::replay(reader, cluster.world, meters).map_err(|error| match error {
-        ReplayError::Log(_) => Failure::Input(error.to_string()),
-        ReplayError::Sim(_) => Failure::No(error.to_string()),
-    })?;
+    let (built, _) = logged.cluster.build(reader.header.scenario.as_deref())?;
+    let found = up::replay(reader, built.cluster)?;
     if args.json {
-        crate::common::print_json(&replay_json(&found))?;
+        crate::common::print_json(&found.document())?;
     } else {
-        print(&replay_text(&args.log, &found))?;
+        let torn = if found.torn { ", its last line torn" } else { "" };
+        print(&format!("{}: {} inputs{torn}\n{}", args.log.display(), found.inputs, found.text()))?;
     }
-    match &found.differs {
-        None => Ok(()),
-        Some((line, was, is)) => Err(Failure::No(format!(
-            "the decisions differ by entry {line} of the log: it says {was}, here it is {is}; was it written by another version?"
-        ))),
-    }
-}
-
-fn replay_json(found: &Replayed) -> serde_json::Value {
-    let quantile = |histogram: &Option<live::meters::Histogram>, q| {
-        histogram.as_ref().and_then(|histogram| histogram.quantile(q))
-    };
-    let meters = &found.meters;
-    serde_json::json!({
-        "schema": "supernode.replay/1", "hash": found.hash, "events": found.events, "inputs": found.inputs,
-        "checks": found.checks, "agrees": found.differs.is_none(), "torn": found.torn, "end_s": found.end.get(),
-        "completed": meters.completed, "cancelled": meters.cancelled, "refused": meters.refused.iter().sum::<u64>(),
-        "prompt_tokens": meters.tokens.0, "output_tokens": meters.tokens.1,
-        "ttft_s": {"p50": quantile(&meters.ttft, 0.5), "p99": quantile(&meters.ttft, 0.99)},
-        "tpot_s": {"p50": quantile(&meters.tpot, 0.5), "p99": quantile(&meters.tpot, 0.99)},
-        "energy_j": meters.energy_at(found.end).get(),
-    })
-}
-
-fn replay_text(log: &Path, found: &Replayed) -> String {
-    let meters = &found.meters;
-    let quantile = |histogram: &Option<live::meters::Histogram>, q| {
-        let value = histogram.as_ref().and_then(|histogram| histogram.quantile(q));
-        value.map_or("-".to_owned(), |value| Seconds::new(value).to_string())
-    };
-    let mut text = String::new();
-    let torn = if found.torn { ", its last line torn" } else { "" };
-    let _ = writeln!(text, "{}: {} inputs{torn}", log.display(), found.inputs);
-    let _ = writeln!(
-        text,
-        "decisions  {} after {} events; {} checks of the log hold",
-        found.hash, found.events, found.checks
-    );
-    let refused: u64 = meters.refused.iter().sum();
-    let _ = writeln!(
-        text,
-        "requests   {} completed, {refused} refused, {} cancelled",
-        meters.completed, meters.cancelled
-    );
-    let _ = writeln!(text, "tokens     {} of prompts, {} of answers", meters.tokens.0, meters.tokens.1);
-    for (name, histogram) in [("TTFT", &meters.ttft), ("TPOT", &meters.tpot)] {
-        let _ = writeln!(
-            text,
-            "{name}       p50 {}, p99 {} (from buckets)",
-            quantile(histogram, 0.5),
-            quantile(histogram, 0.99)
-        );
-    }
-    let _ = writeln!(text, "energy     {} of the chips over {}", meters.energy_at(found.end), found.end);
-    text
+    Ok(up::agrees(&found)?)
 }
 
 /// Runs `keys`.

@@ -18,9 +18,10 @@ pub struct Args {
     /// Table of measurements, .csv or .csv.gz; its header tells the kind.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// How closed loops are predicted: steady (by Little's law) or simulate (request by request).
-    #[arg(long, default_value = "simulate")]
-    fidelity: Fidelity,
+    /// How closed loops of serving rows are predicted: steady (by Little's law) or simulate (request by request)
+    /// [default: simulate].
+    #[arg(long)]
+    fidelity: Option<Fidelity>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -34,7 +35,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["html", "worst", "explain"])]
     ranking: bool,
     /// Explain the prediction of the row with this id instead. Operator rows have their line for an id: `line 12`.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["html", "worst"])]
     explain: Option<String>,
     /// Chip that operator rows were measured on, where the table has no `chip` column.
     #[arg(long)]
@@ -49,6 +50,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = Beside::open(args.html.as_deref())?;
     let measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    args.refuse_unused(&measured)?;
     let catalog = args.catalog.load()?;
     if args.ranking {
         return ranking(args, catalog, measured);
@@ -56,19 +58,41 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(id) = &args.explain {
         return print(&explain(args, &catalog, &measured, id)?);
     }
-    let rows = measured.score(&catalog, &args.site.site(&catalog)?, args.fidelity)?;
+    let rows = measured.score(&catalog, &args.site.site(&catalog)?, args.fidelity())?;
     let summary = summarise(&rows);
+    let worst = worst(args, &catalog, &measured, &rows)?;
     let show = || {
         if args.json {
-            return print_json(&report::validate_json(&summary));
+            return print_json(&report::validate_json(&summary, &rows, &worst));
         }
         print(&report::validate_text(&summary))?;
-        if args.worst > 0 {
-            print(&format!("\n{}", worst(args, &catalog, &measured, &rows)?))?;
+        if !worst.is_empty() {
+            print(&format!("\n{}", report::rows_text("worst rows", &worst)))?;
         }
         Ok(())
     };
     page.deliver(|| report::validate_html(&summary, &rows), show)
+}
+
+impl Args {
+    fn fidelity(&self) -> Fidelity {
+        self.fidelity.unwrap_or(Fidelity::Simulate)
+    }
+
+    /// Refuses flags that change nothing for rows of this kind.
+    fn refuse_unused(&self, measured: &Measurements) -> Result<(), Failure> {
+        let serving = matches!(measured, Measurements::Serving(_));
+        let operators = matches!(measured, Measurements::Operators(_));
+        let unused = [
+            ("--fidelity", self.fidelity.is_some() && !serving, "it belongs to serving rows"),
+            ("--chip", self.chip.is_some() && !operators, "it belongs to operator rows"),
+            ("--json", self.json && self.explain.is_some(), "an explanation is text"),
+        ];
+        match unused.into_iter().find(|(_, given, _)| *given) {
+            Some((flag, _, why)) => Err(Failure::Input(format!("{flag} has no effect here: {why}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The choices that predictions make among measured configurations.
@@ -80,7 +104,7 @@ fn ranking(args: &Args, catalog: Catalog, measured: Measurements) -> Result<(), 
         )));
     };
     let site = args.site.site(&catalog)?;
-    let outcomes = predict(&Resolver::new(catalog), &rows, &site, args.fidelity);
+    let outcomes = predict(&Resolver::new(catalog), &rows, &site, args.fidelity());
     let rankings = Contest::ALL.map(|contest| rank(&outcomes, contest));
     if args.json {
         print_json(&report::ranking_json(&rankings))
@@ -90,18 +114,22 @@ fn ranking(args: &Args, catalog: Catalog, measured: Measurements) -> Result<(), 
 }
 
 /// The rows that are furthest off, each with what its prediction is made of.
-fn worst(
+fn worst<'a>(
     args: &Args,
     catalog: &Catalog,
     measured: &Measurements,
-    rows: &[Scored],
-) -> Result<String, Failure> {
+    rows: &'a [Scored],
+) -> Result<Vec<(&'a Scored, String)>, Failure> {
     let chosen = report::worst(rows, args.worst);
-    let show = |detail: &dyn Fn(&Scored) -> String| report::rows_text("worst rows", &chosen, detail);
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let with =
+        |detail: &dyn Fn(&Scored) -> String| chosen.iter().map(|row| (*row, detail(row))).collect::<Vec<_>>();
     Ok(match measured {
         Measurements::Operators(table) => {
             let predictions = operator_predictions(table, catalog)?;
-            show(&|row| {
+            with(&|row| {
                 let family =
                     row.keys.iter().find(|(key, _)| *key == "family").map(|(_, value)| value.as_str());
                 let mut found = predictions
@@ -112,7 +140,7 @@ fn worst(
         }
         Measurements::Training(all) => {
             let predictor = Predictor::new(catalog.clone())?;
-            show(&|row| {
+            with(&|row| {
                 let Some(found) = all.iter().find(|found| found.id == row.id) else { return String::new() };
                 let line = |chosen: calibration::training::Chosen| step_line(&chosen.step);
                 predictor.predict(found).map_or_else(|error| error.to_string(), line)
@@ -121,7 +149,7 @@ fn worst(
         Measurements::Serving(all) => {
             let resolver = Resolver::new(catalog.clone());
             let site = args.site.site(catalog)?;
-            show(&|row| {
+            with(&|row| {
                 let Some(found) = all.iter().find(|found| found.id == row.id) else { return String::new() };
                 estimate(&resolver, &found.launched(), &site)
                     .map_or_else(|error| error.to_string(), |found| report::estimate_line(&found))
@@ -167,7 +195,7 @@ fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) ->
             let row = find(rows, id, &path)?;
             let resolver = Resolver::new(catalog.clone());
             let site = args.site.site(catalog)?;
-            let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity);
+            let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity());
             let text = compared(&score_serving(catalog, &outcomes));
             let launched: String =
                 row.launch_evidence().iter().map(|from| format!("launched as in {from}\n")).collect();
@@ -193,5 +221,5 @@ fn explain_operator(catalog: &Catalog, table: &OpTable, id: &str, path: String) 
 fn compared(rows: &[Scored]) -> String {
     let why =
         |row: &Scored| row.failure.clone().map_or_else(String::new, |why| format!("not predicted: {why}"));
-    report::rows_text("row", &rows.iter().collect::<Vec<_>>(), why)
+    report::rows_text("row", &rows.iter().map(|row| (row, why(row))).collect::<Vec<_>>())
 }

@@ -7,14 +7,16 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tables {
     /// Commands whose flags are not held to anything yet.
     unheld: Vec<String>,
+    /// Flags that take any text, or name a file that is written.
+    free: Vec<String>,
     commands: BTreeMap<String, Table>,
 }
 
@@ -43,6 +45,8 @@ struct Detailed {
     base: Option<String>,
     /// A file that the flag writes.
     writes: Option<String>,
+    /// A file that the command writes, in which the change is to be seen.
+    into: Option<String>,
     /// Why the answer stays the same.
     same: Option<String>,
 }
@@ -83,17 +87,49 @@ fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<Strin
     }
 }
 
-/// What is wrong with a flag, if anything is.
-fn check(command: &str, table: &Table, name: &str, flag: &Flag, folder: &Path) -> Option<String> {
-    let detailed = match flag {
-        Flag::Value(value) => Detailed { value: value.clone(), ..Detailed::default() },
-        Flag::Detailed(detailed) => detailed.clone(),
-    };
-    let base = detailed.base.as_ref().unwrap_or(&table.base);
+/// What the commands have been asked so far: many flags share what they are held against.
+#[derive(Default)]
+struct Asked(Mutex<BTreeMap<Vec<String>, Arc<Output>>>);
+
+impl Asked {
+    fn run(&self, words: &[String], folder: &Path) -> Arc<Output> {
+        let held = || self.0.lock().expect("no panic");
+        if let Some(found) = held().get(words) {
+            return Arc::clone(found);
+        }
+        let words_of: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = Arc::new(supernode(&words_of, folder));
+        held().insert(words.to_vec(), Arc::clone(&output));
+        output
+    }
+}
+
+/// The command as it is, and with the flag.
+fn with_and_without(command: &str, table: &Table, name: &str, flag: &Detailed) -> [Vec<String>; 2] {
+    let base = flag.base.as_ref().unwrap_or(&table.base);
     let plain = words(&format!("{command} {base}"));
     let mut flagged = without(&plain, name);
-    flagged.extend(words(&format!("--{name} {}", detailed.value)));
-    let run = |words: &[String]| supernode(&words.iter().map(String::as_str).collect::<Vec<_>>(), folder);
+    flagged.extend(words(&format!("--{name} {}", flag.value)));
+    [plain, flagged]
+}
+
+/// What is wrong with a flag, if anything is.
+fn check(
+    command: &str,
+    table: &Table,
+    name: &str,
+    flag: &Flag,
+    folder: &Path,
+    asked: &Asked,
+) -> Option<String> {
+    let detailed = flag.detailed();
+    let [plain, flagged] = with_and_without(command, table, name, &detailed);
+    let run = |words: &[String]| asked.run(words, folder);
+    if let Some(file) = &detailed.into {
+        let written = |words: &[String]| (run(words), std::fs::read(folder.join(file)).ok());
+        let (before, after) = (written(&plain), written(&flagged));
+        return (before.1 == after.1).then(|| format!("changes nothing in {file}"));
+    }
     let (before, after) = (run(&plain), run(&flagged));
     let said = String::from_utf8_lossy(&after.stderr).into_owned();
     if before.status.code() == Some(2) {
@@ -111,6 +147,15 @@ fn check(command: &str, table: &Table, name: &str, flag: &Flag, folder: &Path) -
     }
     let same = before.stdout == after.stdout && before.status == after.status;
     same.then(|| "changes nothing".to_owned())
+}
+
+impl Flag {
+    fn detailed(&self) -> Detailed {
+        match self {
+            Flag::Value(value) => Detailed { value: value.clone(), ..Detailed::default() },
+            Flag::Detailed(detailed) => detailed.clone(),
+        }
+    }
 }
 
 /// A command without a flag and its value.
@@ -166,38 +211,83 @@ fn every_flag_is_in_the_table() {
     assert!(problems.is_empty(), "flags.toml:\n{}", problems.join("\n"));
 }
 
-#[test]
-fn every_flag_changes_the_answer_or_is_refused() {
+/// A folder with the files that the tables name.
+fn folder_of_files() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let plan = include_str!("../../export/tests/plans/r1-ascend.json");
-    std::fs::write(folder.path().join("plan.json"), plan).expect("writes");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = |from: &str, to: &str| {
+        let to = folder.path().join(to);
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        std::fs::copy(own.join(from), to).expect("copies");
+    };
+    for file in std::fs::read_dir(own.join("tests/flags")).expect("a folder") {
+        let name = file.expect("a file").file_name().into_string().expect("a name");
+        copy(&format!("tests/flags/{name}"), &name);
+    }
+    copy("../export/tests/plans/r1-ascend.json", "plan.json");
+    copy("../../validation/exchange.csv", "published/exchange.csv");
+    for chip in std::fs::read_dir(own.join("../../examples/catalog/chips")).expect("a folder") {
+        let name = chip.expect("a file").file_name().into_string().expect("a name");
+        copy(&format!("../../examples/catalog/chips/{name}"), &format!("mycatalog/chips/{name}"));
+    }
+    std::fs::write(folder.path().join("published/errors.toml"), "").expect("writes");
     std::fs::write(folder.path().join("hosts"), "10.0.0.1\n".repeat(64)).expect("writes");
     let trace =
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,900,90\n2023-11-16 18:15:47,100,50\n";
     std::fs::write(folder.path().join("trace.csv"), trace).expect("writes");
-    std::fs::create_dir_all(folder.path().join("catalog/chips")).expect("a folder");
-    let tables = tables();
-    let all: Vec<_> = tables
-        .commands
-        .iter()
-        .flat_map(|(name, table)| table.flags.iter().map(move |flag| (name, table, flag)))
-        .collect();
-    let (next, problems) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    folder
+}
+
+/// Runs `check` on every item on all cores; what is wrong, in order.
+fn problems<T: Sync>(items: &[T], check: impl Fn(&T) -> Option<String> + Sync) -> Vec<String> {
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
-                while let Some((command, table, (name, flag))) = all.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let found = check(command, table, name, flag, folder.path());
-                    problems
-                        .lock()
-                        .expect("no panic")
-                        .extend(found.map(|what| format!("{command} --{name} {what}")));
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let problem = check(item);
+                    found.lock().expect("no panic").extend(problem);
                 }
             });
         }
     });
-    let mut problems = problems.into_inner().expect("no panic");
-    problems.sort();
+    let mut found = found.into_inner().expect("no panic");
+    found.sort();
+    found
+}
+
+/// Every flag of every table.
+fn all(tables: &Tables) -> Vec<(&String, &Table, (&String, &Flag))> {
+    let mut all = Vec::new();
+    for (name, table) in &tables.commands {
+        all.extend(table.flags.iter().map(|flag| (name, table, flag)));
+    }
+    all
+}
+
+#[test]
+fn every_flag_changes_the_answer_or_is_refused() {
+    let (folder, tables, asked) = (folder_of_files(), tables(), Asked::default());
+    let all = all(&tables);
+    let problems = problems(&all, |(command, table, (name, flag))| {
+        let found = check(command, table, name, flag, folder.path(), &asked);
+        found.map(|what| format!("{command} --{name} {what}"))
+    });
     assert!(problems.is_empty(), "{} of {} flags:\n{}", problems.len(), all.len(), problems.join("\n"));
+}
+
+/// A value that no flag can have is refused, whether or not the flag would matter.
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    let (folder, tables, asked) = (folder_of_files(), tables(), Asked::default());
+    let mut all = all(&tables);
+    all.retain(|(_, _, (name, flag))| !tables.free.contains(name) && !flag.detailed().value.is_empty());
+    let problems = problems(&all, |(command, table, (name, flag))| {
+        let nonsense = Detailed { value: "@@".to_owned(), ..flag.detailed() };
+        let [_, flagged] = with_and_without(command, table, name, &nonsense);
+        let output = asked.run(&flagged, folder.path());
+        let code = output.status.code();
+        (code != Some(2)).then(|| format!("{command} --{name} @@ ends with {code:?}"))
+    });
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

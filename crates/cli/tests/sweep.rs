@@ -286,3 +286,47 @@ fn what_makes_no_sense_is_refused() {
     refused(folder, &["sweep", "--unit", "units.jsonl"], &["units.jsonl, line 1", "cell"]);
     refused(folder, &["sweep", "--unit", "nothing.jsonl"], &["nothing.jsonl"]);
 }
+
+/// What a sweep on Ray says when something of it is missing; `python` is a script that stands for the interpreter.
+#[track_caller]
+fn ray_refused(python: &str, words: &[&str]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("spec.toml"), SPEC).expect("the specification");
+    let script = folder.path().join("python");
+    let named = if python.is_empty() { folder.path().join("nowhere") } else { script.clone() };
+    std::fs::write(&script, python).expect("the script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("it can be run");
+    let mut command = supernode(folder.path(), &["sweep", "spec.toml", "--out", "rows", "--ray", "auto"]);
+    let output = command.env("SUPERNODE_PYTHON", named).output().expect("it runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for word in words {
+        assert!(message.contains(word), "`{word}` is not in: {message}");
+    }
+}
+
+#[test]
+fn a_sweep_on_ray_says_what_is_missing() {
+    ray_refused("", &["--ray", "cannot be started", "SUPERNODE_PYTHON"]);
+    ray_refused("#!/bin/sh\necho supernode ray\n", &["has no package supernode and ray", "pip install"]);
+    ray_refused("#!/bin/sh\necho ray\n", &["has no package ray;"]);
+    ray_refused("#!/bin/sh\nexit 3\n", &["fails at its start"]);
+}
+
+#[test]
+fn a_sweep_on_ray_is_handed_to_python() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("spec.toml"), SPEC).expect("the specification");
+    let script = folder.path().join("python");
+    std::fs::write(&script, "#!/bin/sh\n[ \"$1\" = -c ] || echo \"$@\"\n").expect("the script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("it can be run");
+    let words =
+        ["sweep", "spec.toml", "--out", "rows", "--ray", "local", "--set", "chip.hbm.bandwidth=1TB/s"];
+    let output = supernode(folder.path(), &words).env("SUPERNODE_PYTHON", &script).output().expect("it runs");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "-m supernode.on_ray spec.toml --out rows --ray local --set chip.hbm.bandwidth=1TB/s\n"
+    );
+}

@@ -1,10 +1,11 @@
 //! The steady state of a point with everything counted from it.
 
-use crate::check::{check, holds};
+use crate::check::{check_ranges, holds};
 use crate::resolve::{EstimateError, Resolver, Roles};
 use crate::spec::{Mode, OperatingPoint};
 use crate::steady::{self, Load};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
+use hardware::Grade;
 use hardware::money::{self as economics, Ownership, Site, TokenCost};
 use instance::KvTransfer;
 use std::sync::Arc;
@@ -94,6 +95,18 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// The weakest grade among the facts of the chips.
+    pub fn grade(&self) -> Grade {
+        let grades = self.pools.iter().map(|pool| pool.model.deployment().chip.grade());
+        grades.max().unwrap_or(Grade::Assumed)
+    }
+
+    /// The weakest grade among the facts of the chips and of what is paid for them.
+    pub fn money_grade(&self) -> Grade {
+        let paid = self.cost.as_ref().and_then(|cost| cost.price_grade);
+        paid.map_or(self.grade(), |grade| grade.max(self.grade()))
+    }
+
     /// Throughput per package.
     pub fn throughput_per_chip(&self) -> Figure<TokensPerSecond> {
         Figure { value: self.throughput.value / self.chips, sigma: self.throughput.sigma }
@@ -108,7 +121,7 @@ const DEFAULT_CONCURRENCY: u32 = 64;
 /// # Errors
 /// What [`Resolver::step_model`] refuses, and keys the mode needs that are missing or out of range.
 pub fn estimate(resolver: &Resolver, point: &OperatingPoint, site: &Site) -> Result<Estimate, EstimateError> {
-    check(point)?;
+    check_ranges(point)?;
     match point.mode {
         Mode::Agg => aggregated(resolver, point, site),
         Mode::Disagg => disaggregated(resolver, point, site),
@@ -149,7 +162,12 @@ const ENGINE_SIGMA: f64 = 0.15;
 
 /// Spread of ln(true / predicted) of a step's time with that of the engine around it.
 pub fn of_engine(step: &StepCost) -> f64 {
-    step.sigma.hypot(ENGINE_SIGMA)
+    with_engine(step.sigma)
+}
+
+/// Spread of ln(true / predicted) of a time to which the engine adds its own.
+pub fn with_engine(sigma: f64) -> f64 {
+    sigma.hypot(ENGINE_SIGMA)
 }
 
 /// The same for a time that has a queue in it.

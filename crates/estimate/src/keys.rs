@@ -3,8 +3,9 @@
 //! A new key is a field of [`OperatingPoint`] and a line of [`KEYS`].
 
 use crate::spec::{Mode, OperatingPoint};
+use bounded::ranges::{self, Range};
 use hardware::Execution;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -40,23 +41,46 @@ pub struct Key {
     pub name: &'static str,
     /// What it means, a sentence.
     pub help: &'static str,
+    /// What its number may be, where it is one.
+    pub range: Option<Range>,
     /// Its field.
     pub slot: fn(&mut OperatingPoint) -> Slot<'_>,
 }
 
+macro_rules! range {
+    () => {
+        None
+    };
+    ($range:ident) => {
+        Some(ranges::$range)
+    };
+}
+
 macro_rules! keys {
-    ($($name:literal $kind:ident $($field:ident).+ : $help:literal;)+) => {
+    ($($name:literal $kind:ident $($field:ident).+ $(in $range:ident)? : $help:literal;)+) => {
         /// Every key, in the order they are shown.
         pub const KEYS: &[Key] = &[
-            $(Key { name: $name, help: $help, slot: |point| Slot::$kind(&mut point.$($field).+) },)+
+            $(Key {
+                name: $name,
+                help: $help,
+                range: range!($($range)?),
+                slot: |point| Slot::$kind(&mut point.$($field).+),
+            },)+
         ];
     };
 }
 
+/// Keys that say what is asked of a deployment rather than what it is.
+const LOAD: [&str; 8] =
+    ["mode", "isl", "osl", "length_spread", "concurrency", "batch_per_rank", "kv_len", "prefix_hit"];
+
+/// Other spellings of keys, as engines have them.
+const SPELLINGS: [(&str, &str); 1] = [("max_seqs", "max_sequences")];
+
 keys! {
     "system" Name system: "Catalog key of the system.";
     "chip" Text chip: "Catalog key of a chip to put in the system instead of its own.";
-    "chips" Number chips: "Packages used by the whole deployment.";
+    "chips" Number chips in CHIPS: "Packages used by the whole deployment.";
     "model" Name model: "Hugging Face id of a built-in model, or the path of a config.json.";
     "engine" Text engine: "Catalog key of the engine; the chip's usual one if not given.";
     "engine_version" Text engine_version: "Version of the engine, where its overheads depend on it, for example 0.12.0.";
@@ -65,39 +89,39 @@ keys! {
     "act_dtype" Format formats.act: "Activations.";
     "kv_dtype" Format formats.kv: "Cache.";
     "moe_dtype" Format formats.moe: "Routed experts.";
-    "isl" Count isl: "Prompt tokens.";
-    "osl" Count osl: "Output tokens.";
-    "length_spread" Number length_spread: "Lengths are uniform from this share of nominal to nominal.";
-    "concurrency" Count concurrency: "Requests in flight in the whole deployment.";
-    "tp" Count sizes.tp: "Tensor-parallel ranks.";
-    "pp" Count sizes.pp: "Pipeline stages.";
-    "dp" Count sizes.dp: "Attention data-parallel ranks.";
-    "ep" Count sizes.ep: "Expert-parallel ranks.";
-    "moe_tp" Count sizes.moe_tp: "Tensor-parallel ranks of one expert.";
-    "redundant_experts" Count sizes.redundant_experts: "Expert replicas beyond one of each.";
-    "prefill_instances" Count prefill.instances: "Prefill instances (disagg).";
-    "prefill_tp" Count prefill.tp: "Tensor-parallel ranks of a prefill instance.";
-    "prefill_pp" Count prefill.pp: "Pipeline stages of a prefill instance.";
-    "prefill_dp" Count prefill.dp: "Attention data-parallel ranks of a prefill instance.";
-    "prefill_ep" Count prefill.ep: "Expert-parallel ranks of a prefill instance.";
-    "prefill_moe_tp" Count prefill.moe_tp: "Tensor-parallel ranks of one expert of a prefill instance.";
-    "prefill_redundant_experts" Count prefill.redundant_experts: "Expert replicas of a prefill instance beyond one of each.";
-    "decode_instances" Count decode.instances: "Decode instances (disagg).";
-    "decode_tp" Count decode.tp: "Tensor-parallel ranks of a decode instance.";
-    "decode_pp" Count decode.pp: "Pipeline stages of a decode instance.";
-    "decode_dp" Count decode.dp: "Attention data-parallel ranks of a decode instance.";
-    "decode_ep" Count decode.ep: "Expert-parallel ranks of a decode instance.";
-    "decode_moe_tp" Count decode.moe_tp: "Tensor-parallel ranks of one expert of a decode instance.";
-    "decode_redundant_experts" Count decode.redundant_experts: "Expert replicas of a decode instance beyond one of each.";
-    "batch_per_rank" Count batch_per_rank: "Sequences (decode) or tokens (prefill) per rank and step.";
-    "kv_len" Count kv_len: "Context length of a decode point.";
-    "spec_tokens" Whole spec_tokens: "Draft tokens per step.";
-    "spec_accept" Number spec_accept: "Mean share of draft tokens accepted, 0 to 1.";
-    "prefix_hit" Share prefix_hit: "Share of prompt tokens served from a cache, 0 to 1.";
-    "token_budget" Count token_budget: "Most tokens of one step instead of the engine's.";
-    "max_sequences" Count max_sequences: "Most sequences running at once per attention rank instead of the engine's.";
+    "isl" Count isl in ISL: "Prompt tokens.";
+    "osl" Count osl in OSL: "Output tokens.";
+    "length_spread" Number length_spread in LENGTH_SPREAD: "Lengths are uniform from this share of nominal to nominal.";
+    "concurrency" Count concurrency in CONCURRENCY: "Requests in flight in the whole deployment.";
+    "tp" Count sizes.tp in TP: "Tensor-parallel ranks.";
+    "pp" Count sizes.pp in PP: "Pipeline stages.";
+    "dp" Count sizes.dp in DP: "Attention data-parallel ranks.";
+    "ep" Count sizes.ep in EP: "Expert-parallel ranks.";
+    "moe_tp" Count sizes.moe_tp in MOE_TP: "Tensor-parallel ranks of one expert.";
+    "redundant_experts" Count sizes.redundant_experts in REDUNDANT_EXPERTS: "Expert replicas beyond one of each.";
+    "prefill_instances" Count prefill.instances in INSTANCES: "Prefill instances (disagg).";
+    "prefill_tp" Count prefill.tp in TP: "Tensor-parallel ranks of a prefill instance.";
+    "prefill_pp" Count prefill.pp in PP: "Pipeline stages of a prefill instance.";
+    "prefill_dp" Count prefill.dp in DP: "Attention data-parallel ranks of a prefill instance.";
+    "prefill_ep" Count prefill.ep in EP: "Expert-parallel ranks of a prefill instance.";
+    "prefill_moe_tp" Count prefill.moe_tp in MOE_TP: "Tensor-parallel ranks of one expert of a prefill instance.";
+    "prefill_redundant_experts" Count prefill.redundant_experts in REDUNDANT_EXPERTS: "Expert replicas of a prefill instance beyond one of each.";
+    "decode_instances" Count decode.instances in INSTANCES: "Decode instances (disagg).";
+    "decode_tp" Count decode.tp in TP: "Tensor-parallel ranks of a decode instance.";
+    "decode_pp" Count decode.pp in PP: "Pipeline stages of a decode instance.";
+    "decode_dp" Count decode.dp in DP: "Attention data-parallel ranks of a decode instance.";
+    "decode_ep" Count decode.ep in EP: "Expert-parallel ranks of a decode instance.";
+    "decode_moe_tp" Count decode.moe_tp in MOE_TP: "Tensor-parallel ranks of one expert of a decode instance.";
+    "decode_redundant_experts" Count decode.redundant_experts in REDUNDANT_EXPERTS: "Expert replicas of a decode instance beyond one of each.";
+    "batch_per_rank" Count batch_per_rank in BATCH_PER_RANK: "Sequences (decode) or tokens (prefill) per rank and step.";
+    "kv_len" Count kv_len in KV_LEN: "Context length of a decode point.";
+    "spec_tokens" Whole spec_tokens in SPEC_TOKENS: "Draft tokens per step.";
+    "spec_accept" Number spec_accept in SPEC_ACCEPT: "Mean share of draft tokens accepted, 0 to 1.";
+    "prefix_hit" Share prefix_hit in PREFIX_HIT: "Share of prompt tokens served from a cache, 0 to 1.";
+    "token_budget" Count token_budget in TOKEN_BUDGET: "Most tokens of one step instead of the engine's.";
+    "max_sequences" Count max_sequences in MAX_SEQS: "Most sequences running at once per attention rank instead of the engine's.";
     "execution" Execution execution: "How decoding steps are launched instead of the engine's habit: eager, piecewise or full-graph.";
-    "expert_skew" Number expert_skew: "Load of the busiest expert rank over the mean, minus 1, instead of the engine's.";
+    "expert_skew" Number expert_skew in EXPERT_SKEW: "Load of the busiest expert rank over the mean, minus 1, instead of the engine's.";
     "micro_batches" Truth micro_batches: "Whether two micro-batches overlap communication with computation, instead of the engine's habit.";
 }
 
@@ -112,9 +136,31 @@ pub struct KeyError {
 }
 
 impl Key {
-    /// The key called `name`.
+    /// The key called `name`, in any spelling.
     pub fn find(name: &str) -> Option<&'static Key> {
-        KEYS.iter().find(|key| key.name == name)
+        let usual = SPELLINGS.iter().find(|(other, _)| *other == name).map_or(name, |(_, usual)| usual);
+        KEYS.iter().find(|key| key.name == usual)
+    }
+
+    /// Other spellings of its name.
+    pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
+        let own = self.name;
+        SPELLINGS.iter().filter(move |(_, usual)| *usual == own).map(|(other, _)| *other)
+    }
+
+    /// Whether it says what one kind of instance is: neither the load nor how two kinds differ.
+    pub fn is_of_instance(&self) -> bool {
+        !self.is_of_side() && !LOAD.contains(&self.name)
+    }
+
+    /// Whether it says how prefill or decode instances differ from the other kind.
+    pub fn is_of_side(&self) -> bool {
+        self.name.starts_with("prefill_") || self.name.starts_with("decode_")
+    }
+
+    /// What a point says of it, as it is written; `None` where it says nothing.
+    pub fn said(&self, point: &OperatingPoint) -> Option<String> {
+        (self.slot)(&mut point.clone()).said()
     }
 }
 
@@ -169,7 +215,46 @@ impl Slot<'_> {
     }
 }
 
+impl Slot<'_> {
+    /// What is in it, as it is written; `None` where that is what is there if nothing is said.
+    pub fn said(self) -> Option<String> {
+        match self {
+            Self::Name(name) => (!name.is_empty()).then(|| name.clone()),
+            Self::Text(text) => text.clone(),
+            Self::Count(count) => count.map(|count| count.to_string()),
+            Self::Whole(count) => (*count > 0).then(|| count.to_string()),
+            Self::Number(number) => number.map(|number| number.to_string()),
+            Self::Share(share) => (*share != 0.0).then(|| share.to_string()),
+            Self::Truth(truth) => truth.map(|truth| truth.to_string()),
+            Self::Format(format) => format.map(|format| format.to_string()),
+            Self::Execution(execution) => execution.map(|execution| execution.name().to_owned()),
+            Self::Mode(mode) => (*mode != Mode::default()).then(|| mode.name().to_owned()),
+        }
+    }
+
+    /// The number in it, if it holds one.
+    pub(crate) fn number(self) -> Option<f64> {
+        match self {
+            Self::Count(count) => count.map(f64::from),
+            Self::Whole(count) => Some(f64::from(*count)),
+            Self::Number(number) => *number,
+            Self::Share(share) => Some(*share),
+            _ => None,
+        }
+    }
+}
+
 impl OperatingPoint {
+    /// Writes what `other` says over what is said.
+    pub fn overlay(&mut self, other: &Self) {
+        for key in KEYS {
+            if let Some(text) = key.said(other) {
+                // What a key has said can be read by the same key.
+                let _ = (key.slot)(self).set(&text);
+            }
+        }
+    }
+
     /// Writes the value of a key.
     ///
     /// # Errors
@@ -220,6 +305,23 @@ impl fmt::Display for Scalar {
     }
 }
 
+/// Reads the value of a key into a point, so that a value that is wrong is reported where it stands.
+pub struct KeySeed<'a> {
+    /// The point.
+    pub point: &'a mut OperatingPoint,
+    /// The key.
+    pub key: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Some(value) = Option::<Scalar>::deserialize(deserializer)? else { return Ok(()) };
+        self.point.set(self.key, &value.to_string()).map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for OperatingPoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
@@ -232,12 +334,11 @@ impl<'de> Deserialize<'de> for OperatingPoint {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OperatingPoint, A::Error> {
                 let mut point = OperatingPoint::default();
-                while let Some((key, value)) = map.next_entry::<String, Option<Scalar>>()? {
-                    if let Some(value) = value {
-                        point.set(&key, &value.to_string()).map_err(A::Error::custom)?;
-                    } else if Key::find(&key).is_none() {
+                while let Some(key) = map.next_key::<String>()? {
+                    if Key::find(&key).is_none() {
                         point.set(&key, "").map_err(A::Error::custom)?;
                     }
+                    map.next_value_seed(KeySeed { point: &mut point, key: &key })?;
                 }
                 Ok(point)
             }

@@ -5,14 +5,16 @@
 
 mod check;
 mod estimate;
+mod idle;
 mod keys;
 mod resolve;
 mod spec;
 pub mod steady;
 
-pub use check::refuse_unused;
-pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, with_queue};
+pub use check::{check_ranges, refuse_unused};
+pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, with_engine, with_queue};
 pub use hardware::money as economics;
-pub use keys::{KEYS, Key, KeyError, Slot};
+pub use idle::{IdleKey, refuse_idle};
+pub use keys::{KEYS, Key, KeyError, KeySeed, Slot};
 pub use resolve::{EstimateError, Resolver, Roles, Shelf};
 pub use spec::{Formats, Mode, OperatingPoint, Sizes, UnknownMode};

@@ -19,6 +19,18 @@ pub enum Mode {
     Decode,
 }
 
+impl Mode {
+    /// Its name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agg => "agg",
+            Self::Disagg => "disagg",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
 /// A text that is no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a mode; use agg, disagg, prefill or decode")]

@@ -109,12 +109,17 @@ impl Ownership {
         }
     }
 
+    /// How good the evidence of the price is.
+    pub fn grade(&self) -> Grade {
+        let (Self::Rented { grade, .. } | Self::Bought { grade, .. }) = self;
+        *grade
+    }
+
     /// Standard deviation of ln(true / stated) of the price, by the grade of its evidence: what list prices, analysts' figures
     /// and reports of the same thing have been seen to differ by (an NVL72 rack is read from 3.0 to 4.0 million dollars, an
     /// H100 hour from 1.3 to 3.5).
     pub fn spread(&self) -> f64 {
-        let (Self::Rented { grade, .. } | Self::Bought { grade, .. }) = self;
-        match grade {
+        match self.grade() {
             Grade::Measured | Grade::Official => 0.05,
             Grade::Analyst => 0.15,
             Grade::Rumour | Grade::Assumed => 0.3,
@@ -167,6 +172,8 @@ pub struct TokenCost {
     pub energy: (Joules, f64),
     /// Per million tokens.
     pub money: Option<(Dollars, f64)>,
+    /// How good the evidence of the price is, where there is one.
+    pub price_grade: Option<Grade>,
     /// Per million tokens.
     pub carbon: (GramsCo2, f64),
 }
@@ -192,6 +199,7 @@ pub fn token_cost(
         basis: site.basis,
         energy: (energy, energy_spread),
         money,
+        price_grade: ownership.map(|ownership| ownership.grade()),
         carbon: (carbon, energy_spread.hypot(CARBON_SPREAD)),
     }
 }

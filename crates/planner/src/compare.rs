@@ -27,9 +27,33 @@ impl Compared {
     }
 }
 
+/// What is compared: a system, the chip in it, and where it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entrant {
+    /// Catalog key of the system.
+    pub system: String,
+    /// Catalog key of the chip that is put in it instead of its own.
+    pub chip: Option<String>,
+    /// Region whose prices it pays, where it is not that of all.
+    pub region: Option<String>,
+    /// What it pays and emits.
+    pub site: Site,
+}
+
+impl Entrant {
+    /// What it is called in results.
+    pub fn label(&self) -> String {
+        let chip = self.chip.as_ref().map_or_else(String::new, |chip| format!("{chip} in "));
+        let region = self.region.as_ref().map_or_else(String::new, |region| format!("@{region}"));
+        format!("{chip}{}{region}", self.system)
+    }
+}
+
 /// What became of one system.
 pub struct Entry {
-    /// Catalog key.
+    /// What was compared.
+    pub entrant: Entrant,
+    /// What it is called.
     pub system: String,
     /// Its plan, or why there is none.
     pub plan: Result<Compared, String>,
@@ -39,12 +63,12 @@ pub struct Entry {
 ///
 /// # Errors
 /// No such system.
-pub fn common_chips(resolver: &Resolver, systems: &[String]) -> Result<u32, EstimateError> {
-    let chips = systems.iter().map(|system| Ok(resolver.system(system)?.chips));
+pub fn common_chips(resolver: &Resolver, entrants: &[Entrant]) -> Result<u32, EstimateError> {
+    let chips = entrants.iter().map(|entrant| Ok(resolver.system(&entrant.system)?.chips));
     Ok(chips.collect::<Result<Vec<u32>, EstimateError>>()?.into_iter().max().unwrap_or(1))
 }
 
-/// Compares `systems` on `job` with `chips` of each; the order is kept.
+/// Compares `entrants` on `job` with `chips` of each; the order is kept.
 ///
 /// # Errors
 /// Names that are unknown and limits that contradict each other; a system that cannot do the job has its reason in its
@@ -52,14 +76,14 @@ pub fn common_chips(resolver: &Resolver, systems: &[String]) -> Result<u32, Esti
 pub fn compare(
     resolver: &Resolver,
     job: &Job,
-    systems: &[String],
+    entrants: &[Entrant],
     chips: u32,
-    site: &Site,
     watch: &Watch,
 ) -> Result<Vec<Entry>, PlanError> {
-    let entry = |system: &String| {
-        let place = Place { system: system.clone(), chip: None, chips: Some(chips) };
-        let described = resolver.system(system)?;
+    let entry = |entrant: &Entrant| {
+        let Entrant { system, chip, site, .. } = entrant;
+        let place = Place { system: system.clone(), chip: chip.clone(), chips: Some(chips) };
+        let (described, _) = resolver.placed(system, chip.as_deref())?;
         let plan = match plan(resolver, job, &[place], site, watch) {
             Ok(outcome) => Ok(Compared {
                 name: described.name.clone(),
@@ -70,7 +94,7 @@ pub fn compare(
             Err(PlanError::Nothing(reason)) => Err(reason),
             Err(other) => return Err(other),
         };
-        Ok(Entry { system: system.clone(), plan })
+        Ok(Entry { entrant: entrant.clone(), system: entrant.label(), plan })
     };
-    systems.iter().map(entry).collect()
+    entrants.iter().map(entry).collect()
 }

@@ -5,6 +5,7 @@
 mod check;
 
 use estimate::{Formats, Mode, OperatingPoint, Sizes};
+use hardware::Grade;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use units::{Dollars, Dtype, GramsCo2, Joules, Seconds, TokensPerSecond, Watts};
@@ -25,12 +26,15 @@ pub struct Value {
     /// Upper end of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
+    /// The weakest grade among the facts behind it, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
 }
 
 impl Value {
     /// Without an error band.
     pub fn new(value: f64, unit: &str) -> Self {
-        Self { value, unit: unit.to_owned(), low: None, high: None }
+        Self { value, unit: unit.to_owned(), low: None, high: None, grade: None }
     }
 
     /// With the 80 % band of a logarithmic spread `sigma` around it.
@@ -38,6 +42,12 @@ impl Value {
     pub fn banded(self, sigma: f64) -> Self {
         let spread = (estimate::BAND_80 * sigma).exp();
         Self { low: Some(self.value / spread), high: Some(self.value * spread), ..self }
+    }
+
+    /// Resting on facts of which the weakest has this grade.
+    #[must_use]
+    pub fn graded(self, grade: Grade) -> Self {
+        Self { grade: Some(grade), ..self }
     }
 }
 

@@ -27,7 +27,7 @@ fn optional(value: Option<&Figure>, digits: usize) -> String {
     value.map_or_else(|| "unknown".to_owned(), |figure| format!("{:.digits$}", figure.value))
 }
 
-fn row(plan: &Compared) -> Vec<String> {
+fn row(system: &str, plan: &Compared) -> Vec<String> {
     let best = plan.best();
     let predicted = &best.predicted;
     let (prefill, decode) = match best.pools.as_slice() {
@@ -37,7 +37,7 @@ fn row(plan: &Compared) -> Vec<String> {
     };
     let throughput = &predicted.throughput_per_chip;
     vec![
-        best.pools.last().map_or_else(String::new, |pool| pool.system.clone()),
+        system.to_owned(),
         best.pools.last().map_or_else(String::new, |pool| pool.weight_dtype.to_string()),
         prefill,
         decode,
@@ -79,12 +79,13 @@ pub fn compare_text(entries: &[Entry]) -> String {
         "bound",
         "evidence",
     ];
-    let rows = entries.iter().filter_map(|entry| entry.plan.as_ref().ok()).map(row);
+    let rows = entries.iter().filter_map(|entry| Some(row(&entry.system, entry.plan.as_ref().ok()?)));
     let mut text = table(&header, rows);
     if let Some(plan) = entries.iter().find_map(|entry| entry.plan.as_ref().ok()) {
         let basis = plan.best().predicted.cost_basis;
         let _ =
             writeln!(text, "Money on the basis `{basis}` for all; energy and carbon at the facility's plug.");
+        text.push_str(&sites(entries));
     }
     for entry in entries {
         if let Err(reason) = &entry.plan {
@@ -95,6 +96,19 @@ pub fn compare_text(entries: &[Entry]) -> String {
         let _ = writeln!(text, "{first} and {second} lie within each other's error band: a tie.");
     }
     text
+}
+
+/// What the systems pay and emit, a line each, where it is not the same for all.
+fn sites(entries: &[Entry]) -> String {
+    let differ = entries.windows(2).any(|pair| pair[0].entrant.site != pair[1].entrant.site);
+    let line = |entry: &Entry| {
+        let site = &entry.entrant.site;
+        format!(
+            "{} pays {} at a PUE of {} and emits {}\n",
+            entry.system, site.electricity, site.pue, site.carbon
+        )
+    };
+    if differ { entries.iter().map(line).collect() } else { String::new() }
 }
 
 /// Standard deviations of the logarithm of a figure, times the width of its band.
@@ -126,10 +140,20 @@ pub fn compare_json(entries: &[Entry]) -> Value {
 fn entry_json(entry: &Entry) -> Value {
     let plan = match &entry.plan {
         Ok(plan) => plan,
-        Err(reason) => return json!({ "system": entry.system, "error": reason }),
+        Err(reason) => {
+            return json!({ "system": entry.entrant.system, "label": entry.system, "error": reason });
+        }
     };
+    let site = &entry.entrant.site;
     json!({
-        "system": entry.system,
+        "system": entry.entrant.system,
+        "chip": entry.entrant.chip,
+        "region": entry.entrant.region,
+        "label": entry.system,
+        "site": {
+            "electricity": { "value": site.electricity.get(), "unit": "USD/kWh" },
+            "carbon": { "value": site.carbon.get(), "unit": "g/kWh" }, "pue": site.pue,
+        },
         "name": plan.name,
         "evidence_grade": plan.grade.to_string(),
         "plan": plan.best(),

@@ -3,6 +3,7 @@
 use crate::table;
 use cost::step::{Basis, Bound, Evidence, Family};
 use estimate::{Estimate, Figure, Pool, Roles};
+use hardware::Grade;
 use serde_json::{Map, Value, json};
 use std::fmt::{Display, Write};
 use std::ops::Mul;
@@ -15,9 +16,9 @@ fn role(role: Roles) -> &'static str {
     }
 }
 
-fn banded<T: Copy + Display + Mul<f64, Output = T>>(figure: &Figure<T>) -> String {
+fn banded<T: Copy + Display + Mul<f64, Output = T>>(figure: &Figure<T>, grade: Grade) -> String {
     let (low, high) = figure.band();
-    format!("{}  (80 %: {low} to {high})", figure.value)
+    format!("{}  (80 %: {low} to {high}; {grade})", figure.value)
 }
 
 /// In words: what a family's prices rest on.
@@ -35,6 +36,7 @@ pub fn estimate_text(estimate: &Estimate) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<22}{value}");
     };
+    let (grade, money_grade) = (estimate.grade(), estimate.money_grade());
     if let Some(pool) = estimate.pools.first() {
         let deployment = pool.model.deployment();
         line("model", deployment.model.id.clone());
@@ -51,27 +53,29 @@ pub fn estimate_text(estimate: &Estimate) -> String {
     }
     line("concurrency", format!("{:.0} ({:.0} decoding)", estimate.concurrency, estimate.decoding));
     if let Some(ttft) = &estimate.ttft {
-        line("TTFT", banded(ttft));
+        line("TTFT", banded(ttft, grade));
     }
     if let Some(tpot) = &estimate.tpot {
-        line("TPOT", banded(tpot));
+        line("TPOT", banded(tpot, grade));
     }
-    line("throughput", banded(&estimate.throughput));
-    line("throughput per chip", banded(&estimate.throughput_per_chip()));
+    line("throughput", banded(&estimate.throughput, grade));
+    line("throughput per chip", banded(&estimate.throughput_per_chip(), grade));
     match &estimate.power {
-        Some(power) => line("power (IT)", banded(power)),
+        Some(power) => line("power (IT)", banded(power, grade)),
         None => line("power (IT)", "unknown: the catalog has no rating of this chip".to_owned()),
     }
     if let Some(cost) = &estimate.cost {
         let (value, sigma) = cost.energy;
-        line("energy per token", format!("{}, at the facility", banded(&Figure { value, sigma })));
+        line("energy per token", format!("{}, at the facility", banded(&Figure { value, sigma }, grade)));
         let money = cost.money.map_or(
             format!("unknown: the catalog has no price on the basis `{}`", cost.basis),
-            |(value, sigma)| format!("{}, basis {}", banded(&Figure { value, sigma }), cost.basis),
+            |(value, sigma)| {
+                format!("{}, basis {}", banded(&Figure { value, sigma }, money_grade), cost.basis)
+            },
         );
         line("cost per M tokens", money);
         let (value, sigma) = cost.carbon;
-        line("CO2e per M tokens", banded(&Figure { value, sigma }));
+        line("CO2e per M tokens", banded(&Figure { value, sigma }, grade));
     }
     for pool in &estimate.pools {
         text.push_str(&pool_text(pool));
@@ -139,11 +143,15 @@ fn pool_text(pool: &Pool) -> String {
 
 fn figure<T: Copy + Mul<f64, Output = T>>(
     figure: &Figure<T>,
+    grade: Grade,
     unit: &str,
     number: impl Fn(T) -> f64,
 ) -> Value {
     let (low, high) = figure.band();
-    json!({ "value": number(figure.value), "unit": unit, "low": number(low), "high": number(high), "band": 0.8 })
+    json!({
+        "value": number(figure.value), "unit": unit, "low": number(low), "high": number(high), "band": 0.8,
+        "grade": grade,
+    })
 }
 
 /// For programs. Every quantity is `{value, unit}`, with `low` and `high` of the 80 % band where it has one.
@@ -158,34 +166,37 @@ pub fn estimate_json(estimate: &Estimate) -> Value {
         object.insert("engine".to_owned(), json!(deployment.engine.id));
         object.insert("evidence_grade".to_owned(), json!(deployment.chip.grade()));
     }
+    let (grade, money_grade) = (estimate.grade(), estimate.money_grade());
     object.insert("chips".to_owned(), json!(estimate.chips));
     object.insert("concurrency".to_owned(), json!(estimate.concurrency));
     object.insert("decoding".to_owned(), json!(estimate.decoding));
     if let Some(ttft) = &estimate.ttft {
-        object.insert("ttft".to_owned(), figure(ttft, "ms", |time| time.ms()));
+        object.insert("ttft".to_owned(), figure(ttft, grade, "ms", |time| time.ms()));
     }
     if let Some(tpot) = &estimate.tpot {
-        object.insert("tpot".to_owned(), figure(tpot, "ms", |time| time.ms()));
+        object.insert("tpot".to_owned(), figure(tpot, grade, "ms", |time| time.ms()));
     }
-    object.insert("throughput".to_owned(), figure(&estimate.throughput, "tokens/s", |rate| rate.get()));
+    object
+        .insert("throughput".to_owned(), figure(&estimate.throughput, grade, "tokens/s", |rate| rate.get()));
     object.insert(
         "throughput_per_chip".to_owned(),
-        figure(&estimate.throughput_per_chip(), "tokens/s", |rate| rate.get()),
+        figure(&estimate.throughput_per_chip(), grade, "tokens/s", |rate| rate.get()),
     );
     if let Some(power) = &estimate.power {
-        object.insert("power".to_owned(), figure(power, "W", |power| power.get()));
+        object.insert("power".to_owned(), figure(power, grade, "W", |power| power.get()));
     }
     if let Some(cost) = &estimate.cost {
         let (value, sigma) = cost.energy;
-        let energy = figure(&Figure { value, sigma }, "J", |energy| energy.get());
+        let energy = figure(&Figure { value, sigma }, grade, "J", |energy| energy.get());
         object.insert("energy_per_token".to_owned(), energy);
         object.insert("energy_at".to_owned(), json!("facility"));
         object.insert("cost_basis".to_owned(), json!(cost.basis));
-        let money =
-            cost.money.map(|(value, sigma)| figure(&Figure { value, sigma }, "USD", |money| money.get()));
+        let money = cost
+            .money
+            .map(|(value, sigma)| figure(&Figure { value, sigma }, money_grade, "USD", |money| money.get()));
         object.insert("cost_per_million_tokens".to_owned(), json!(money));
         let (value, sigma) = cost.carbon;
-        let carbon = figure(&Figure { value, sigma }, "g", |carbon| carbon.get());
+        let carbon = figure(&Figure { value, sigma }, grade, "g", |carbon| carbon.get());
         object.insert("co2e_per_million_tokens".to_owned(), carbon);
     }
     object.insert("pools".to_owned(), estimate.pools.iter().map(pool_json).collect());

@@ -21,7 +21,7 @@ pub use compare::{compare_html, compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
 pub use outputs::{OutputError, OutputId, Outputs, abandon};
-pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, read_parquet};
+pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, parquet_columns, read_parquet};
 pub use plan::{plan_html, plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};
 pub use simulate::{

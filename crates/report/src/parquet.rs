@@ -8,7 +8,7 @@ use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::record::Field;
-use ::parquet::schema::types::Type;
+use ::parquet::schema::types::{ColumnDescPtr, Type};
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -209,6 +209,23 @@ pub fn read_parquet(file: File, mut each: impl FnMut(Vec<Cell>) -> io::Result<()
         each(row.get_column_iter().map(|(_, field)| cell(field)).collect())?;
     }
     Ok(())
+}
+
+/// The columns of a file that [`ParquetWriter`] has written.
+///
+/// # Errors
+/// It is no such file.
+pub fn parquet_columns(file: &File) -> io::Result<Vec<Column>> {
+    let reader = SerializedFileReader::new(file.try_clone()?).map_err(io::Error::other)?;
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let kind = |column: &ColumnDescPtr| match column.physical_type() {
+        Physical::BOOLEAN => Ok(ColumnKind::Flag),
+        Physical::INT64 => Ok(ColumnKind::Whole),
+        Physical::DOUBLE => Ok(ColumnKind::Real),
+        Physical::BYTE_ARRAY => Ok(ColumnKind::Text),
+        other => Err(io::Error::other(format!("column `{}` is {other}", column.name()))),
+    };
+    schema.columns().iter().map(|column| Ok(Column::new(column.name(), kind(column)?))).collect()
 }
 
 fn cell(field: &Field) -> Cell {

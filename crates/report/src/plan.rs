@@ -116,6 +116,11 @@ fn banded(value: &Value) -> String {
     }
 }
 
+/// The weakest grade among the facts behind a figure.
+fn grade(value: Option<&Value>) -> String {
+    value.and_then(|value| value.grade).map_or_else(|| "unknown".to_owned(), |grade| grade.to_string())
+}
+
 fn optional(value: Option<&Value>) -> String {
     value.map_or_else(|| "unknown".to_owned(), number)
 }
@@ -152,6 +157,8 @@ fn side_by_side(plan: &PlanFile) -> String {
         (&money, figures(&|one| known(one.predicted.cost_per_million_tokens.as_ref()))),
         ("CO2e per M tokens", figures(&|one| known(one.predicted.co2e_per_million_tokens.as_ref()))),
         ("bound by", figures(&|one| format!("{}, {}", one.predicted.bound, one.predicted.limit))),
+        ("evidence", figures(&|one| grade(Some(&one.predicted.throughput)))),
+        ("evidence with prices", figures(&|one| grade(one.predicted.cost_per_million_tokens.as_ref()))),
     ];
     let mut header = vec![""];
     header.extend(kinds.iter().map(|one| one.mode.name()));

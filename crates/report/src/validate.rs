@@ -87,17 +87,17 @@ pub fn worst(rows: &[Scored], count: usize) -> Vec<&Scored> {
     off.into_iter().take(count).map(|(_, row)| row).collect()
 }
 
-/// Rows with what was predicted and measured, and a line of `detail` under each: what the prediction is made of.
-pub fn rows_text(title: &str, rows: &[&Scored], detail: impl Fn(&Scored) -> String) -> String {
+/// Rows with what was predicted and measured, and under each what the prediction is made of.
+pub fn rows_text(title: &str, rows: &[(&Scored, String)]) -> String {
     let mut metrics: Vec<Metric> =
-        rows.iter().flat_map(|row| row.pairs.iter().map(|pair| pair.metric)).collect();
+        rows.iter().flat_map(|(row, _)| row.pairs.iter().map(|pair| pair.metric)).collect();
     metrics.sort_unstable();
     metrics.dedup();
     let names: Vec<String> =
         metrics.iter().map(|metric| format!("{} predicted / measured", metric.name())).collect();
     let mut header = vec![title];
     header.extend(names.iter().map(String::as_str));
-    let cells = rows.iter().map(|row| {
+    let cells = rows.iter().map(|(row, _)| {
         let mut line = vec![row.id.clone()];
         line.extend(metrics.iter().map(|metric| {
             row.pairs.iter().find(|pair| pair.metric == *metric).map_or_else(
@@ -110,9 +110,8 @@ pub fn rows_text(title: &str, rows: &[&Scored], detail: impl Fn(&Scored) -> Stri
     let text = table(&header, cells);
     let mut lines = text.lines();
     let mut out = lines.next().map_or_else(String::new, |header| format!("{header}\n"));
-    for (line, row) in lines.zip(rows) {
+    for (line, (_, detail)) in lines.zip(rows) {
         let _ = writeln!(out, "{line}");
-        let detail = detail(row);
         for line in detail.lines() {
             let _ = writeln!(out, "    {line}");
         }
@@ -131,8 +130,29 @@ fn band_json(band: Band) -> Value {
     json!({ "level": band.level, "inside": band.inside, "n": band.n })
 }
 
-/// For programs; errors are fractions.
-pub fn validate_json(summary: &Summary) -> Value {
+/// One row: what was run, and each figure as it was predicted, within which band, and as it was measured.
+fn row_json(row: &Scored) -> Value {
+    let figures: Map<String, Value> = row
+        .pairs
+        .iter()
+        .map(|pair| {
+            let (low, high) = pair.band();
+            let figure = json!({
+                "predicted": pair.predicted, "measured": pair.measured, "unit": pair.metric.unit(),
+                "band": { "level": 0.8, "low": low, "high": high }, "inside": pair.inside(),
+            });
+            (pair.metric.name().to_owned(), figure)
+        })
+        .collect();
+    let keys: Map<String, Value> =
+        row.keys.iter().map(|(key, value)| ((*key).to_owned(), Value::from(value.as_str()))).collect();
+    json!({
+        "id": row.id, "keys": keys, "launch": row.launch, "figures": figures, "failure": row.failure,
+    })
+}
+
+/// For programs; errors are fractions. `worst` are the rows that are furthest off, each with what its prediction is made of.
+pub fn validate_json(summary: &Summary, rows: &[Scored], worst: &[(&Scored, String)]) -> Value {
     let metrics = |metrics: &BTreeMap<Metric, ErrorStats>| -> Map<String, Value> {
         metrics.iter().map(|(metric, stats)| (metric.name().to_owned(), stats_json(stats))).collect()
     };
@@ -158,6 +178,8 @@ pub fn validate_json(summary: &Summary) -> Value {
         })),
         "groups": groups,
         "failures": summary.failures,
+        "predictions": rows.iter().map(row_json).collect::<Vec<_>>(),
+        "worst": worst.iter().map(|(row, detail)| json!({ "id": row.id, "made_of": detail })).collect::<Vec<_>>(),
     })
 }
 

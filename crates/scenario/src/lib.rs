@@ -11,6 +11,7 @@ mod place;
 mod policies;
 pub mod raw;
 mod resolve;
+mod table;
 mod tiers;
 mod traffic;
 mod utilisation;

@@ -4,7 +4,8 @@
 use crate::error::ScenarioError;
 use crate::place::Place;
 use crate::raw::{Raw, RawDeployment, RawFailures, RawPool, RawTier, RawWorkload};
-use bounded::ranges::{self, Range};
+use bounded::ranges::{self, OutOfRange, Range};
+use estimate::OperatingPoint;
 use units::Seconds;
 use workload::Lengths;
 
@@ -29,6 +30,12 @@ impl Table<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn point(&self, point: &OperatingPoint) -> Checked {
+        estimate::check_ranges(point).or_else(|OutOfRange { key, value, range }| {
+            self.wrong(key, format!("{value} is out of range; allowed is {range}"))
+        })
     }
 
     fn counts(&self, counts: &[(&str, Range, Option<u32>)]) -> Checked {
@@ -95,36 +102,31 @@ pub(crate) fn check(raw: &Raw, place: &Place) -> Checked {
 }
 
 fn check_deployment(table: &Table, raw: &RawDeployment) -> Checked {
-    table.counts(&[("spec_tokens", ranges::SPEC_TOKENS, Some(raw.spec_tokens))])?;
-    table.shares(&[("spec_accept", raw.spec_accept)])?;
-    table.belong(
-        &[("spec_accept", raw.spec_accept.is_some())],
-        "draft tokens (`spec_tokens`)",
-        raw.spec_tokens > 0,
-    )?;
+    let point = &raw.point;
+    for (key, name) in [("model", &point.model), ("system", &point.system)] {
+        if name.is_empty() {
+            table.wrong(key, "is needed")?;
+        }
+    }
+    table.point(point)?;
+    let accepted = [("spec_accept", point.spec_accept.is_some())];
+    table.belong(&accepted, "draft tokens (`spec_tokens`)", point.spec_tokens > 0)?;
     table.within("share", ranges::WEIGHT, raw.share)?;
     table.times(ranges::DURATION, &[("shrink", raw.shrink)])?;
-    table.counts(&[("spares", ranges::SPARES, Some(raw.spares))])
+    table.counts(&[("spares", ranges::SPARES, raw.spares)])
 }
 
 fn check_pool(table: &Table, raw: &RawPool) -> Checked {
+    table.point(&raw.point)?;
     table.counts(&[
         ("instances", ranges::INSTANCES, raw.instances),
-        ("chips", ranges::CHIPS, raw.chips),
-        ("tp", ranges::TP, raw.tp),
-        ("pp", ranges::PP, raw.pp),
-        ("dp", ranges::DP, raw.dp),
-        ("ep", ranges::EP, raw.ep),
-        ("moe_tp", ranges::MOE_TP, raw.moe_tp),
-        ("redundant_experts", ranges::REDUNDANT_EXPERTS, raw.redundant_experts),
-        ("token_budget", ranges::TOKEN_BUDGET, raw.token_budget),
-        ("max_seqs", ranges::MAX_SEQS, raw.max_seqs),
         ("kv_blocks", ranges::KV_BLOCKS, raw.kv_blocks),
         ("block", ranges::BLOCK, raw.block),
         ("max_context", ranges::KV_LEN, raw.max_context),
     ])?;
     let wide = |size: Option<u32>| f64::from(size.unwrap_or(1));
-    let ranks = wide(raw.tp) * wide(raw.pp) * wide(raw.dp) * wide(raw.instances);
+    let sizes = &raw.point.sizes;
+    let ranks = wide(sizes.tp) * wide(sizes.pp) * wide(sizes.dp) * wide(raw.instances);
     table.within("dp", ranges::ALL_RANKS, Some(ranks))?;
     table.times(ranges::DURATION, &[("load_warm", raw.load_warm), ("load_cold", raw.load_cold)])?;
     table.times(ranges::LATENCY_LIMIT, &[("step_limit", raw.step_limit)])?;

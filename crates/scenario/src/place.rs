@@ -20,7 +20,7 @@ impl Place {
         let path = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
         match self.line(table, index, key) {
             Some(line) => format!("{}:{line}: {path}", self.file),
-            None if self.text.is_empty() => flag(table, key),
+            None if self.text.is_empty() => plain(table, key),
             None => format!("{}: {path}", self.file),
         }
     }
@@ -43,6 +43,7 @@ impl Place {
             }
             let here = current == table && (table.is_empty() || seen == index + 1);
             let name = line.split('=').next().unwrap_or("").trim().trim_matches('"');
+            let name = estimate::Key::find(name).map_or(name, |found| found.name);
             if here && name == key {
                 return Some(number + 1);
             }
@@ -51,12 +52,12 @@ impl Place {
     }
 }
 
-/// The flag that stands for a key.
-fn flag(table: &str, key: &str) -> String {
+/// The name that a key has where there is no file.
+fn plain(table: &str, key: &str) -> String {
     match (table, key) {
-        ("workload", "users") => "--concurrency".to_owned(),
-        ("slo", key) => format!("--slo-{key}"),
-        (_, key) => format!("--{}", key.replace('_', "-")),
+        ("workload", "users") => "`concurrency`".to_owned(),
+        ("slo", key) => format!("`slo_{key}`"),
+        (_, key) => format!("`{key}`"),
     }
 }
 

@@ -115,6 +115,11 @@ pub(crate) fn scaling(
     if min > max {
         return Err(place.wrong(table, index, "min", format!("{min} is more than the maximum of {max}")));
     }
+    if !(min..=max).contains(&instances) {
+        let problem = format!("the pool starts with {instances} instances, which are not {min} to {max}");
+        let key = if instances < min { "min" } else { "max" };
+        return Err(place.wrong(table, index, key, problem));
+    }
     if interval <= Seconds::from_ms(1.0) {
         return Err(place.wrong(table, index, "interval", "must be more than 1 ms"));
     }

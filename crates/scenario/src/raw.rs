@@ -1,7 +1,9 @@
 //! What a scenario file may say. Every key but a few has a default, and the defaults are here or in [`crate::resolve`].
 
+use crate::table::table;
+use estimate::OperatingPoint;
 use serde::Deserialize;
-use units::{Bytes, BytesPerSecond, Dtype, PerSecond, Seconds};
+use units::{Bytes, BytesPerSecond, PerSecond, Seconds};
 use workload::Lengths;
 
 /// A scenario as written.
@@ -37,64 +39,28 @@ pub struct Raw {
     pub failures: Option<RawFailures>,
 }
 
-/// One model on one or two pools.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawDeployment {
-    /// Its name in results; the model's if not given.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Built-in model or path of a config.json.
-    pub model: String,
-    /// Catalog key of the system.
-    pub system: String,
-    /// Catalog key of a chip instead of the system's.
-    #[serde(default)]
-    pub chip: Option<String>,
-    /// Catalog key of the engine; the vendor's usual one if not given.
-    #[serde(default)]
-    pub engine: Option<String>,
-    /// Formats instead of the checkpoint's.
-    #[serde(default)]
-    pub weight_dtype: Option<Dtype>,
-    /// Activations.
-    #[serde(default)]
-    pub act_dtype: Option<Dtype>,
-    /// Cache.
-    #[serde(default)]
-    pub kv_dtype: Option<Dtype>,
-    /// Routed experts.
-    #[serde(default)]
-    pub moe_dtype: Option<Dtype>,
-    /// Draft tokens per decode step.
-    #[serde(default)]
-    pub spec_tokens: u32,
-    /// Mean share of them accepted.
-    #[serde(default)]
-    pub spec_accept: Option<f64>,
-    /// Requests waiting at most.
-    #[serde(default)]
-    pub queue_limit: Option<u32>,
-    /// Times a request may be lost.
-    #[serde(default)]
-    pub retries: Option<u8>,
-    /// Spare instances' worth of hardware.
-    #[serde(default)]
-    pub spares: u32,
-    /// Pause after which an instance goes on without its dead ranks.
-    #[serde(default)]
-    pub shrink: Option<Seconds>,
-    /// `prefill` or `decode`: which instance's first token the client sees.
-    #[serde(default)]
-    pub first_token: Option<String>,
-    /// Part of the traffic, relative to the other deployments'; one if not given.
-    #[serde(default)]
-    pub share: Option<f64>,
-    /// Its pools.
-    pub pool: Vec<RawPool>,
-    /// Memories that keep prefixes.
-    #[serde(default)]
-    pub tier: Vec<RawTier>,
+table! {
+    /// One model on one or two pools, and what is said of all of these.
+    pub struct RawDeployment without [] {
+        /// Its name in results; the model's if not given.
+        pub name: Option<String>,
+        /// Requests waiting at most.
+        pub queue_limit: Option<u32>,
+        /// Times a request may be lost.
+        pub retries: Option<u8>,
+        /// Spare instances' worth of hardware; none if not given.
+        pub spares: Option<u32>,
+        /// Pause after which an instance goes on without its dead ranks.
+        pub shrink: Option<Seconds>,
+        /// `prefill` or `decode`: which instance's first token the client sees.
+        pub first_token: Option<String>,
+        /// Part of the traffic, relative to the other deployments'; one if not given.
+        pub share: Option<f64>,
+        /// Its pools.
+        pub pool: Vec<RawPool>,
+        /// Memories that keep prefixes.
+        pub tier: Vec<RawTier>,
+    }
 }
 
 /// When prompts that wait beside decoding sequences start; see [`serving::Gathering`].
@@ -114,97 +80,44 @@ pub struct RawGathering {
     pub timeout: u32,
 }
 
-/// Equal instances.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawPool {
-    /// `aggregated` (the default), `prefill` or `decode`.
-    #[serde(default)]
-    pub role: Option<String>,
-    /// How many at the start; one if not given.
-    #[serde(default)]
-    pub instances: Option<u32>,
-    /// System instead of the deployment's.
-    #[serde(default)]
-    pub system: Option<String>,
-    /// Chip instead of the deployment's.
-    #[serde(default)]
-    pub chip: Option<String>,
-    /// Engine instead of the deployment's.
-    #[serde(default)]
-    pub engine: Option<String>,
-    /// Packages of one instance, where sizes are to be derived.
-    #[serde(default)]
-    pub chips: Option<u32>,
-    /// Tensor-parallel ranks.
-    #[serde(default)]
-    pub tp: Option<u32>,
-    /// Pipeline stages.
-    #[serde(default)]
-    pub pp: Option<u32>,
-    /// Attention data-parallel ranks.
-    #[serde(default)]
-    pub dp: Option<u32>,
-    /// Expert-parallel ranks.
-    #[serde(default)]
-    pub ep: Option<u32>,
-    /// Tensor-parallel ranks of an expert.
-    #[serde(default)]
-    pub moe_tp: Option<u32>,
-    /// Expert replicas beyond one of each.
-    #[serde(default)]
-    pub redundant_experts: Option<u32>,
-    /// How requests are spread; see the documentation for the names.
-    #[serde(default)]
-    pub router: Option<String>,
-    /// What is batched together.
-    #[serde(default)]
-    pub batching: Option<String>,
-    /// Longest step to plan for, with `batching = "slo-aware"`.
-    #[serde(default)]
-    pub step_limit: Option<Seconds>,
-    /// Whether waiting prompts start together.
-    #[serde(default)]
-    pub gathering: Option<RawGathering>,
-    /// `fcfs`, `priority` or `fair-share`.
-    #[serde(default)]
-    pub order: Option<String>,
-    /// `recompute` or `swap`.
-    #[serde(default)]
-    pub preemption: Option<String>,
-    /// Whether prefixes are cached on the device.
-    #[serde(default)]
-    pub prefix_cache: Option<bool>,
-    /// Tokens of a step per rank, instead of the engine's.
-    #[serde(default)]
-    pub token_budget: Option<u32>,
-    /// Sequences per rank.
-    #[serde(default)]
-    pub max_seqs: Option<u32>,
-    /// KV blocks per rank, instead of what memory allows.
-    #[serde(default)]
-    pub kv_blocks: Option<u32>,
-    /// Tokens of a block.
-    #[serde(default)]
-    pub block: Option<u32>,
-    /// Longest context, instead of the model's.
-    #[serde(default)]
-    pub max_context: Option<u32>,
-    /// Whether prompts may be cut.
-    #[serde(default)]
-    pub chunked_prefill: Option<bool>,
-    /// Batch sizes captured as graphs.
-    #[serde(default)]
-    pub capture: Vec<u32>,
-    /// Time to come up with the weights in the model cache.
-    #[serde(default)]
-    pub load_warm: Option<Seconds>,
-    /// Time to come up from storage.
-    #[serde(default)]
-    pub load_cold: Option<Seconds>,
-    /// Autoscaling.
-    #[serde(default)]
-    pub scaling: Option<RawScaling>,
+table! {
+    /// Equal instances. What a pool says goes before what its deployment says; `chips` are the packages of one instance.
+    pub struct RawPool without ["model"] {
+        /// `aggregated` (the default), `prefill` or `decode`.
+        pub role: Option<String>,
+        /// How many at the start; one if not given.
+        pub instances: Option<u32>,
+        /// How requests are spread; see the documentation for the names.
+        pub router: Option<String>,
+        /// What is batched together.
+        pub batching: Option<String>,
+        /// Longest step to plan for, with `batching = "slo-aware"`.
+        pub step_limit: Option<Seconds>,
+        /// Whether waiting prompts start together.
+        pub gathering: Option<RawGathering>,
+        /// `fcfs`, `priority` or `fair-share`.
+        pub order: Option<String>,
+        /// `recompute` or `swap`.
+        pub preemption: Option<String>,
+        /// Whether prefixes are cached on the device.
+        pub prefix_cache: Option<bool>,
+        /// KV blocks per rank, instead of what memory allows.
+        pub kv_blocks: Option<u32>,
+        /// Tokens of a block.
+        pub block: Option<u32>,
+        /// Longest context, instead of the model's.
+        pub max_context: Option<u32>,
+        /// Whether prompts may be cut.
+        pub chunked_prefill: Option<bool>,
+        /// Batch sizes captured as graphs.
+        pub capture: Vec<u32>,
+        /// Time to come up with the weights in the model cache.
+        pub load_warm: Option<Seconds>,
+        /// Time to come up from storage.
+        pub load_cold: Option<Seconds>,
+        /// Autoscaling.
+        pub scaling: Option<RawScaling>,
+    }
 }
 
 /// Autoscaling of a pool.

@@ -9,7 +9,7 @@ use crate::traffic::{Traffic, traffic, typical_length};
 use crate::{faults, limits, tiers};
 use cost::step::StepModel;
 use estimate::economics::{Ownership, Site};
-use estimate::{Formats, OperatingPoint, Resolver, Sizes};
+use estimate::{IdleKey, KeyError, OperatingPoint, Resolver, Roles};
 use instance::{Pool, Settings, Wired};
 use serving::{Admission, ClusterConfig, DeploymentConfig, EngineLimits, Recovery, Role, Tenant};
 use sim::{FirstToken, Options, Slo, TierPort};
@@ -22,6 +22,8 @@ use units::Watts;
 pub struct PoolInfo {
     /// Its name.
     pub name: String,
+    /// What its instances do.
+    pub role: Role,
     /// The deployment's.
     pub deployment: String,
     /// What prices its steps.
@@ -130,7 +132,7 @@ struct Context<'a> {
 impl Context<'_> {
     fn deployment(&mut self, raw: &RawDeployment) -> Result<DeploymentConfig, ScenarioError> {
         let number = self.options.ingress.len();
-        let name = raw.name.clone().unwrap_or_else(|| raw.model.clone());
+        let name = raw.name.clone().unwrap_or_else(|| raw.point.model.clone());
         let first = self.at;
         let pools = raw.pool.iter().map(|pool| self.pool(raw, pool)).collect::<Result<Vec<_>, _>>()?;
         let Some(model) = pools.first().map(|pool| Arc::clone(&pool.model)) else {
@@ -142,6 +144,9 @@ impl Context<'_> {
                  prefill and one decode pool",
             ));
         };
+        let instances: Vec<(Roles, &StepModel)> =
+            pools.iter().map(|pool| (pool.role.into(), &*pool.model)).collect();
+        self.refuse_idle("deployment", number, &raw.point, &instances)?;
         let wired = self.wire(&name, first, &pools)?;
         match raw.first_token.as_deref() {
             None => self.options.first_token = instance::FIRST_TOKEN,
@@ -173,7 +178,7 @@ impl Context<'_> {
             pools,
             tiers,
             admission: Admission { queue_limit: raw.queue_limit },
-            recovery: Recovery { retries, spares: raw.spares, shrink: raw.shrink },
+            recovery: Recovery { retries, spares: raw.spares.unwrap_or(0), shrink: raw.shrink },
         })
     }
 
@@ -188,6 +193,7 @@ impl Context<'_> {
             let built = pool.model.deployment();
             self.pools.push(PoolInfo {
                 name: pool.name.clone(),
+                role: pool.role,
                 deployment: name.to_owned(),
                 chips: f64::from(built.layout.ranks()) / f64::from(built.chip.ranks),
                 idle: pool.model.idle_power().unwrap_or(Watts::ZERO),
@@ -228,37 +234,39 @@ impl Context<'_> {
         role: Role,
         index: usize,
     ) -> Result<Arc<StepModel>, ScenarioError> {
-        let sizes = Sizes {
-            instances: None,
-            tp: pool.tp,
-            pp: pool.pp,
-            dp: pool.dp,
-            ep: pool.ep,
-            moe_tp: pool.moe_tp,
-            redundant_experts: pool.redundant_experts,
-        };
-        let point = OperatingPoint {
-            system: pool.system.clone().unwrap_or_else(|| deployment.system.clone()),
-            chip: pool.chip.clone().or_else(|| deployment.chip.clone()),
-            chips: pool.chips.map(f64::from),
-            model: deployment.model.clone(),
-            engine: pool.engine.clone().or_else(|| deployment.engine.clone()),
-            formats: Formats {
-                weight: deployment.weight_dtype,
-                act: deployment.act_dtype,
-                kv: deployment.kv_dtype,
-                moe: deployment.moe_dtype,
-            },
-            sizes,
-            prefill: sizes,
-            decode: sizes,
-            spec_tokens: deployment.spec_tokens,
-            spec_accept: deployment.spec_accept,
-            ..OperatingPoint::default()
-        };
-        self.resolver.step_model(&point, role.into()).map_err(|error| ScenarioError::Deployment {
-            at: self.place.at("deployment.pool", index, "role"),
-            error,
+        let mut point = deployment.point.clone();
+        point.overlay(&pool.point);
+        (point.prefill, point.decode) = (point.sizes, point.sizes);
+        let model = self.resolver.step_model(&point, role.into()).map_err(|error| {
+            let at = self.place.at("deployment.pool", index, "role");
+            ScenarioError::Deployment { at, error }
+        })?;
+        let mut own = pool.point.clone();
+        own.engine = point.engine;
+        self.refuse_idle("deployment.pool", index, &own, &[(role.into(), &*model)])?;
+        let layout = model.deployment().layout;
+        let packages = f64::from(layout.ranks()) / f64::from(model.deployment().chip.ranks);
+        if let Some(chips) = pool.point.chips.filter(|chips| *chips != packages) {
+            let problem = format!("{chips} is not what the sizes make of an instance, which is {packages}");
+            return Err(self.place.wrong("deployment.pool", index, "chips", problem));
+        }
+        Ok(model)
+    }
+
+    /// Refuses keys of the `index`-th `table` that change nothing in these instances.
+    fn refuse_idle(
+        &self,
+        table: &str,
+        index: usize,
+        point: &OperatingPoint,
+        instances: &[(Roles, &StepModel)],
+    ) -> Result<(), ScenarioError> {
+        let refused = estimate::refuse_idle(self.resolver, point, instances.iter().copied());
+        refused.map_err(|error| match error {
+            IdleKey::Lookup(error) => {
+                ScenarioError::Deployment { at: self.place.at(table, index, "engine"), error }
+            }
+            IdleKey::Key(KeyError { key, problem }) => self.place.wrong(table, index, &key, problem),
         })
     }
 
@@ -266,8 +274,8 @@ impl Context<'_> {
         let place = self.place;
         let cached = raw.prefix_cache.unwrap_or(self.prefixes);
         Ok(Settings {
-            token_budget: raw.token_budget,
-            max_sequences: raw.max_seqs,
+            token_budget: None,
+            max_sequences: None,
             kv_blocks: raw.kv_blocks,
             block: raw.block,
             max_context: raw.max_context,

@@ -48,6 +48,7 @@ pub(crate) fn typical_length(workload: &RawWorkload) -> f64 {
 pub(crate) fn traffic(raw: &Raw, place: &Place, folder: &Path) -> Result<Traffic, ScenarioError> {
     let workload = &raw.workload;
     let sent = if workload.trace.is_some() { replay(raw, place, folder)? } else { generated(raw, place)? };
+    idle(raw, place, &sent)?;
     let given = workload.prefix.and_then(|prefix| prefix.block);
     let hash_block = sent.hash_block.or(given).unwrap_or(HASH_BLOCK);
     let deployments = raw.deployment.len() as u32;
@@ -134,10 +135,47 @@ fn replay(raw: &Raw, place: &Place, folder: &Path) -> Result<Sent, ScenarioError
         arrivals: arrivals.map_err(|error| named(place, &error))?,
     };
     let replay = Replay::open(&path, options)?;
+    unread(workload, place, replay.format())?;
     let (hash_block, recorded) = (replay.hash_block(), replay.format() == Format::Supernode);
     // Requests that wait for others need the ends of those, as the users of a closed loop do.
     let closed = replay.waits();
     Ok(Sent { source: Box::new(replay), hash_block, requests: None, closed, recorded })
+}
+
+/// Keys that say how a trace is read and that its format does not ask for.
+fn unread(workload: &RawWorkload, place: &Place, format: Format) -> Result<(), ScenarioError> {
+    let hashed = matches!(format, Format::Mooncake | Format::Agentic | Format::Bailian | Format::Weka);
+    let timed = hashed || matches!(format, Format::ServeGen | Format::Csv | Format::AiPerf);
+    for (key, given, read, what) in [
+        ("time_unit", workload.time_unit.is_some(), timed, "times"),
+        ("block_size", workload.block_size.is_some(), hashed, "prefixes"),
+    ] {
+        if given && !read {
+            let problem =
+                format!("has no effect: the format of the trace says all of its {what}; leave it out");
+            return Err(place.wrong(TABLE, 0, key, problem));
+        }
+    }
+    Ok(())
+}
+
+/// Keys that the traffic leaves nothing for.
+fn idle(raw: &Raw, place: &Place, sent: &Sent) -> Result<(), ScenarioError> {
+    let wrong = |table: &str, key: &str, why: &str| {
+        Err(place.wrong(table, 0, key, format!("has no effect here: {why}; leave it out")))
+    };
+    let workload = &raw.workload;
+    if workload.split.is_some() && raw.deployment.len() < 2 {
+        return wrong(TABLE, "split", "there is one deployment");
+    }
+    let Some(prefix) = &workload.prefix else { return Ok(()) };
+    match sent.hash_block {
+        _ if sent.recorded => wrong(TABLE, "prefix", "a recorded run has prefixes of its own"),
+        Some(own) if prefix.block.is_some_and(|block| block != own) => {
+            wrong("workload.prefix", "block", &format!("this traffic has prefixes in blocks of {own} tokens"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A value of its own form, if it is given.

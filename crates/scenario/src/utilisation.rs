@@ -25,6 +25,8 @@ pub struct PoolUse {
     pub link_class: String,
     /// Time in which the device waits for the host.
     pub host: f64,
+    /// Spread of ln(true / predicted) of the time of its steps, by the time they took; that of no steps is nought.
+    pub sigma: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +37,7 @@ struct Sums {
     link: f64,
     network: f64,
     host: f64,
+    sigma: f64,
 }
 
 /// Breaks a sample of the steps down.
@@ -75,6 +78,7 @@ fn shares(sums: &Sums, model: &StepModel) -> PoolUse {
         link: (sums.link / (links.bandwidth.value.get() * time.get())).min(sums.network / time.get()),
         link_class: links.link.clone(),
         host: sums.host / time.get(),
+        sigma: sums.sigma / time.get(),
     }
 }
 
@@ -104,6 +108,7 @@ impl Observer for Utilisation {
         sums.flop += cost.tally.flop().get() * weight;
         sums.memory += cost.tally.memory_bytes().get() * weight;
         sums.link += cost.tally.link_bytes().get() * weight;
+        sums.sigma += cost.sigma * cost.time.get() * weight;
         sums.network += cost.tally.bound_time(Bound::Network).get() * weight;
         sums.host += cost.tally.family_time(Family::Host).get() * weight;
     }

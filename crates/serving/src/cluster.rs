@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Ended, Event, InstanceState, Timer, TransferId};
 use crate::admission::{Limits, Tenant};
+use crate::custom::SharedPolicy;
 use crate::instance::{Instance, Surroundings};
 use crate::kv::Hold;
 use crate::memory_pool::Tiers;
@@ -37,6 +38,8 @@ pub struct Cluster<P> {
     pub(crate) dirty: BTreeSet<u32>,
     /// Whether changes of prefix caches are told.
     pub(crate) watches_kv: bool,
+    /// Code that takes decisions instead of the settings.
+    pub(crate) custom: Option<SharedPolicy>,
 }
 
 impl<P: StepPricer> Cluster<P> {
@@ -62,6 +65,7 @@ impl<P: StepPricer> Cluster<P> {
             lost: Vec::new(),
             dirty: BTreeSet::new(),
             watches_kv: false,
+            custom: None,
         };
         cluster.live.counts_ends = cluster.limits.any();
         for deployment in config.deployments {
@@ -153,6 +157,11 @@ impl<P: StepPricer> Cluster<P> {
         }
     }
 
+    /// Lets a policy decide what it says it does; told before the first event.
+    pub fn set_policy(&mut self, policy: SharedPolicy) {
+        self.custom = Some(policy);
+    }
+
     /// Tells of every change of prefix caches from now on.
     pub fn watch_kv(&mut self) {
         self.watches_kv = true;
@@ -214,7 +223,12 @@ impl<P: StepPricer> Cluster<P> {
             return;
         }
         let entry = self.deployments[request.deployment as usize].entry;
+        let class = match &self.custom {
+            Some(custom) if custom.decides().order => custom.ask().class(self.now, &request),
+            _ => u32::from(request.priority),
+        };
         let live = Live {
+            class,
             phase: Phase::Queued,
             place: Place { instance: 0, rank: 0 },
             hold: Hold::NONE,
@@ -281,7 +295,10 @@ impl<P: StepPricer> Cluster<P> {
             }
             return;
         }
-        let chosen = pools.router.choose(request, &pools.members, &self.instances);
+        let custom = self.custom.as_ref().filter(|custom| custom.decides().route);
+        let said =
+            custom.and_then(|custom| custom.choose(self.now, pool, request, &pools.members, &self.instances));
+        let chosen = said.or_else(|| pools.router.choose(request, &pools.members, &self.instances));
         let coming = || {
             let state = |member: &&u32| self.instances[**member as usize].state;
             let hope =

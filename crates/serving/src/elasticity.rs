@@ -2,6 +2,7 @@
 
 use crate::action::{Action, InstanceState, Timer};
 use crate::cluster::Cluster;
+use crate::custom::Pressure;
 use crate::pools::Role;
 use crate::request::InstanceId;
 use crate::time::Nanos;
@@ -57,7 +58,14 @@ impl<P: StepPricer> Cluster<P> {
         let (active, coming) =
             (self.count(pool, InstanceState::Active), self.count(pool, InstanceState::Loading));
         let here = active + coming;
+        let custom = self.custom.clone().filter(|custom| custom.decides().scale);
         let wanted = match &scaling.rule {
+            _ if custom.is_some() => {
+                let (waiting, requests) = self.pressure(pool);
+                let Scaling { min, max, .. } = scaling;
+                let pressure = Pressure { active, loading: coming, waiting, requests, min, max };
+                custom.map_or(here, |custom| custom.ask().instances(self.now, pool, &pressure))
+            }
             ScalingRule::Reactive { up, down } => {
                 let per = f64::from(active.max(1));
                 let (waiting, all) = self.pressure(pool);

@@ -181,10 +181,10 @@ impl Instance {
     pub fn enqueue(&mut self, id: RequestId, around: &mut Surroundings) {
         let live = around.live.at_mut(id);
         live.place.instance = self.id.0;
-        let (tenant, priority) = (live.request.tenant, live.request.priority);
+        let (tenant, class) = (live.request.tenant, live.class);
         self.requests += 1;
         self.tokens += u64::from(live.target);
-        around.live.at_mut(id).queued = self.waiting.push_back(id, tenant, priority);
+        around.live.at_mut(id).queued = self.waiting.push_back(id, tenant, class);
     }
 
     /// Joins those whose KV is complete to the batch.
@@ -248,7 +248,7 @@ impl Instance {
         match around.live.at(id).phase {
             Phase::Queued | Phase::QueuedWithKv | Phase::Swapped => {
                 let live = around.live.at(id);
-                self.waiting.remove(live.queued, live.request.tenant, live.request.priority);
+                self.waiting.remove(live.queued, live.request.tenant, live.class);
             }
             Phase::Decoding => {
                 self.leave_batch(id, around);

@@ -17,6 +17,7 @@ pub mod action;
 pub mod admin;
 pub mod admission;
 mod cluster;
+mod custom;
 pub mod elasticity;
 pub mod engine;
 pub mod failover;
@@ -38,6 +39,7 @@ pub use action::{Action, Ended, Endpoint, Event, InstanceState, KvChange, LoadTi
 pub use admin::{Command, CommandError};
 pub use admission::{Admission, Tenant};
 pub use cluster::Cluster;
+pub use custom::{CustomPolicy, Decides, Pressure, RouteCandidate, SharedPolicy};
 pub use elasticity::{Scaling, ScalingRule};
 pub use engine::{Batching, EngineLimits, LimitsError, Order, Preemption, Speculation};
 pub use failover::Recovery;

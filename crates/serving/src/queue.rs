@@ -57,8 +57,8 @@ impl WaitQueue {
     }
 
     /// Puts a request last; returns its position, by which it can be removed.
-    pub fn push_back(&mut self, id: RequestId, tenant: u32, priority: u8) -> i64 {
-        let lane = self.lane(tenant, priority);
+    pub fn push_back(&mut self, id: RequestId, tenant: u32, class: u32) -> i64 {
+        let lane = self.lane(tenant, class);
         lane.waiting.push_back(Some(id));
         let at = lane.first + lane.waiting.len() as i64 - 1;
         self.len += 1;
@@ -66,8 +66,8 @@ impl WaitQueue {
     }
 
     /// Puts a preempted request before the others of its lane; returns its position.
-    pub fn push_front(&mut self, id: RequestId, tenant: u32, priority: u8) -> i64 {
-        let lane = self.lane(tenant, priority);
+    pub fn push_front(&mut self, id: RequestId, tenant: u32, class: u32) -> i64 {
+        let lane = self.lane(tenant, class);
         lane.waiting.push_front(Some(id));
         lane.first -= 1;
         let at = lane.first;
@@ -90,8 +90,8 @@ impl WaitQueue {
     }
 
     /// Takes the request out that was given this position, wherever it waits.
-    pub fn remove(&mut self, at: i64, tenant: u32, priority: u8) -> bool {
-        let key = self.key(tenant, priority);
+    pub fn remove(&mut self, at: i64, tenant: u32, class: u32) -> bool {
+        let key = self.key(tenant, class);
         let Some(lane) = self.lanes.get_mut(&key) else { return false };
         let index = usize::try_from(at - lane.first).ok();
         let Some(slot) = index.and_then(|index| lane.waiting.get_mut(index)) else { return false };
@@ -131,16 +131,16 @@ impl WaitQueue {
         }
     }
 
-    fn key(&self, tenant: u32, priority: u8) -> u32 {
+    fn key(&self, tenant: u32, class: u32) -> u32 {
         match self.order {
             Order::Fcfs => 0,
-            Order::Priority => u32::from(priority),
+            Order::Priority => class,
             Order::FairShare => tenant,
         }
     }
 
-    fn lane(&mut self, tenant: u32, priority: u8) -> &mut Lane {
-        let key = self.key(tenant, priority);
+    fn lane(&mut self, tenant: u32, class: u32) -> &mut Lane {
+        let key = self.key(tenant, class);
         // A tenant that comes back after a pause starts level with the least served of those who are here: it cannot
         // save up service.
         let idle = self.lanes.get(&key).is_none_or(|lane| lane.waiting.is_empty() && lane.running == 0);

@@ -150,6 +150,8 @@ pub(crate) struct Place {
 /// A request in flight.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
+    /// Where requests wait by class, those of a smaller one go first.
+    pub class: u32,
     pub request: Request,
     pub phase: Phase,
     /// Where it is queued, computed or decoded.

@@ -103,7 +103,7 @@ impl Instance {
         live.target = target;
         live.prefilled = if swap { target } else { 0 };
         live.phase = if swap { Phase::Swapped } else { Phase::Queued };
-        live.queued = self.waiting.push_front(id, live.request.tenant, live.request.priority);
+        live.queued = self.waiting.push_front(id, live.request.tenant, live.class);
         let clock = self.clock.tokens();
         around.actions.push(Action::Left { request: id, instance: self.id, clock, lost });
     }

@@ -1,6 +1,8 @@
 //! Serving jobs as plain data: what is to be served, within which limits, and what a search may choose from.
 
 use crate::error::Error;
+use crate::session::Session;
+use planner::compare::Entrant;
 use planner::serve::{Job, Objective, Options, Place, Target, Work};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ pub struct ServingJob {
     pub ttft: Option<Seconds>,
     /// Most mean time per output token; 50 ms by default.
     pub tpot: Option<Seconds>,
+    /// Chips to put into the systems instead of their own, by catalog key; each is tried in each system.
+    pub chip: Vec<String>,
     /// Engine on every system instead of each chip's usual one.
     pub engine: Option<String>,
     /// Weight formats to consider; the checkpoint's, and eight bits where the chip multiplies them by default.
@@ -161,7 +165,51 @@ impl ServingJob {
     pub fn places(&self, systems: &[String], chips: Option<u32>) -> Vec<Place> {
         let sized = self.target_rate.is_some() || self.target_concurrency.is_some();
         let chips = chips.or(sized.then_some(MOST_CHIPS));
-        systems.iter().map(|system| Place { system: system.clone(), chip: None, chips }).collect()
+        let place = |system: &String, chip: Option<String>| Place { system: system.clone(), chip, chips };
+        self.placed(systems).into_iter().map(|(system, chip)| place(system, chip)).collect()
+    }
+
+    /// Each system with each chip that is to be put into it; with its own if none is.
+    fn placed<'a>(&self, systems: &'a [String]) -> Vec<(&'a String, Option<String>)> {
+        let own = [None];
+        let chips: Vec<Option<String>> = self.chip.iter().cloned().map(Some).collect();
+        let chips = if chips.is_empty() { &own[..] } else { &chips };
+        systems.iter().flat_map(|system| chips.iter().map(move |chip| (system, chip.clone()))).collect()
+    }
+
+    /// What a comparison compares: each of `systems`, which may name its region behind an `@`, with each of the job's chips
+    /// in it; without systems, each chip in its usual one.
+    ///
+    /// # Errors
+    /// A chip or a region is unknown, or there is neither a system nor a chip.
+    pub fn entrants(&self, session: &Session, systems: &[String]) -> Result<Vec<Entrant>, Error> {
+        let entrant = |system: &str, chip: Option<String>, region: Option<&str>| {
+            Ok(Entrant {
+                system: system.to_owned(),
+                chip,
+                region: region.map(str::to_owned),
+                site: session.site_in(region)?,
+            })
+        };
+        if systems.is_empty() {
+            if self.chip.is_empty() {
+                return Err(Error::at("system", "is needed; name systems or chips to compare"));
+            }
+            let usual = |name: &String| {
+                let chip = session.catalog().chip(name)?;
+                let system = chip.usual_system().to_owned();
+                let own = session.resolver().system(&system)?.chip == chip.id;
+                entrant(&system, (!own).then(|| chip.id.clone()), None)
+            };
+            return self.chip.iter().map(usual).collect();
+        }
+        let placed = self.placed(systems).into_iter();
+        placed
+            .map(|(system, chip)| match system.split_once('@') {
+                Some((system, region)) => entrant(system, chip, Some(region)),
+                None => entrant(system, chip, None),
+            })
+            .collect()
     }
 }
 

@@ -20,16 +20,28 @@
 mod error;
 mod job;
 mod matching;
+mod plan_train;
+mod read;
 mod session;
+mod simulate;
+mod train;
+#[cfg(feature = "live")]
+pub mod up;
 
 pub use error::{Error, Kind};
-pub use estimate::{Estimate, OperatingPoint};
+pub use estimate::{Estimate, KEYS as POINT_KEYS, OperatingPoint};
 pub use job::ServingJob;
 pub use matching::{Match, MatchRequest, match_};
+pub use plan_train::{TrainingPlan, TrainingSearch, plan_train};
 pub use planner::compare::Entry;
 pub use planner::plan_file::PlanFile;
 pub use planner::serve::{Options, Outcome, Watch};
+pub use read::{question, training_job};
+pub use scenario::raw::Raw as Scenario;
 pub use session::{Facts, Session};
+pub use simulate::{RunOptions, Simulated, Simulation, scenario, simulate};
+pub use train::{Launched, LongRun, Prepared, Training, train};
+pub use training::spec::JobSpec as TrainingJob;
 
 use planner::serve::Planned;
 use serde_json::Value;
@@ -40,6 +52,11 @@ use std::sync::atomic::AtomicBool;
 pub trait Answer {
     /// For programs: a document whose `schema` says what it is and in which version.
     fn document(&self) -> Value;
+
+    /// The same as it is printed: an object, its end of line included.
+    fn json(&self) -> String {
+        format!("{:#}\n", self.document())
+    }
 
     /// For people.
     fn text(&self) -> String;
@@ -57,7 +74,10 @@ pub fn unwatched() -> Watch<'static> {
 /// Names that are unknown, keys that are missing or out of range, a model that does not fit.
 pub fn estimate(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
     estimate::refuse_unused(point)?;
-    Ok(estimate::estimate(session.resolver(), point, session.site())?)
+    let found = estimate::estimate(session.resolver(), point, session.site())?;
+    let instances = found.pools.iter().map(|pool| (pool.role, &*pool.model));
+    estimate::refuse_idle(session.resolver(), point, instances)?;
+    Ok(found)
 }
 
 impl Answer for Estimate {
@@ -68,37 +88,6 @@ impl Answer for Estimate {
     fn text(&self) -> String {
         report::estimate_text(self)
     }
-}
-
-/// A run in virtual time.
-pub struct Simulated {
-    /// What was measured.
-    pub outcome: scenario::Outcome<()>,
-    /// What the chips of each pool cost per hour.
-    pub costs: scenario::Costs,
-}
-
-impl Answer for Simulated {
-    fn document(&self) -> Value {
-        report::simulate_json(&self.outcome, &self.costs)
-    }
-
-    fn text(&self) -> String {
-        report::simulate_text(&self.outcome, &self.costs)
-    }
-}
-
-/// Runs a scenario, request by request. `text` is that of a scenario file; `path` is what messages call it and what its own
-/// paths are relative to.
-///
-/// # Errors
-/// A scenario that says what it cannot say, a model that does not fit, a trace that cannot be read.
-pub fn simulate(session: &Session, path: &Path, text: &str) -> Result<Simulated, Error> {
-    let raw = scenario::parse(&path.display().to_string(), text)?;
-    let resolved = scenario::resolve(&raw, path, text, session.resolver())?;
-    let costs = resolved.costs(*session.site());
-    let (outcome, ()) = scenario::run(resolved, ())?.split();
-    Ok(Simulated { outcome, costs })
 }
 
 /// The best way to serve a job on `chips` chips of `systems`; the system's own number if absent and no load is given.
@@ -148,7 +137,8 @@ pub fn quick() -> Options {
 }
 
 /// The same job on several systems: what [`plan_serve`] finds on each, on `chips` chips of each; as many as the largest of
-/// them has if absent.
+/// them has if absent. A system may name the region whose prices it pays: `h20-8@cn`. Without systems, the job's chips are
+/// compared, each in its usual one.
 ///
 /// # Errors
 /// As [`plan_serve`]; a system that cannot do the job has its reason in its entry.
@@ -159,12 +149,13 @@ pub fn compare(
     chips: Option<u32>,
     watch: &Watch,
 ) -> Result<Vec<Entry>, Error> {
+    let entrants = job.entrants(session, systems)?;
     let job = job.resolve(quick())?;
     let chips = match chips {
         Some(chips) => chips,
-        None => planner::compare::common_chips(session.resolver(), systems)?,
+        None => planner::compare::common_chips(session.resolver(), &entrants)?,
     };
-    Ok(planner::compare::compare(session.resolver(), &job, systems, chips, session.site(), watch)?)
+    Ok(planner::compare::compare(session.resolver(), &job, &entrants, chips, watch)?)
 }
 
 impl Answer for Vec<Entry> {
@@ -189,6 +180,11 @@ pub fn validate(
 ) -> Result<Vec<validate::Scored>, Error> {
     let rows = validate::Measurements::open(table, chip)?;
     Ok(rows.score(session.catalog(), session.site(), fidelity)?)
+}
+
+/// Sweeps: plans, units of work, rows and the folder that keeps them.
+pub mod sweeps {
+    pub use sweep::{Evaluator, Plan, Row, Status, Store, SweepError, Tally, Unit, run};
 }
 
 /// Rows of the cells of a sweep, in the order of its cells. `text` is that of a sweep's file, as for; `simulate` by default.

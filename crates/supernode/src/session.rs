@@ -59,6 +59,17 @@ impl Session {
         self.resolver.catalog()
     }
 
+    /// What they cost in a region, on the same basis; the session's own prices if none is named.
+    ///
+    /// # Errors
+    /// The region is unknown.
+    pub fn site_in(&self, region: Option<&str>) -> Result<Site, Error> {
+        match region {
+            Some(region) => Ok(Site::new(&self.catalog().prices(region)?, self.site.basis)),
+            None => Ok(self.site),
+        }
+    }
+
     /// What electricity and buildings cost.
     pub fn site(&self) -> &Site {
         &self.site

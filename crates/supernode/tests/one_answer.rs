@@ -1,93 +1,14 @@
 //! One deployment, one answer: every command that is asked about a deployment with one user says the same.
 
+mod answers;
+
+use answers::{Latency, estimated, session, simulated, validated};
 use rand::{Rng, SeedableRng};
 use std::fmt::Write as _;
-use std::path::Path;
-use supernode::{Answer, Error, Facts, OperatingPoint, ServingJob, Session};
-use units::Seconds;
-use validate::{Fidelity, Table};
+use supernode::{OperatingPoint, ServingJob, Session};
 
 /// How far two answers about the same deployment may lie apart.
 const APART: f64 = 0.05;
-
-fn session() -> Session {
-    Session::open(&Facts::default()).expect("built-in facts")
-}
-
-/// With another engine in place of one of the catalog's.
-fn with_engine(engine: &hardware::Engine) -> Session {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let engines = folder.path().join("engines");
-    std::fs::create_dir(&engines).expect("a folder");
-    std::fs::write(engines.join(format!("{}.toml", engine.id)), engine.to_toml()).expect("a file");
-    let facts = Facts { catalog: Some(folder.path().to_owned()), ..Facts::default() };
-    Session::open(&facts).expect("an overlay")
-}
-
-/// Seconds to the first token and per token.
-type Latency = (f64, f64);
-
-fn estimated(session: &Session, point: &OperatingPoint) -> Result<Latency, Error> {
-    let found = supernode::estimate(session, point)?;
-    Ok((found.ttft.expect("a TTFT").value.get(), found.tpot.expect("a TPOT").value.get()))
-}
-
-/// The point as a scenario with one user.
-fn scenario(point: &OperatingPoint) -> String {
-    let json = serde_json::to_value(point).expect("keys");
-    let keys = json.as_object().expect("keys");
-    let toml = |value: &serde_json::Value| value.to_string();
-    let mut text = String::from("[[deployment]]\n");
-    for key in ["model", "system", "chip", "engine", "weight_dtype", "act_dtype", "kv_dtype", "moe_dtype"] {
-        if let Some(value) = keys.get(key) {
-            let _ = writeln!(text, "{key} = {}", toml(value));
-        }
-    }
-    let pools: &[(&str, &str)] = match keys.contains_key("mode") {
-        true => &[("prefill", "prefill_"), ("decode", "decode_")],
-        false => &[("aggregated", "")],
-    };
-    for (role, prefix) in pools {
-        let _ = writeln!(text, "[[deployment.pool]]\nrole = \"{role}\"");
-        for size in ["instances", "tp", "pp", "dp", "ep", "moe_tp", "redundant_experts"] {
-            if let Some(value) = keys.get(&format!("{prefix}{size}")) {
-                let _ = writeln!(text, "{size} = {}", toml(value));
-            }
-        }
-        if let Some(budget) = point.token_budget.filter(|_| *role == "aggregated") {
-            let _ = writeln!(text, "token_budget = {budget}");
-        }
-    }
-    let (isl, osl) = (point.isl.expect("a prompt"), point.osl.expect("an answer"));
-    let _ =
-        writeln!(text, "[workload]\narrival = \"closed\"\nusers = 1\nrequests = 3\nisl = {isl}\nosl = {osl}");
-    text
-}
-
-fn simulated(session: &Session, point: &OperatingPoint) -> Result<Latency, Error> {
-    let found = supernode::simulate(session, Path::new("point.toml"), &scenario(point))?.document();
-    let mean = |what: &str| found["latency"][what]["mean"].as_f64().expect("a mean");
-    Ok((mean("ttft"), mean("tpot")))
-}
-
-/// The point as a row of a table, predicted request by request.
-fn validated(session: &Session, point: &OperatingPoint) -> Latency {
-    let json = serde_json::to_value(point).expect("keys");
-    let mut columns = vec![("id".to_owned(), "row".to_owned())];
-    if point.mode == estimate::Mode::Agg {
-        columns.push(("mode".to_owned(), "agg".to_owned()));
-    }
-    for (key, value) in json.as_object().expect("keys") {
-        columns.push((key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
-    }
-    let (names, cells): (Vec<String>, Vec<String>) = columns.into_iter().unzip();
-    let text = format!("{}\n{}\n", names.join(","), cells.join(","));
-    let table = Table::read(text.as_bytes(), "point.csv").expect("a table");
-    let rows = validate::read_serving(&table).expect("a row");
-    let found = validate::predict(session.resolver(), &rows, session.site(), Fidelity::Simulate);
-    let figures = found[0].prediction.as_ref().expect("a prediction").figures;
-    (figures.ttft.expect("a TTFT").get(), figures.tpot.expect("a TPOT").get())
-}
 
 fn apart(a: f64, b: f64) -> f64 {
     (a / b).max(b / a) - 1.0
@@ -228,67 +149,4 @@ fn plans_for_one_user_do_what_they_say() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-}
-
-/// Doubles a figure and asks everything about two deployments of one engine.
-#[test]
-fn every_overhead_of_an_engine_moves_every_answer() {
-    let point = |mode: &str| {
-        let mut point = OperatingPoint::of([
-            ("system", "gb200-nvl72"),
-            ("engine", "sglang"),
-            ("model", "deepseek-ai/DeepSeek-R1"),
-            ("isl", "1024"),
-            ("osl", "64"),
-            ("concurrency", "1"),
-        ])
-        .expect("keys");
-        let keys: &[(&str, &str)] = match mode {
-            "disagg" => &[("mode", "disagg"), ("prefill_tp", "4"), ("decode_tp", "8")],
-            _ => &[("dp", "8"), ("ep", "8")],
-        };
-        for (key, value) in keys {
-            point.set(key, value).expect("a key");
-        }
-        point
-    };
-    let points = [point("agg"), point("disagg")];
-    let answers = |session: &Session| -> Vec<Vec<Latency>> {
-        let of = |point| {
-            vec![
-                estimated(session, point).expect("an estimate"),
-                simulated(session, point).expect("a run"),
-                validated(session, point),
-            ]
-        };
-        points.iter().map(of).collect()
-    };
-    let before = answers(&session());
-    type Figure = fn(&mut hardware::Engine) -> &mut hardware::Fact<Seconds>;
-    let figures: [(&str, Figure); 6] = [
-        ("host.step", |engine| &mut engine.host.step),
-        ("host.request", |engine| &mut engine.host.request),
-        ("host.prompt_token", |engine| &mut engine.host.prompt_token),
-        ("host.hand_off", |engine| &mut engine.host.hand_off),
-        ("device.layer", |engine| &mut engine.device.layer),
-        ("device.layer_eager", |engine| &mut engine.device.layer_eager),
-    ];
-    for (key, figure) in figures {
-        let mut engine = hardware::Catalog::builtin().engine("sglang").expect("an engine");
-        let fact = figure(&mut engine);
-        if fact.value <= Seconds::ZERO {
-            continue;
-        }
-        fact.value = fact.value * 2.0;
-        let after = answers(&with_engine(&engine));
-        let moved = |at: usize| {
-            (0..3).all(|command| {
-                let (a, b): (Latency, Latency) = (before[at][command], after[at][command]);
-                (a.0 - b.0).abs() > 1e-9 || (a.1 - b.1).abs() > 1e-9
-            })
-        };
-        // A hand-off is there only where prefill and decode are apart.
-        assert!(moved(1), "{key} does not move every answer about instances apart");
-        assert!(moved(0) || key == "host.hand_off", "{key} does not move every answer about one instance");
-    }
 }

@@ -39,6 +39,9 @@ pub enum SweepError {
         /// What is wrong.
         problem: String,
     },
+    /// It was asked to stop.
+    #[error("stopped; given again it goes on where it was")]
+    Stopped,
 }
 
 impl SweepError {

@@ -70,6 +70,20 @@ impl Row {
         serde_json::to_string(&self.values).unwrap_or_default()
     }
 
+    /// The row of a unit that could not be evaluated anywhere.
+    pub fn failed(unit: &Unit, reason: &str) -> Self {
+        Self::ended(unit, Map::new(), Status::Failed, Some(reason.to_owned()))
+    }
+
+    fn ended(unit: &Unit, results: Map<String, Value>, status: Status, reason: Option<String>) -> Self {
+        let mut values = results;
+        values.extend(unit.varied.clone());
+        values.insert("cell".to_owned(), unit.cell.into());
+        values.insert("status".to_owned(), status.name().into());
+        values.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+        Self { cell: unit.cell, values }
+    }
+
     /// Reads a line; `None` where it is no row.
     pub fn parse(line: &str) -> Option<Self> {
         let values: Map<String, Value> = serde_json::from_str(line).ok()?;
@@ -130,11 +144,7 @@ impl Evaluator {
             }
             Err(refusal) => (refusal.status, Some(refusal.reason)),
         };
-        values.extend(unit.varied.clone());
-        values.insert("cell".to_owned(), unit.cell.into());
-        values.insert("status".to_owned(), status.name().into());
-        values.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
-        Row { cell: unit.cell, values }
+        Row::ended(unit, values, status, reason)
     }
 
     fn evaluate(&self, unit: &Unit) -> Result<Value, Refusal> {

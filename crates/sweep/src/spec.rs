@@ -82,11 +82,33 @@ impl Plan {
         catalog: Option<&Path>,
         set: &[String],
     ) -> Result<Self, SweepError> {
-        let file = path.display().to_string();
         let raw: RawSpec = toml::from_str(text).map_err(|error| SweepError::File {
-            file: file.clone(),
+            file: path.display().to_string(),
             message: error.to_string().trim().to_owned(),
         })?;
+        Self::new(path, raw, catalog, set)
+    }
+
+    /// Reads a specification that a program has put together; `path` is what messages call it and what its own paths are
+    /// relative to.
+    ///
+    /// # Errors
+    /// As [`Plan::read`].
+    pub fn of_document(
+        path: &Path,
+        document: Value,
+        catalog: Option<&Path>,
+        set: &[String],
+    ) -> Result<Self, SweepError> {
+        let raw: RawSpec = serde_json::from_value(document).map_err(|error| SweepError::File {
+            file: path.display().to_string(),
+            message: error.to_string(),
+        })?;
+        Self::new(path, raw, catalog, set)
+    }
+
+    fn new(path: &Path, raw: RawSpec, catalog: Option<&Path>, set: &[String]) -> Result<Self, SweepError> {
+        let file = path.display().to_string();
         let wrong = |key: &str, problem: String| SweepError::Spec {
             file: file.clone(),
             key: key.to_owned(),

@@ -62,7 +62,9 @@ impl Site {
             let per_rank = nic / f64::from(chip.ranks.max(1));
             outermost.bandwidth = Fact::assumed(per_rank, "given with the job");
         }
-        let tiers = Tiers::parse(catalog.text("networks", "default")?)?;
+        // A system whose network beyond one pod is known has a file of its own.
+        let network = catalog.text("networks", &system.id).or_else(|_| catalog.text("networks", "default"))?;
+        let tiers = Tiers::parse(network)?;
         let pricer = Tiered::new(Measured::new(catalog, &chip, &system)?, tiers, chip.ranks);
         Ok(Self { system, chip, pricer })
     }

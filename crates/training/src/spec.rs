@@ -7,12 +7,12 @@ use crate::job::{Batch, ContextMethod, Job, Layout, Offload, Recompute, Zero};
 use crate::schedule::Schedule;
 use crate::shape::Shape;
 use model::{Ffn, Model};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use units::{BytesPerSecond, Dtype};
 
 /// What may be said of a job; what is left out gets the default beside it.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct JobSpec {
     /// Model: a file, a directory or a built-in name.
@@ -186,6 +186,13 @@ impl JobSpec {
         let dp = match self.dp {
             Some(dp) if whole.checked_mul(dp) == Some(ranks) => dp,
             None if ranks >= whole && ranks % whole == 0 => ranks / whole,
+            Some(dp) if whole <= ranks && ranks % whole == 0 => {
+                let why = format!(
+                    "{dp} x tp {tp} x cp {cp} x pp {pp} are not the {ranks} ranks of --chips; {} would be",
+                    ranks / whole
+                );
+                return Err(JobError::Value { key: "--dp".to_owned(), why });
+            }
             _ => return Err(JobError::Chips { tp, cp, pp, model: whole, ranks }),
         };
         let ep = self.ep.unwrap_or(1);

@@ -7,6 +7,7 @@ use crate::table::{Row, Table, TableError};
 use estimate::economics::Site;
 use estimate::{EstimateError, KEYS, Mode, OperatingPoint, Resolver};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use units::{Seconds, TokensPerSecond};
 
 /// One operating point of one deployment as a source measured it.
@@ -257,7 +258,16 @@ impl Outcome {
             failure: self.prediction.as_ref().err().cloned(),
             alternative: self.question(&engine).map(|question| (question, self.deployment.clone())),
             continues: false,
+            launch: self.launch(),
         }
+    }
+
+    /// What was run, by the keys of an operating point, and where what the table does not say comes from.
+    fn launch(&self) -> BTreeMap<&'static str, String> {
+        let point = self.row.launched();
+        let said = KEYS.iter().filter_map(|key| Some((key.name, key.said(&point)?)));
+        let evidence = self.row.launch_evidence().join(", ");
+        said.chain((!evidence.is_empty()).then_some(("evidence", evidence))).collect()
     }
 
     /// What rows with other deployments have to have in common with this one to answer the same question; `None` where the

@@ -29,6 +29,16 @@ impl Metric {
             Self::Latency => "latency",
         }
     }
+
+    /// The unit of its figures in rows.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Tpot | Self::Ttft => "ms",
+            Self::Throughput => "tokens/s/chip",
+            Self::StepTime => "s",
+            Self::Latency => "us",
+        }
+    }
 }
 
 /// Rows inside the stated error band.
@@ -102,6 +112,20 @@ pub struct Pair {
     pub sigma: f64,
 }
 
+impl Pair {
+    /// The 80 % band around what is predicted.
+    pub fn band(&self) -> (f64, f64) {
+        let spread = (stats::Z80 * self.sigma).exp();
+        (self.predicted / spread, self.predicted * spread)
+    }
+
+    /// Whether what was measured lies in it.
+    pub fn inside(&self) -> bool {
+        let (low, high) = self.band();
+        (low..=high).contains(&self.measured)
+    }
+}
+
 /// A row of any kind with its prediction.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scored {
@@ -117,6 +141,8 @@ pub struct Scored {
     pub alternative: Option<(String, String)>,
     /// Whether this is a further part of the row before it: tables of exchanges time both directions in one row.
     pub continues: bool,
+    /// What was run as the prediction has it, by key: what the table says and what was filled in.
+    pub launch: BTreeMap<&'static str, String>,
 }
 
 impl Scored {

@@ -319,8 +319,10 @@ impl StepModel {
         tables.exchange.add(&mut exchange, split, load.total_tokens / split, |m| self.exchange_at(m));
         let hidden = self.hidden(load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
-        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(load, split));
-        let behind = (self.issue(load, &device) - (device.total() - hidden)).max(Seconds::ZERO);
+        let one_by_one = self.one_by_one(load, &device);
+        device.add_time(Family::Elementwise, Bound::Launch, self.gaps(one_by_one, &device, split));
+        let issue = self.deployment.engine.host.dispatch.value * one_by_one;
+        let behind = (issue - (device.total() - hidden)).max(Seconds::ZERO);
         device.add_time(Family::Host, Bound::Launch, behind);
         let busy = device.total() - hidden;
         device.add_time(Family::Host, Bound::Launch, self.host(load, busy));
@@ -377,23 +379,22 @@ impl StepModel {
         self.plan.layers.iter().map(|layer| layer.count).sum()
     }
 
-    /// Gaps between kernels: inside a graph for pure decoding, launched one by one otherwise.
-    fn gaps(&self, load: &Load, split: f64) -> Seconds {
+    /// Gaps between kernels: those inside a graph, and what launches outside of one add, by their share of all.
+    fn gaps(&self, one_by_one: f64, tally: &Tally, split: f64) -> Seconds {
         let device = &self.deployment.engine.device;
-        let eager = if load.prefill_tokens > 0.0 { device.layer_eager.value } else { Seconds::ZERO };
-        (device.layer.value + eager) * self.layers() * split
+        let share = (one_by_one / tally.launches().max(1.0)).min(1.0);
+        (device.layer.value + device.layer_eager.value * share) * self.layers() * split
     }
 
-    /// Time the host takes to launch the step's operators one by one, ahead of the device.
-    fn issue(&self, load: &Load, device: &Tally) -> Seconds {
-        let one_by_one = match self.deployment.engine.execution {
+    /// Operators that the host launches one by one, ahead of the device.
+    fn one_by_one(&self, load: &Load, device: &Tally) -> f64 {
+        match self.deployment.engine.execution {
             _ if load.prefill_tokens > 0.0 => device.launches(),
             Execution::Eager => device.launches(),
             // Between two attentions one captured piece is replayed.
             Execution::Piecewise => device.mixing_launches() + self.layers(),
             Execution::FullGraph => 0.0,
-        };
-        self.deployment.engine.host.dispatch.value * one_by_one
+        }
     }
 
     /// What the device waits for the host.

@@ -9,7 +9,7 @@ use crate::plan_file::{
     DeploymentFile, DeploymentMode, JobFile, PlanFile, PoolFile, PoolRole, PredictedFile, SCHEMA, Value,
 };
 use cost::step::{Bound, StepCost, StepModel};
-use estimate::economics::{CARBON_SPREAD, POWER_SPREAD, Site};
+use estimate::economics::{CARBON_SPREAD, Ownership, POWER_SPREAD, Site};
 use estimate::{EstimateError, Resolver, Roles};
 use hardware::Grade;
 use instance::KvTransfer;
@@ -38,9 +38,14 @@ impl Planned {
 
     /// The weakest grade among the figures of its chips.
     pub fn grade(&self) -> Grade {
-        let grades = self.pools.iter().map(|pool| pool.model.deployment().chip.grade());
-        grades.max().unwrap_or(Grade::Assumed)
+        weakest(&self.pools)
     }
+}
+
+/// The weakest grade among the figures of the chips of pools.
+fn weakest(pools: &[SettledPool]) -> Grade {
+    let grades = pools.iter().map(|pool| pool.model.deployment().chip.grade());
+    grades.max().unwrap_or(Grade::Assumed)
 }
 
 /// Instances of one kind, ready to run.
@@ -328,27 +333,32 @@ impl Bench<'_> {
             .zip(&files)
             .map(|(pool, file)| money(self.site, ownership(pool), file.chips, power * file.chips / chips))
             .sum();
-        let price_spread = pools.iter().filter_map(ownership).map(|paid| paid.spread()).fold(0.0, f64::max);
+        let owned: Vec<Ownership> = pools.iter().filter_map(ownership).collect();
+        let price_spread = owned.iter().map(Ownership::spread).fold(0.0, f64::max);
+        let grade = weakest(&pools);
+        let price_grade = owned.iter().map(Ownership::grade).fold(grade, Grade::max);
         let energy_spread = sigma.hypot(POWER_SPREAD);
         let energy = Joules::new(power * self.site.pue / tokens);
         let carbon = GramsCo2::new(energy.kilowatt_hours() * 1e6 * self.site.carbon.get());
+        let figure = |value: Value, sigma: f64| value.banded(sigma).graded(grade);
+        let cost = Value::new(paid / 3600.0 / tokens * 1e6, "USD");
         let predicted = PredictedFile {
             chips,
-            throughput: Value::new(tokens, "tokens/s").banded(sigma),
-            throughput_per_chip: Value::new(tokens / chips, "tokens/s/chip").banded(sigma),
-            tokens_per_user: Value::new(1.0 / detail.tpot, "tokens/s").banded(sigma),
-            request_rate: Value::new(detail.rate, "requests/s").banded(sigma),
+            throughput: figure(Value::new(tokens, "tokens/s"), sigma),
+            throughput_per_chip: figure(Value::new(tokens / chips, "tokens/s/chip"), sigma),
+            tokens_per_user: figure(Value::new(1.0 / detail.tpot, "tokens/s"), sigma),
+            request_rate: figure(Value::new(detail.rate, "requests/s"), sigma),
             concurrency: detail.rate * (detail.ttft + detail.tpot * self.job.work.after_first()),
-            ttft: Value::from(Seconds::new(detail.ttft)).banded(estimate::with_queue(ttft_sigma)),
-            tpot: Value::from(Seconds::new(detail.tpot)).banded(sigma),
-            power: known.then(|| Value::new(power, "W").banded(POWER_SPREAD)),
-            energy_per_token: known.then(|| Value::from(energy).banded(energy_spread)),
+            ttft: figure(Value::from(Seconds::new(detail.ttft)), estimate::with_queue(ttft_sigma)),
+            tpot: figure(Value::from(Seconds::new(detail.tpot)), sigma),
+            power: known.then(|| figure(Value::new(power, "W"), POWER_SPREAD)),
+            energy_per_token: known.then(|| figure(Value::from(energy), energy_spread)),
             cost_per_million_tokens: paid
                 .is_finite()
-                .then(|| Value::new(paid / 3600.0 / tokens * 1e6, "USD").banded(sigma.hypot(price_spread))),
+                .then(|| cost.banded(sigma.hypot(price_spread)).graded(price_grade)),
             cost_basis: self.site.basis,
             co2e_per_million_tokens: known
-                .then(|| Value::from(carbon).banded(energy_spread.hypot(CARBON_SPREAD))),
+                .then(|| figure(Value::from(carbon), energy_spread.hypot(CARBON_SPREAD))),
             bound: bound.name().to_owned(),
             limit,
         };

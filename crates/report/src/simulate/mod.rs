@@ -1,6 +1,7 @@
 //! What a simulation reports: the summary on the terminal, JSON, per-request records, the form of vLLM's benchmark,
 //! Perfetto traces and a page of charts.
 
+mod bands;
 mod html;
 mod perfetto;
 mod pools;

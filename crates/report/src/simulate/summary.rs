@@ -1,9 +1,11 @@
 //! The summary of a run, for people and for programs. Both read the same fields.
 
+use super::bands::{Band, Bands, bands};
 use super::pools::{deployments_json, deployments_table, pool_json, pools_table, tiers_json};
 use crate::table::table;
 use scenario::{Costs, Outcome};
 use serde_json::{Map, Value, json};
+use sim::Metrics;
 use sim::sketch::Sketch;
 use units::{Dollars, GramsCo2, Joules, Seconds};
 
@@ -62,14 +64,14 @@ fn sums<O>(outcome: &Outcome<O>, costs: &Costs) -> Sums {
     }
 }
 
-fn latencies<O>(outcome: &Outcome<O>) -> [(&'static str, &Sketch); 5] {
+fn latencies<'a, O>(outcome: &'a Outcome<O>, bands: &Bands) -> [(&'static str, &'a Sketch, Band); 5] {
     let metrics = &outcome.metrics;
     [
-        ("TTFT", &metrics.ttft),
-        ("TPOT", &metrics.tpot),
-        ("ITL", &metrics.itl),
-        ("E2E", &metrics.e2e),
-        ("queue", &metrics.queue),
+        ("TTFT", &metrics.ttft, bands.queue),
+        ("TPOT", &metrics.tpot, bands.token),
+        ("ITL", &metrics.itl, bands.token),
+        ("E2E", &metrics.e2e, bands.request),
+        ("queue", &metrics.queue, bands.queue),
     ]
 }
 
@@ -93,16 +95,8 @@ pub(super) fn milliseconds(seconds: Option<f64>) -> String {
 /// The summary table.
 pub fn simulate_text<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
     let metrics = &outcome.metrics;
-    let sums = sums(outcome, costs);
-    let mut text = format!("{}\n\n", outcome.name);
-    let rows = latencies(outcome).into_iter().map(|(name, sketch)| {
-        let quantiles =
-            PERCENTILES.iter().map(|(_, q)| milliseconds(known(sketch, |sketch| sketch.quantile(*q))));
-        [name.to_owned(), milliseconds(known(sketch, Sketch::mean))].into_iter().chain(quantiles).collect()
-    });
-    let header: Vec<&str> = ["ms", "mean"].into_iter().chain(PERCENTILES.map(|(name, _)| name)).collect();
-    text += &table(&header, rows);
-    text.push('\n');
+    let (sums, bands) = (sums(outcome, costs), bands(outcome, costs));
+    let mut text = format!("{}\n\n{}\n", outcome.name, latency_table(outcome, &bands));
     let mut line = |name: &str, value: String| text += &format!("{name:<22}{value}\n");
     line(
         "requests",
@@ -121,16 +115,21 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
     let good = sums.goodput.unwrap_or(0.0);
     line(
         "request throughput",
-        shown(sums.request_rate, |rate| format!("{rate:.3} /s, goodput {good:.3} /s ({goodput:.1} %)")),
+        shown(sums.request_rate, |rate| {
+            let rate = bands.rate.text(rate, |rate| format!("{rate:.3} /s"));
+            format!("{rate}, goodput {good:.3} /s ({goodput:.1} %)")
+        }),
     );
     let (chips, size) = (sums.chips, sums.chips.max(1e-9));
     line(
         "output throughput",
         shown(sums.output_rate, |rate| {
-            format!("{rate:.1} tokens/s, {:.1} per chip ({chips:.0} chips)", rate / size)
+            let all = bands.rate.text(rate, |rate| format!("{rate:.1} tokens/s"));
+            format!("{all}, {:.1} per chip ({chips:.0} chips)", rate / size)
         }),
     );
-    line("input throughput", shown(sums.input_rate, |rate| format!("{rate:.1} tokens/s")));
+    let tokens = |rate: f64| format!("{rate:.1} tokens/s");
+    line("input throughput", shown(sums.input_rate, |rate| bands.rate.text(rate, tokens)));
     if metrics.cached_tokens + metrics.fetched_tokens > 0 {
         line(
             "prefix cache",
@@ -156,25 +155,48 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
     if metrics.transfers > 0 {
         line("KV moved", format!("{} in {} transfers", metrics.moved, metrics.transfers));
     }
-    let per_token = shown(sums.joules_per_token, |joules| format!("{joules:.3} J"));
+    text += &resources_text(outcome, costs, &sums, &bands);
+    text.push('\n');
+    text += &deployments_table(outcome);
+    text += &pools_table(outcome);
+    text
+}
+
+/// Latencies, each with its band.
+fn latency_table<O>(outcome: &Outcome<O>, bands: &Bands) -> String {
+    let rows = latencies(outcome, bands).into_iter().map(|(name, sketch, band)| {
+        let quantiles =
+            PERCENTILES.iter().map(|(_, q)| milliseconds(known(sketch, |sketch| sketch.quantile(*q))));
+        let mean = milliseconds(known(sketch, Sketch::mean));
+        [name.to_owned(), mean].into_iter().chain(quantiles).chain([band.shares()]).collect()
+    });
+    let names = PERCENTILES.map(|(name, _)| name);
+    let header: Vec<&str> = ["ms", "mean"].into_iter().chain(names).chain(["80 % band"]).collect();
+    table(&header, rows)
+}
+
+/// Energy, power, money and carbon, a line each.
+fn resources_text<O>(outcome: &Outcome<O>, costs: &Costs, sums: &Sums, bands: &Bands) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| text += &format!("{name:<22}{value}\n");
+    let joules = |joules: f64| format!("{joules:.3} J");
+    let per_token = shown(sums.joules_per_token, |value| bands.energy.text(value, joules));
     line(
         "energy",
         format!("{}, {per_token} per output token, at the facility (PUE {})", sums.energy, costs.site.pue),
     );
-    let peak = metrics.peak_power().get() / 1e3;
-    line("power", shown(sums.mean_power, |mean| format!("{:.1} kW mean, {peak:.1} kW peak", mean / 1e3)));
+    let peak = outcome.metrics.peak_power().get() / 1e3;
+    let kilowatts = |watts: f64| format!("{:.1} kW", watts / 1e3);
+    let power = |mean: f64| format!("mean {}, peak {peak:.1} kW", bands.power.text(mean, kilowatts));
+    line("power", shown(sums.mean_power, power));
     if let Some(cost) = sums.cost {
-        line(
-            "cost",
-            format!("{} per million output tokens (basis: {})", Dollars::new(cost), costs.site.basis),
-        );
+        let cost = bands.money.text(cost, |cost| Dollars::new(cost).to_string());
+        line("cost", format!("{cost} per million output tokens (basis: {})", costs.site.basis));
     }
     if let Some(carbon) = sums.carbon {
-        line("CO2e", format!("{} per million output tokens", GramsCo2::new(carbon)));
+        let carbon = bands.carbon.text(carbon, |carbon| GramsCo2::new(carbon).to_string());
+        line("CO2e", format!("{carbon} per million output tokens"));
     }
-    text.push('\n');
-    text += &deployments_table(outcome);
-    text += &pools_table(outcome);
     text
 }
 
@@ -198,26 +220,19 @@ pub(super) fn latency_json(sketch: &Sketch) -> Value {
 /// The same for programs. `schema` names the form and its version.
 pub fn simulate_json<O>(outcome: &Outcome<O>, costs: &Costs) -> Value {
     let metrics = &outcome.metrics;
-    let sums = sums(outcome, costs);
+    let (sums, bands) = (sums(outcome, costs), bands(outcome, costs));
+    let (rate, per_chip) = (bands.rate, sums.output_rate.map(|rate| rate / sums.chips.max(1e-9)));
     let rejected: Map<String, Value> =
         metrics.rejected.iter().map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect();
     let pools: Vec<Value> =
         outcome.pools.iter().enumerate().map(|(index, pool)| pool_json(outcome, index, pool)).collect();
-    let tenants: Map<String, Value> = metrics
-        .tenants
-        .iter()
-        .map(|(tenant, count)| {
-            let mean = (count.completed > 0).then(|| count.ttft.get() / count.completed as f64);
-            let entry = json!({
-                "completed": count.completed, "rejected": count.rejected, "output_tokens": count.output,
-                "mean_ttft": quantity(mean, "s"),
-            });
-            (tenant.to_string(), entry)
-        })
-        .collect();
     let mut latency = Map::new();
-    for (name, sketch) in latencies(outcome) {
-        latency.insert(name.to_ascii_lowercase(), latency_json(sketch));
+    for (name, sketch, band) in latencies(outcome, &bands) {
+        let mut statistics = latency_json(sketch);
+        if let Some(statistics) = statistics.as_object_mut() {
+            band.add_to(statistics);
+        }
+        latency.insert(name.to_ascii_lowercase(), statistics);
     }
     json!({
         "schema": "supernode.simulate/1",
@@ -229,11 +244,11 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, costs: &Costs) -> Value {
             "cancelled": metrics.cancelled, "rejected": rejected, "good": metrics.good,
         },
         "latency": latency,
-        "request_throughput": quantity(sums.request_rate, "requests/s"),
-        "goodput": quantity(sums.goodput, "requests/s"),
-        "output_throughput": quantity(sums.output_rate, "tokens/s"),
-        "output_throughput_per_chip": quantity(sums.output_rate.map(|rate| rate / sums.chips.max(1e-9)), "tokens/s"),
-        "input_throughput": quantity(sums.input_rate, "tokens/s"),
+        "request_throughput": rate.quantity(sums.request_rate, "requests/s"),
+        "goodput": rate.quantity(sums.goodput, "requests/s"),
+        "output_throughput": rate.quantity(sums.output_rate, "tokens/s"),
+        "output_throughput_per_chip": rate.quantity(per_chip, "tokens/s"),
+        "input_throughput": rate.quantity(sums.input_rate, "tokens/s"),
         "tokens": { "input": metrics.input_tokens, "output": metrics.output_tokens, "recomputed": metrics.lost_tokens },
         "chips": sums.chips,
         "prefix_hit_rate": { "device": sums.hit_rate, "tiers": sums.fetch_rate },
@@ -242,15 +257,37 @@ pub fn simulate_json<O>(outcome: &Outcome<O>, costs: &Costs) -> Value {
         "deployments": deployments_json(outcome),
         "tiers": tiers_json(outcome),
         "kv_moved": quantity(metrics.moved.get(), "B"),
-        "energy": quantity(sums.energy.get(), "J"),
+        "evidence_grade": bands.rate.grade,
+        "energy": bands.energy.quantity(sums.energy.get(), "J"),
         "energy_at": "facility",
-        "energy_per_output_token": sums.joules_per_token.map(|joules| quantity(joules, "J")),
-        "power": { "mean": sums.mean_power, "peak": metrics.peak_power().get(), "unit": "W" },
+        "energy_per_output_token": sums.joules_per_token.map(|joules| bands.energy.quantity(joules, "J")),
+        "power": power_json(sums.mean_power, metrics.peak_power().get(), bands.power),
         "cost_basis": costs.site.basis.to_string(),
-        "cost_per_million_output_tokens": sums.cost.map(|cost| quantity(cost, "USD")),
-        "co2e_per_million_output_tokens": sums.carbon.map(|carbon| quantity(carbon, "g")),
+        "cost_per_million_output_tokens": sums.cost.map(|cost| bands.money.quantity(cost, "USD")),
+        "co2e_per_million_output_tokens": sums.carbon.map(|carbon| bands.carbon.quantity(carbon, "g")),
         "pools": pools,
-        "tenants": tenants,
+        "tenants": tenants_json(metrics),
         "run": { "events": outcome.totals.events, "steps": outcome.totals.steps, "interrupted": outcome.totals.interrupted },
     })
+}
+
+fn power_json(mean: Option<f64>, peak: f64, band: Band) -> Value {
+    let mut power = Map::new();
+    power.insert("mean".to_owned(), json!(mean));
+    power.insert("peak".to_owned(), json!(peak));
+    band.add_to(&mut power);
+    power.insert("unit".to_owned(), json!("W"));
+    Value::Object(power)
+}
+
+fn tenants_json(metrics: &Metrics) -> Map<String, Value> {
+    let tenants = metrics.tenants.iter().map(|(tenant, count)| {
+        let mean = (count.completed > 0).then(|| count.ttft.get() / count.completed as f64);
+        let entry = json!({
+            "completed": count.completed, "rejected": count.rejected, "output_tokens": count.output,
+            "mean_ttft": quantity(mean, "s"),
+        });
+        (tenant.to_string(), entry)
+    });
+    tenants.collect()
 }

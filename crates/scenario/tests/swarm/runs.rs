@@ -45,24 +45,19 @@ impl Observer for Books {
 }
 
 fn raw(point: &Point, seed: u64, requests: u64) -> Raw {
-    let pool = RawPool {
-        tp: point.sizes.tp,
-        pp: point.sizes.pp,
-        dp: point.sizes.dp,
-        ep: point.sizes.ep,
-        ..RawPool::default()
-    };
-    let deployment = RawDeployment {
+    let mut layout = Point::default();
+    (layout.sizes.tp, layout.sizes.pp) = (point.sizes.tp, point.sizes.pp);
+    (layout.sizes.dp, layout.sizes.ep) = (point.sizes.dp, point.sizes.ep);
+    let pool = RawPool { point: layout, ..RawPool::default() };
+    let served = Point {
         model: point.model.clone(),
         system: point.system.clone(),
-        weight_dtype: point.formats.weight,
-        act_dtype: point.formats.act,
-        moe_dtype: point.formats.moe,
+        formats: point.formats,
         spec_tokens: point.spec_tokens,
         spec_accept: point.spec_accept,
-        pool: vec![pool],
-        ..RawDeployment::default()
+        ..Point::default()
     };
+    let deployment = RawDeployment { point: served, pool: vec![pool], ..RawDeployment::default() };
     let workload = RawWorkload {
         rate: Some(PerSecond::new(4.0)),
         requests: Some(requests),

@@ -20,8 +20,8 @@ use crate::wiring::Wiring;
 use cost::step::StepPricer;
 use engines::Engine;
 use serving::{
-    Action, Cluster, ClusterConfig, ConfigError, Event, InstanceId, InstanceState, Nanos, RequestId, Timer,
-    TransferId,
+    Action, Cluster, ClusterConfig, ConfigError, Event, InstanceId, InstanceState, Nanos, Order, RequestId,
+    Timer, TransferId,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -81,10 +81,18 @@ impl<P: StepPricer> World<P> {
     ///
     /// # Errors
     /// A cluster that cannot run.
-    pub fn new(config: ClusterConfig, pricers: Vec<P>, options: Options) -> Result<Self, ConfigError> {
+    pub fn new(mut config: ClusterConfig, pricers: Vec<P>, options: Options) -> Result<Self, ConfigError> {
         let deployments = config.deployments.len();
+        if options.policy.as_ref().is_some_and(|policy| policy.decides().order) {
+            let pools = config.deployments.iter_mut().flat_map(|deployment| &mut deployment.pools);
+            pools.for_each(|pool| pool.limits.order = Order::Priority);
+        }
+        let mut cluster = Cluster::new(config, pricers)?;
+        if let Some(policy) = &options.policy {
+            cluster.set_policy(policy.clone());
+        }
         let mut world = Self {
-            cluster: Cluster::new(config, pricers)?,
+            cluster,
             flights: Flights::default(),
             engines: Vec::new(),
             queue: BinaryHeap::new(),

@@ -4,7 +4,7 @@ use super::input::Refusal;
 use crate::faults::Fault;
 use crate::placement::PoolHardware;
 use crate::wiring::{PortConfig, TierPort};
-use serving::ConfigError;
+use serving::{ConfigError, SharedPolicy};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use units::Seconds;
@@ -57,6 +57,8 @@ pub struct Options {
     pub hardware: Vec<PoolHardware>,
     /// Set from outside to stop at once, as if `until` were now.
     pub stop: Option<Arc<AtomicBool>>,
+    /// Code that decides instead of the settings.
+    pub policy: Option<SharedPolicy>,
 }
 
 /// Why a run stopped short.
