@@ -283,3 +283,19 @@ impl Engine {
         ]
     }
 }
+
+impl<T: PartialEq> Fact<T> {
+    /// Grades a figure as measured if a fit has moved it.
+    fn mark_if_moved(&mut self, before: &Self, key: &str) {
+        if self.value != before.value {
+            (self.source, self.grade) = (key.to_owned(), Grade::Measured);
+        }
+    }
+}
+
+/// The leading numbers of a version: `[0, 5, 8]` of `0.5.8.post1`.
+fn numbers(version: &str) -> Vec<u32> {
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let parts = version.trim_start_matches('v').split('.');
+    parts.map_while(|part| digits(part).parse().ok()).collect()
+}

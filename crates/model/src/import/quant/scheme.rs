@@ -2,6 +2,7 @@
 
 use super::pattern::Pattern;
 use std::collections::BTreeMap;
+use crate::arch::Group;
 use units::Dtype;
 
 /// The format of a matrix and of the activations it meets.
@@ -31,6 +32,8 @@ pub(super) struct Scheme {
     pub experts: Option<Format>,
     /// The cache.
     pub kv: Option<Dtype>,
+    /// Scales of integer weights.
+    pub group: Option<Group>,
 }
 
 impl Scheme {
