@@ -222,7 +222,7 @@ fn studied(files: &[Calibrated], studies: &[Study]) -> String {
 fn anchors(args: &Args, file: &std::path::Path) -> Result<(), Failure> {
     let folder = Folder::make(args, "engines")?;
     let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
+    let site = SiteArgs::default().site(resolver.catalog())?;
     let bytes = bounded::bytes_of(std::fs::File::open(file)?, bounded::TABLE)?;
     let mut rows = read_serving(&Table::open(file)?)?;
     for file in &args.launches {

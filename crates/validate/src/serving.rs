@@ -358,7 +358,7 @@ impl Outcome {
     fn launch(&self) -> BTreeMap<&'static str, String> {
         let point = self.row.launched();
         let said = KEYS.iter().filter_map(|key| Some((key.name, key.said(&point)?)));
-        let evidence = self.row.launch_evidence().join(", ");
+        let evidence = self.row.launch.sources.join(", ");
         said.chain((!evidence.is_empty()).then_some(("evidence", evidence))).collect()
     }
 
