@@ -222,7 +222,7 @@ fn studied(files: &[Calibrated], studies: &[Study]) -> String {
 fn anchors(args: &Args, file: &std::path::Path) -> Result<(), Failure> {
     let folder = Folder::make(args, "engines")?;
     let resolver = Resolver::new(args.catalog.load()?);
-    let site = args.site.site(resolver.catalog())?;
+    let site = SiteArgs::default().site(resolver.catalog())?;
     let bytes = bounded::bytes_of(std::fs::File::open(file)?, bounded::TABLE)?;
     let mut rows = read_serving(&Table::open(file)?)?;
     for file in &args.launches {
@@ -370,7 +370,7 @@ fn engine(args: &Args) -> Result<(), Failure> {
         date: args.date.clone(),
         address: "supernode calibrate".to_owned(),
     };
-    engine.mark_fitted("fit", provenance);
+    engine.mark_fitted(&start, "fit", provenance);
     folder.write([(engine.id.as_str(), engine.to_toml())])?;
     let mut text = String::new();
     for (name, value) in &fit.coefficients {

@@ -1,6 +1,7 @@
 //! `supernode validate`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::page::PageArgs;
 use ::estimate::{Resolver, estimate};
 use ::validate::{
     Contest, Fidelity, Launches, Measurements, Scored, Unscored, find, operator_id, operator_predictions,
@@ -29,14 +30,13 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write a page with charts to this file.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     /// Also list this many of the rows that are furthest off, with what their predictions are made of.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     worst: usize,
     /// Say instead how good the choice is that the predictions make among configurations measured for the same job.
-    #[arg(long, conflicts_with_all = ["html", "worst", "explain"])]
+    #[arg(long, conflicts_with_all = ["html", "pdf", "worst", "explain"])]
     ranking: bool,
     /// Explain the prediction of the row with this id instead. Operator rows have their line for an id: `line 12`.
     #[arg(long, value_name = "ID", conflicts_with_all = ["html", "worst"])]
@@ -52,7 +52,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let page = Beside::open(args.html.as_deref())?;
+    let page = args.page.open()?;
     let mut measured = Measurements::open(&args.data, args.chip.as_deref())?;
     if !args.launches.is_empty() && !matches!(measured, Measurements::Serving(_)) {
         let message =
@@ -64,6 +64,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     args.refuse_unused(&measured)?;
     let catalog = args.catalog.load()?;
+    if let Some(chip) = &args.chip {
+        catalog.chip(chip)?;
+    }
     if args.ranking {
         return ranking(args, catalog, measured);
     }
@@ -83,7 +86,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         Ok(())
     };
-    page.deliver(|| report::validate_html(&summary, &rows), show)
+    let site = args.site.site(&catalog)?;
+    let setting = page.setting(&catalog, Some(&site), Some(&args.site));
+    page.deliver(|| report::validate_document(&summary, &rows, &setting), args.json, show)
 }
 
 impl Args {

@@ -246,11 +246,21 @@ impl Engine {
         self.sources.insert(key.to_owned(), source);
     }
 
-    /// Records under `key` where the fitted coefficients come from.
-    pub fn mark_fitted(&mut self, key: &str, source: Source) {
-        let host = &mut self.host;
-        let device = &mut self.device;
-        for fact in [
+    /// Records under `key` where the coefficients come from that a fit from `start` has moved; those that the rows did not move
+    /// keep the evidence they had.
+    pub fn mark_fitted(&mut self, start: &Self, key: &str, source: Source) {
+        for (time, before) in self.fitted_times().into_iter().zip(start.clone().fitted_times()) {
+            time.mark_if_moved(before, key);
+        }
+        for (number, before) in self.fitted_numbers().into_iter().zip(start.clone().fitted_numbers()) {
+            number.mark_if_moved(before, key);
+        }
+        self.sources.insert(key.to_owned(), source);
+    }
+
+    fn fitted_times(&mut self) -> [&mut Fact<Seconds>; 9] {
+        let (host, device) = (&mut self.host, &mut self.device);
+        [
             &mut host.step,
             &mut host.sequence,
             &mut host.request,
@@ -260,18 +270,26 @@ impl Engine {
             &mut host.replay,
             &mut device.layer,
             &mut device.layer_eager,
-        ] {
-            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
-        }
-        for fact in [
+        ]
+    }
+
+    fn fitted_numbers(&mut self) -> [&mut Fact<f64>; 4] {
+        let device = &mut self.device;
+        [
             &mut device.decode_slowdown,
             &mut device.prefill_slowdown,
             &mut device.expert_skew,
             &mut device.expert_spread,
-        ] {
-            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
+        ]
+    }
+}
+
+impl<T: PartialEq> Fact<T> {
+    /// Grades a figure as measured if a fit has moved it.
+    fn mark_if_moved(&mut self, before: &Self, key: &str) {
+        if self.value != before.value {
+            (self.source, self.grade) = (key.to_owned(), Grade::Measured);
         }
-        self.sources.insert(key.to_owned(), source);
     }
 }
 

@@ -38,6 +38,7 @@ impl Metric {
         match self {
             Self::Tpot | Self::Ttft => "ms",
             Self::Throughput => "tokens/s/chip",
+            Self::Power => "W",
             Self::StepTime => "s",
             Self::Power => "W",
             Self::Latency => "us",

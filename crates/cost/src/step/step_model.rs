@@ -8,13 +8,13 @@ use super::memory::{DoesNotFit, MemoryFit};
 use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
 use super::pool::TablePool;
-use super::shape::{StepPrice, StepPricer, StepShape};
 use super::startable::{self, Unstartable};
 use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
 use hardware::{Engine, Execution};
 use std::sync::Arc;
+use steps::{StepPrice, StepPricer, StepShape};
 use units::{Dtype, Joules, Seconds, Watts};
 
 /// Why a deployment cannot be priced.
