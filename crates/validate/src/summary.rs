@@ -40,7 +40,6 @@ impl Metric {
             Self::Throughput => "tokens/s/chip",
             Self::Power => "W",
             Self::StepTime => "s",
-            Self::Power => "W",
             Self::Latency => "us",
         }
     }
