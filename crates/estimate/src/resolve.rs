@@ -157,7 +157,7 @@ struct Priced(Arc<dyn cost::step::Operators>);
 
 /// What step models have in common of one model on one system under one engine: see [`Resolver::step_model_on`].
 #[derive(Default)]
-pub struct Shelf {
+pub struct SharedPrices {
     operators: Mutex<BTreeMap<String, Arc<Priced>>>,
     tables: TablePool,
 }
@@ -354,16 +354,20 @@ impl Resolver {
     }
 
     /// The step model of an instance with the sizes of [`OperatingPoint::sizes`], which is not kept; for searches over layouts and
-    /// formats of one model on one system under one engine, of which `shelf` holds what they have in common.
+    /// formats of one model on one system under one engine, of which `shared` holds what they have in common.
     ///
     /// # Errors
     /// As those of [`Resolver::step_model`].
-    pub fn step_model_on(&self, shelf: &Shelf, point: &OperatingPoint) -> Result<StepModel, EstimateError> {
+    pub fn step_model_on(
+        &self,
+        shared: &SharedPrices,
+        point: &OperatingPoint,
+    ) -> Result<StepModel, EstimateError> {
         let deployment = self.deployment(point, &point.sizes, Roles::Both)?;
         let key = format!("{:?}", deployment.model.quantization);
-        let operators = kept(&shelf.operators, &key, || self.operators(&deployment))?;
+        let operators = kept(&shared.operators, &key, || self.operators(&deployment))?;
         let model = self.price(deployment, Arc::clone(&operators.0))?;
-        Ok(model.sharing(&shelf.tables))
+        Ok(model.sharing(&shared.tables))
     }
 
     fn build(&self, point: &OperatingPoint, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {

@@ -22,7 +22,7 @@ pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
 pub use outputs::{OutputError, OutputId, Outputs};
 pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, parquet_columns, read_parquet};
-pub use plan::{plan_html, plan_json, plan_text};
+pub use plan::{plan_figure, plan_html, plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};
 pub use simulate::{
     Detail, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
