@@ -64,6 +64,7 @@ fn evaluate(plan: &Plan, out: &Path) -> Result<(), Failure> {
     if done > 0 {
         eprintln!("{done} of {} cells were there already", plan.cells());
     }
+    crate::progress::quiet();
     let bar = bar(plan.cells(), done);
     // An interrupt ends the program, which loses nothing.
     let never = AtomicBool::new(false);

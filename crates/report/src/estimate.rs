@@ -22,7 +22,7 @@ fn banded<T: Copy + Display + Mul<f64, Output = T>>(figure: &Figure<T>, grade: G
 }
 
 /// In words: what a family's prices rest on.
-fn basis(evidence: &Evidence) -> String {
+pub(crate) fn basis(evidence: &Evidence) -> String {
     match &evidence.basis {
         Basis::Measured => format!("measured ({} rows)", evidence.rows),
         Basis::Derived => "derived from published figures".to_owned(),

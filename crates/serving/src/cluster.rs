@@ -1,7 +1,7 @@
 //! The control plane as one state machine.
 
 use crate::action::{Action, Ended, Event, InstanceState, Timer, TransferId};
-use crate::admission::{Limits, Tenant};
+use crate::admission::{Budget, Limits, Tenant};
 use crate::custom::SharedPolicy;
 use crate::instance::{Instance, Surroundings};
 use crate::kv::Hold;
@@ -179,6 +179,11 @@ impl<P: StepPricer> Cluster<P> {
             let told = |change| Action::Kv { instance: instance.id, rank: rank as u32, change };
             self.actions.extend(changes.into_iter().map(told));
         }
+    }
+
+    /// What a tenant has left of its limits at `now`; `None` if it has none.
+    pub fn budget(&self, tenant: u32, now: Nanos) -> Option<Budget> {
+        self.limits.budget(tenant, now)
     }
 
     /// Frees what ended requests held of their tenants' limits.
