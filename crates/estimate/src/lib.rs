@@ -8,6 +8,7 @@ mod estimate;
 mod idle;
 mod keys;
 mod resolve;
+mod sizes;
 mod spec;
 pub mod steady;
 

@@ -50,6 +50,8 @@ const VALUES: &[(&str, &str)] = &[
     ("prefix_hit", "0.5"),
     ("token_budget", "64"),
     ("max_sequences", "2"),
+    ("memory_fraction", "0.7"),
+    ("stream_interval", "4"),
     ("execution", "eager"),
     ("expert_skew", "3"),
     ("micro_batches", "true"),
