@@ -17,6 +17,8 @@ struct Tables {
     unheld: Vec<String>,
     /// Flags that take any text, or name a file that is written.
     free: Vec<String>,
+    /// Flags that every command has; the table of one holds them.
+    global: Vec<String>,
     commands: BTreeMap<String, Table>,
 }
 
@@ -59,31 +61,37 @@ fn supernode(arguments: &[&str], folder: &Path) -> Output {
     Command::new(cargo_bin("supernode")).args(arguments).current_dir(folder).output().expect("it runs")
 }
 
-/// Sections of a help text by their heading.
-fn section<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
-    let lines = help.lines().skip_while(move |line| *line != heading).skip(1);
-    lines.take_while(|line| line.is_empty() || line.starts_with(' ')).filter(|line| !line.trim().is_empty())
+/// Flags that a help text lists, under whatever heading: each begins a line that is hardly indented.
+fn listed_flags(help: &str) -> Vec<String> {
+    let flags = help.lines().filter_map(|line| {
+        let text = line.trim_start();
+        let near = line.len() - text.len() <= 6 && text.starts_with('-');
+        let name = text.split([' ', ',', '=']).find_map(|word| word.strip_prefix("--"))?;
+        (near && !matches!(name, "help" | "version")).then(|| name.to_owned())
+    });
+    flags.collect()
+}
+
+/// Words that a help text lists as commands, under whatever heading: each begins a line, with what it does behind it.
+fn listed_commands(help: &str) -> Vec<&str> {
+    let plain = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+    let names = lines.filter_map(|line| Some((line.split("  ").next()?, line)));
+    let names = names.filter(|(name, line)| !name.is_empty() && plain(name) && line.len() > name.len());
+    names.map(|(name, _)| name).filter(|name| *name != "help").collect()
 }
 
 /// Every command of the binary with its flags.
 fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<String>>) {
     let help = supernode(&[path, &["-h"]].concat(), folder);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let nested: Vec<&str> = section(&help, "Commands:")
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .collect();
+    let asked = |name: &&str| supernode(&[path, &[name, "-h"]].concat(), folder).status.success();
+    let nested: Vec<&str> = listed_commands(&help).into_iter().filter(asked).collect();
     for name in &nested {
         commands(&[path, &[name]].concat(), folder, found);
     }
     if nested.is_empty() {
-        let flags = section(&help, "Options:").filter_map(|line| {
-            let name = line.split_whitespace().find_map(|word| word.strip_prefix("--"))?;
-            let starts = line.trim_start().starts_with('-');
-            (starts && !matches!(name, "help" | "version")).then(|| name.to_owned())
-        });
-        found.insert(path.join(" "), flags.collect());
+        found.insert(path.join(" "), listed_flags(&help));
     }
 }
 
@@ -200,7 +208,8 @@ fn every_flag_is_in_the_table() {
             }
             continue;
         };
-        let new = flags.iter().filter(|flag| !table.flags.contains_key(*flag));
+        let own = |flag: &&String| table.flags.contains_key(*flag);
+        let new = flags.iter().filter(|flag| !own(flag) && !tables.global.contains(flag));
         problems.extend(new.map(|flag| format!("{command} --{flag} is not in the table")));
         let gone = table.flags.keys().filter(|flag| !flags.contains(flag));
         problems.extend(gone.map(|flag| format!("{command} has no --{flag}")));
