@@ -12,7 +12,6 @@ pub use what_if::with_change;
 use raw::Raw;
 use std::path::Path;
 
-
 /// Why a cluster cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {

@@ -63,7 +63,8 @@ impl Site {
             outermost.bandwidth = Fact::assumed(per_rank, "given with the job");
         }
         // A system whose network beyond one pod is known has a file of its own.
-        let network = catalog.text("networks", &system.id).or_else(|_| catalog.text("networks", "default"))?;
+        let network =
+            catalog.text("networks", &system.id).or_else(|_| catalog.text("networks", "default"))?;
         let tiers = Tiers::parse(network)?;
         let pricer = Tiered::new(Measured::new(catalog, &chip, &system)?, tiers, chip.ranks);
         Ok(Self { system, chip, pricer })

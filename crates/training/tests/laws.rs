@@ -36,22 +36,21 @@ struct Drawn {
 fn drawn() -> impl Strategy<Value = Drawn> {
     let power = |most: u32| (0..=most).prop_map(|exponent| 1_u32 << exponent);
     let sizes = (0..SYSTEMS.len(), 0..SHAPES.len(), power(3), power(3), power(3), power(1));
-    let rest = (power(1), power(3), power(3), 0_u32..4, prop::sample::select(vec!["none", "selective", "full"]));
-    (sizes, rest).prop_map(
-        |((system, shape, tp, pp, ep, cp), (micro, batch, seq, zero, recompute))| Drawn {
-            system,
-            shape,
-            tp,
-            pp,
-            ep: if shape == 2 { ep } else { 1 },
-            cp,
-            micro,
-            batch: 64 * batch,
-            seq: 1024 * seq,
-            zero,
-            recompute,
-        },
-    )
+    let rest =
+        (power(1), power(3), power(3), 0_u32..4, prop::sample::select(vec!["none", "selective", "full"]));
+    (sizes, rest).prop_map(|((system, shape, tp, pp, ep, cp), (micro, batch, seq, zero, recompute))| Drawn {
+        system,
+        shape,
+        tp,
+        pp,
+        ep: if shape == 2 { ep } else { 1 },
+        cp,
+        micro,
+        batch: 64 * batch,
+        seq: 1024 * seq,
+        zero,
+        recompute,
+    })
 }
 
 impl Drawn {

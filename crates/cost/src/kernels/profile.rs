@@ -353,7 +353,9 @@ impl KernelSet {
             value,
             allowed,
         };
-        if let Some((key, value)) = self.params.iter().find(|(_, value)| !(value.is_finite() && **value > 0.0)) {
+        if let Some((key, value)) =
+            self.params.iter().find(|(_, value)| !(value.is_finite() && **value > 0.0))
+        {
             return Err(number(format!("params.{key}"), *value, "give a positive number"));
         }
         let own = [("sigma", self.sigma), ("transfer_sigma", self.transfer_sigma)];

@@ -124,7 +124,9 @@ impl Cut<'_> {
             return Ok(());
         }
         self.even(part, size)?;
-        let Some(block) = block(format, self.formats).filter(|block| size / self.ranks % block != 0) else { return Ok(()) };
+        let Some(block) = block(format, self.formats).filter(|block| size / self.ranks % block != 0) else {
+            return Ok(());
+        };
         Err(Unstartable::Block {
             engine: self.engine.to_owned(),
             part,

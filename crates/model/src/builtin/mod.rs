@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::arch::{LayerGroup, Model, Quantization, Group};
+use crate::arch::{Group, LayerGroup, Model, Quantization};
 use crate::import::{self, ImportError};
 use crate::names;
 use serde::{Deserialize, Serialize};

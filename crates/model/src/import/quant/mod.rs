@@ -59,9 +59,12 @@ fn group(config: &Keys, zero_points: bool) -> Read<Option<Group>> {
     let size = match config.value(KEY)? {
         None => return Ok(None),
         Some(value) if value.as_i64().is_some_and(|size| size <= 0) => return Ok(None),
-        Some(value) => value.as_u64().and_then(|size| u32::try_from(size).ok()).filter(|size| *size <= 65_536),
+        Some(value) => {
+            value.as_u64().and_then(|size| u32::try_from(size).ok()).filter(|size| *size <= 65_536)
+        }
     };
-    let size = size.ok_or_else(|| config.unknown_value(KEY, "give weights per scale, 65536 at most, or -1"))?;
+    let size =
+        size.ok_or_else(|| config.unknown_value(KEY, "give weights per scale, 65536 at most, or -1"))?;
     Ok(Some(Group { size, zero_points }))
 }
 

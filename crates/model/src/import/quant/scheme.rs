@@ -1,8 +1,8 @@
 //! Which format a module has.
 
 use super::pattern::Pattern;
-use std::collections::BTreeMap;
 use crate::arch::Group;
+use std::collections::BTreeMap;
 use units::Dtype;
 
 /// The format of a matrix and of the activations it meets.
