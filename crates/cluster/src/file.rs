@@ -1,8 +1,10 @@
 //! Cluster files: read, checked, and turned into what runs.
 
+mod limits;
 mod place;
 pub mod raw;
 mod resolve;
+mod surroundings;
 mod what_if;
 
 pub use place::Place;
