@@ -1,9 +1,11 @@
 //! `supernode cluster`.
 
 use crate::common::{CatalogArgs, Failure, print, print_json};
+use crate::page::{Page, PageArgs};
 use ::cluster::file::{Place, parse, read_text, with_change};
 use ::cluster::policy::NAMES;
-use jobs::{Comparison, Prepared, Side, html, json, perfetto, prepare, text};
+use hardware::Catalog;
+use jobs::{Comparison, Prepared, Side, document, json, perfetto, prepare, text};
 use std::path::{Path, PathBuf};
 use units::Seconds;
 
@@ -44,19 +46,19 @@ pub struct Args {
     /// Who held which chips when, for Perfetto; of the first policy.
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
-    /// A page with tables and charts.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
 
 /// Runs `cluster`.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = args.page.open()?;
     let (name, original) = source(args)?;
     let catalog = args.catalog.load()?;
     let folder = args.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let keep = args.perfetto.is_some() || args.html.is_some() || args.out.is_some();
+    let keep = args.perfetto.is_some() || page.is_wanted() || args.out.is_some();
     let explain = args.why.map(Seconds::get);
     let mut first: Option<Prepared> = None;
     let mut sides: Vec<Side> = Vec::new();
@@ -97,12 +99,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .flat_map(|side| side.outcome.broken.iter().map(move |law| format!("{}: {law}", side.label)))
         .collect();
     let comparison = Comparison { prepared: &prepared, sides };
-    write(args, &comparison)?;
-    if args.json {
-        print_json(&json(&comparison))?;
-    } else {
-        print(&text(&comparison))?;
-    }
+    write(args, &comparison, &page, &catalog)?;
+    let setting = page.setting(&catalog, None, None);
+    let show = || if args.json { print_json(&json(&comparison)) } else { print(&text(&comparison)) };
+    page.deliver(|| document(&comparison, &setting), args.json, show)?;
     if broken.is_empty() { Ok(()) } else { Err(Failure::No(broken.join("\n"))) }
 }
 
@@ -152,19 +152,16 @@ fn save(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
-fn write(args: &Args, comparison: &Comparison<'_>) -> Result<(), Failure> {
+fn write(args: &Args, comparison: &Comparison<'_>, page: &Page, catalog: &Catalog) -> Result<(), Failure> {
     if let (Some(path), Some(side)) = (&args.perfetto, comparison.sides.first()) {
         save(path, &perfetto(comparison.prepared, side))?;
-    }
-    if let Some(path) = &args.html {
-        save(path, &html(comparison))?;
     }
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Input(format!("{}: {error}", folder.display())))?;
         save(&folder.join("result.json"), &format!("{:#}\n", json(comparison)))?;
         save(&folder.join("report.txt"), &text(comparison))?;
-        save(&folder.join("report.html"), &html(comparison))?;
+        save(&folder.join("report.html"), &document(comparison, &page.setting(catalog, None, None)).html())?;
         for (index, side) in comparison.sides.iter().enumerate() {
             let name = format!("{}-{}.perfetto.json", index + 1, side.outcome.policy);
             save(&folder.join(name), &perfetto(comparison.prepared, side))?;

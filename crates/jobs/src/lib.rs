@@ -19,7 +19,7 @@ pub use perfetto::perfetto;
 pub use prices::Prices;
 pub use run::{Comparison, Prepared, Side, prepare};
 pub use tables::{json, text};
-pub use web::html;
+pub use web::document;
 pub use windows::Window;
 
 use cluster::ClusterError;

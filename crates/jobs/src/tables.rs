@@ -31,7 +31,7 @@ pub(crate) fn productive(side: &Side) -> f64 {
 }
 
 /// What the cluster cost over the run: all of its chips, whoever held them.
-fn cluster_money(prepared: &Prepared, side: &Side) -> Option<f64> {
+pub(crate) fn cluster_money(prepared: &Prepared, side: &Side) -> Option<f64> {
     prepared.rates.money(side.outcome.usage.chip_seconds, side.outcome.usage.energy)
 }
 
@@ -155,7 +155,7 @@ fn services(comparison: &Comparison<'_>) -> String {
 }
 
 /// Waiting time by reason, all tenants together.
-fn waited(side: &Side) -> [f64; Why::COUNT] {
+pub(crate) fn waited(side: &Side) -> [f64; Why::COUNT] {
     let mut sums = [0.0; Why::COUNT];
     for tenant in &side.outcome.waited {
         for (sum, seconds) in sums.iter_mut().zip(tenant) {

@@ -10,9 +10,9 @@ use crate::pools::{ClusterConfig, ConfigError, Deployment, Pool, Role};
 use crate::request::{InstanceId, Live, Phase, Place, Reason, Request, RequestId, Table};
 use crate::router::Router;
 use crate::time::Nanos;
-use cost::step::StepPricer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use steps::StepPricer;
 
 /// The control plane of a cluster: it is told what happened and the time, and answers with what to do.
 ///
