@@ -253,7 +253,7 @@ pub fn dress(command: Command) -> Command {
     let command = dressed(command, "");
     let groups = groups(&command);
     command.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}\n{{all-args}}\n\nBegin with `supernode guide`, \
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}\n\nBegin with `supernode guide`, \
          or with `supernode compare`, which needs nothing.\n"
     ))
 }

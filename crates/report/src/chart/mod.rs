@@ -20,7 +20,7 @@ pub use tornado::Swing;
 use svg::escape;
 
 /// Colours that charts take in turn.
-const COLOURS: usize = 8;
+const COLOURS: usize = 10;
 
 /// The class of the series at `index`.
 fn colour(index: usize) -> String {

@@ -94,7 +94,7 @@ fn figures(words: &Words, estimate: &Estimate) -> Grid {
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, [value, band]: [GridCell; 2], unit: &str| {
         grid.row([name.into(), value, band, unit.into()]);

@@ -4,8 +4,9 @@ use super::compare::unique;
 use super::{Setting, figure, maybe, number, spread};
 use crate::chart::{Axis, Chart, Curve, Dot, Kind, Limit, Style};
 use crate::page::{Document, Grid, GridCell, Section};
+use crate::plan::layout;
 use crate::words::Words;
-use planner::plan_file::{DeploymentFile, DeploymentMode, PlanFile, PoolFile};
+use planner::plan_file::{DeploymentFile, DeploymentMode, PlanFile};
 
 /// The report.
 pub fn plan_document(plan: &PlanFile, setting: &Setting<'_>) -> Document {
@@ -113,16 +114,6 @@ fn kinds(words: &Words, plan: &PlanFile) -> Grid {
         ]);
     }
     grid
-}
-
-fn layout(pool: &PoolFile) -> String {
-    let mut text = format!("TP{}", pool.tp);
-    for (name, size) in [("PP", pool.pp), ("DP", pool.dp), ("EP", pool.ep), ("MoE-TP", pool.moe_tp)] {
-        if size > 1 {
-            text += &format!(" {name}{size}");
-        }
-    }
-    text
 }
 
 /// The instances of the best deployment.

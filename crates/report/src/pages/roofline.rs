@@ -26,7 +26,7 @@ pub fn roofline(words: &Words, pools: &[Pool], role: fn(Roles) -> &'static str) 
         let mut drawn: Vec<f64> = Vec::new();
         for (dtype, peak) in &rank.matrix {
             let peak = peak.value.get();
-            if drawn.iter().any(|other| (other / peak - 1.0).abs() < 1e-9) {
+            if drawn.iter().any(|other| (other / peak - 1.0).abs() < 0.01) {
                 continue;
             }
             drawn.push(peak);

@@ -104,7 +104,7 @@ fn figures(words: &Words, report: &TrainReport) -> Grid {
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, value: &Value, scale: f64, unit: &str| {
         let cell = banded(value, scale);
@@ -242,7 +242,7 @@ fn long_run(words: &Words, run: &LongRun) -> Grid {
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, value: &Value, scale: f64, unit: &str| {
         let cell = banded(value, scale);

@@ -410,7 +410,7 @@ pub fn unsupported(catalog: &Catalog, model: &str, plan: &DeploymentFile) -> Res
         }
         let mut say = |what: &str, state: Support, claim: Option<&Claim>| {
             let (name, date) = claim.and_then(|claim| matrix.sources.get(&claim.source)).map_or_else(
-                || ("no document that is known".to_owned(), String::new()),
+                || ("nobody speaks of it".to_owned(), String::new()),
                 |source| (source.title.clone(), format!(" ({})", source.date)),
             );
             let line = match state {
