@@ -215,7 +215,9 @@ fn supply(catalog: &Catalog, name: &str, fleet: Option<u32>) -> Result<(), Failu
 }
 
 fn check(catalog: &Catalog) -> Result<(), Failure> {
-    let problems = catalog.check();
+    let own = catalog.check().into_iter().map(|problem| problem.to_string());
+    let priced = cost::check(catalog).into_iter().map(|(file, message)| format!("{file}: {message}"));
+    let problems: Vec<String> = own.chain(priced).collect();
     if problems.is_empty() {
         return print("the catalog is in order\n");
     }

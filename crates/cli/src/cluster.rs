@@ -87,6 +87,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for note in &prepared.notes {
         eprintln!("{note}");
     }
+    for side in sides.iter().filter(|side| side.outcome.stalled) {
+        eprintln!(
+            "{}: given up after {}: no job ended any more, what fails undoes it; say `until`, or write checkpoints",
+            side.label,
+            Seconds::new(side.outcome.end)
+        );
+    }
     let broken: Vec<String> = sides
         .iter()
         .flat_map(|side| side.outcome.broken.iter().map(move |law| format!("{}: {law}", side.label)))
@@ -102,7 +109,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// The file, or an empty one that the flags fill.
 fn source(args: &Args) -> Result<(String, String), Failure> {
     match (&args.file, &args.trace) {
-        (Some(path), _) => Ok((path.display().to_string(), read_text(path)?)),
+        // A file that is empty is a file all the same.
+        (Some(path), _) => Ok((path.display().to_string(), read_text(path)? + "\n")),
         (None, Some(trace)) => Ok((trace.display().to_string(), String::new())),
         (None, None) => {
             Err(Failure::Input("give a cluster file, or --trace with --system or --chips".to_owned()))
@@ -111,6 +119,9 @@ fn source(args: &Args) -> Result<(String, String), Failure> {
 }
 
 fn overlay(args: &Args, raw: &mut ::cluster::file::raw::Raw) {
+    if !args.policy.is_empty() {
+        raw.policy = None;
+    }
     if args.system.is_some() {
         raw.cluster.system.clone_from(&args.system);
     }

@@ -30,8 +30,17 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
     }
 }
 
+/// Whether a message is about a TOML file, which it begins with: the keys in it are the file's.
+fn about_toml(message: &str) -> bool {
+    let place = message.split([' ', '\n']).next().unwrap_or_default().trim_end_matches(':');
+    place.contains(".toml")
+}
+
 /// A message with the keys that the library names in backticks spelled as flags, where there are such flags.
 fn spelled(message: &str, flags: &BTreeSet<String>) -> String {
+    if about_toml(message) {
+        return message.to_owned();
+    }
     let mut parts = message.split('`');
     let mut text = parts.next().unwrap_or_default().to_owned();
     while let Some(quoted) = parts.next() {

@@ -4,8 +4,8 @@ use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::page::PageArgs;
 use ::estimate::{Resolver, estimate};
 use ::validate::{
-    Contest, Fidelity, Measurements, Scored, Unscored, find, operator_id, operator_predictions, predict,
-    predict_training, rank, score_serving, summarise,
+    Contest, Fidelity, Launches, Measurements, Scored, Unscored, find, operator_id, operator_predictions,
+    predict, predict_training, rank, score_serving, summarise,
 };
 use calibration::ops::{OpTable, Prediction};
 use calibration::training::Predictor;
@@ -19,6 +19,10 @@ pub struct Args {
     /// Table of measurements, .csv or .csv.gz; its header tells the kind.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
+    /// File of launches, or a folder of them: what is known of how rows were launched beyond their columns, by rows
+    /// (docs/validate.md). May be given several times.
+    #[arg(long, value_name = "FILE")]
+    launches: Vec<PathBuf>,
     /// How closed loops of serving rows are predicted: steady (by Little's law) or simulate (request by request)
     /// [default: simulate].
     #[arg(long)]
@@ -49,9 +53,20 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
-    let measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    let mut measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    if !args.launches.is_empty() && !matches!(measured, Measurements::Serving(_)) {
+        let message =
+            format!("--launches: {} holds no serving rows; nothing else is launched", args.data.display());
+        return Err(Failure::Input(message));
+    }
+    for file in &args.launches {
+        measured = measured.launched_as(&Launches::open(file)?);
+    }
     args.refuse_unused(&measured)?;
     let catalog = args.catalog.load()?;
+    if let Some(chip) = &args.chip {
+        catalog.chip(chip)?;
+    }
     if args.ranking {
         return ranking(args, catalog, measured);
     }
@@ -200,7 +215,7 @@ fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) ->
             let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity());
             let text = compared(&score_serving(catalog, &outcomes));
             let launched: String =
-                row.launch_evidence().iter().map(|from| format!("launched as in {from}\n")).collect();
+                row.launch.sources.iter().map(|from| format!("launched as in {from}\n")).collect();
             let Ok(estimate) = estimate(&resolver, &row.launched(), &site) else { return Ok(text) };
             Ok(format!("{text}\n{launched}{}", report::estimate_text(&estimate)))
         }

@@ -385,12 +385,15 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
     figures.add("engine.host.hand_off", &engine.host.hand_off);
     figures.add("engine.host.dispatch", &engine.host.dispatch);
+    figures.add("engine.host.replay", &engine.host.replay);
     figures.add("engine.host.first_chunk", &engine.host.first_chunk);
     figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);
     figures.add("engine.device.layer_eager", &engine.device.layer_eager);
     figures.add("engine.device.decode_slowdown", &engine.device.decode_slowdown);
     figures.add("engine.device.prefill_slowdown", &engine.device.prefill_slowdown);
+    figures.add("engine.device.decode_correction", &engine.device.decode_correction);
+    figures.add("engine.device.prefill_correction", &engine.device.prefill_correction);
     figures.add("engine.device.expert_skew", &engine.device.expert_skew);
     figures.add("engine.device.expert_spread", &engine.device.expert_spread);
     figures.add("engine.device.decode_overlap", &engine.device.decode_overlap);
@@ -398,11 +401,14 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.scheduler.token_budget", &engine.scheduler.token_budget);
     figures.add("engine.scheduler.max_sequences", &engine.scheduler.max_sequences);
     figures.add("engine.scheduler.block", &engine.scheduler.block);
+    figures.add("engine.scheduler.acceptance", &engine.scheduler.acceptance);
+    figures.add("engine.spread", &engine.spread);
     figures.add("engine.memory.utilisation", &engine.memory.utilisation);
     figures.add("engine.memory.reserve", &engine.memory.reserve);
     let labels = vec![
         ("aliases", engine.aliases.join(", ")),
         ("execution", engine.execution.name().to_owned()),
+        ("execution of drafts", engine.draft_execution.name().to_owned()),
         ("kernel stacks", engine.stacks.join(", ")),
         ("all-reduce", engine.comm.all_reduce.clone()),
         ("expert exchange", engine.comm.expert.clone()),

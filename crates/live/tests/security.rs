@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Response, get, request, settings, up};
+use common::{Answer, get, request, settings, up};
 use serde_json::json;
 use std::path::Path;
 use supernode_live::keys;
@@ -32,7 +32,7 @@ fn what_people_write_is_kept_nowhere() {
     });
     let prompt = "zq-private-7391 of nobody else's concern";
     let body = json!({"prompt": prompt, "max_tokens": 2, "user": "zq-user-7391"}).to_string();
-    let answer: Response = request(server.addresses.main, "POST", "/v1/completions", &key, &body);
+    let answer: Answer = request(server.addresses.main, "POST", "/v1/completions", &key, &body);
     assert_eq!(answer.status, 200, "{answer:?}");
     server.stop().unwrap();
     let all = everything(folder.path());

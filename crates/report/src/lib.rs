@@ -24,7 +24,7 @@ pub use accuracy::accuracy_markdown;
 pub use compare::{compare_json, compare_text};
 pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
-pub use outputs::{OutputError, OutputId, Outputs};
+pub use outputs::{OutputError, OutputId, Outputs, abandon};
 pub use pages::{
     Happenings, Setting, compare_document, estimate_document, number, plan_document, plan_train_document,
     simulate_document, train_document, validate_document,
