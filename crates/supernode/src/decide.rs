@@ -6,7 +6,7 @@ mod second_source;
 
 pub use fit::{EngineFit, Fit, FitRequest, fit, unsupported};
 pub use own::{Own, OwnRequest, own};
-pub use second_source::{SecondSource, SecondSourceRequest, Source, second_source};
+pub use second_source::{SecondSource, SecondSourceRequest, Supplier, second_source};
 
 /// The systems whose chips are sold by then, and a line for each that is left out.
 ///

@@ -30,7 +30,7 @@ mod train;
 pub mod up;
 
 pub use decide::{
-    EngineFit, Fit, FitRequest, Own, OwnRequest, SecondSource, SecondSourceRequest, Source, available, fit,
+    EngineFit, Fit, FitRequest, Own, OwnRequest, SecondSource, SecondSourceRequest, Supplier, available, fit,
     own, second_source, unsupported,
 };
 pub use error::{Error, Kind};

@@ -5,7 +5,7 @@ mod watch;
 
 pub use watch::Happenings;
 
-use super::{Setting, number, range};
+use super::{Surroundings, number, range};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::simulate::bands::{Band, Bands, bands};
 use crate::simulate::summary::{PERCENTILES, Sums, latencies, sums};
@@ -18,7 +18,7 @@ pub fn simulate_document<O>(
     outcome: &Outcome<O>,
     costs: &Costs,
     watched: &Happenings,
-    setting: &Setting<'_>,
+    setting: &Surroundings<'_>,
 ) -> Document {
     let words = setting.words;
     let (sums, bands) = (sums(outcome, costs), bands(outcome, costs));
