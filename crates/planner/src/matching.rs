@@ -95,7 +95,7 @@ impl Figure {
         self.value
     }
 
-    fn set(&self, value: f64) -> Result<Override, OverrideError> {
+    pub fn set(&self, value: f64) -> Result<Override, OverrideError> {
         let unit = match self.unit {
             Unit::Bytes => "B",
             Unit::BytesPerSecond => "B/s",
