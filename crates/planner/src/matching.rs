@@ -95,6 +95,10 @@ impl Figure {
         self.value
     }
 
+    /// The figure replaced by `value`, in base units.
+    ///
+    /// # Errors
+    /// A value that the figure cannot have.
     pub fn set(&self, value: f64) -> Result<Override, OverrideError> {
         let unit = match self.unit {
             Unit::Bytes => "B",
