@@ -174,7 +174,11 @@ pub fn with_serving(mut command: clap::Command) -> clap::Command {
                          sglang.launch_server, trtllm-serve, a script, a compose file, a Kubernetes manifest; also \
                          --from-vllm, --from-sglang, --from-trtllm",
                     );
-                GivenArgs::augment_args(sub.arg(launch))
+                // What the flags of scripts say of themselves is not what the command is about.
+                let about = sub.get_about().cloned();
+                let long = sub.get_long_about().cloned();
+                let sub = GivenArgs::augment_args(sub.arg(launch));
+                sub.about(about.unwrap_or_default()).long_about(long.unwrap_or_default())
             });
         }
     }

@@ -61,37 +61,36 @@ fn supernode(arguments: &[&str], folder: &Path) -> Output {
     Command::new(cargo_bin("supernode")).args(arguments).current_dir(folder).output().expect("it runs")
 }
 
-/// Flags that a help text lists, under whatever heading: each begins a line that is hardly indented.
-fn listed_flags(help: &str) -> Vec<String> {
-    let flags = help.lines().filter_map(|line| {
-        let text = line.trim_start();
-        let near = line.len() - text.len() <= 6 && text.starts_with('-');
-        let name = text.split([' ', ',', '=']).find_map(|word| word.strip_prefix("--"))?;
-        (near && !matches!(name, "help" | "version")).then(|| name.to_owned())
-    });
-    flags.collect()
-}
+/// What every command has and other tests hold: those of tables and of reports as PDF (`pages.rs`, `personas.rs`).
+const COMMON: [&str; 5] = ["help", "version", "wide", "width", "pdf"];
 
-/// Words that a help text lists as commands, under whatever heading: each begins a line, with what it does behind it.
-fn listed_commands(help: &str) -> Vec<&str> {
-    let plain = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
-    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
-    let names = lines.filter_map(|line| Some((line.split("  ").next()?, line)));
-    let names = names.filter(|(name, line)| !name.is_empty() && plain(name) && line.len() > name.len());
-    names.map(|(name, _)| name).filter(|name| *name != "help").collect()
+/// The lines of a help text that name commands: those of the whole stand in groups.
+fn named(help: &str) -> impl Iterator<Item = &str> {
+    let lines =
+        help.lines().take_while(|line| !line.starts_with("Options:") && !line.starts_with("Examples:"));
+    lines
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with(|letter: char| letter.is_ascii_lowercase()))
 }
 
 /// Every command of the binary with its flags.
 fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<String>>) {
     let help = supernode(&[path, &["-h"]].concat(), folder);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let asked = |name: &&str| supernode(&[path, &[name, "-h"]].concat(), folder).status.success();
-    let nested: Vec<&str> = listed_commands(&help).into_iter().filter(asked).collect();
+    let nested: Vec<&str> = named(&help)
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
     for name in &nested {
         commands(&[path, &[name]].concat(), folder, found);
     }
     if nested.is_empty() {
-        found.insert(path.join(" "), listed_flags(&help));
+        let flags = help.lines().take_while(|line| !line.starts_with("Examples:")).filter_map(|line| {
+            let name = line.split_whitespace().find_map(|word| word.strip_prefix("--"))?;
+            let starts = line.trim_start().starts_with('-');
+            (starts && !COMMON.contains(&name)).then(|| name.to_owned())
+        });
+        found.insert(path.join(" "), flags.collect());
     }
 }
 

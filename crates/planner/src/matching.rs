@@ -95,7 +95,11 @@ impl Figure {
         self.value
     }
 
-    fn set(&self, value: f64) -> Result<Override, OverrideError> {
+    /// The figure replaced by `value`, in base units.
+    ///
+    /// # Errors
+    /// A value that the figure cannot have.
+    pub fn set(&self, value: f64) -> Result<Override, OverrideError> {
         let unit = match self.unit {
             Unit::Bytes => "B",
             Unit::BytesPerSecond => "B/s",

@@ -26,8 +26,8 @@ pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
 pub use outputs::{OutputError, OutputId, Outputs, abandon};
 pub use pages::{
-    Happenings, Setting, compare_document, estimate_document, number, plan_document, plan_train_document,
-    simulate_document, train_document, validate_document,
+    Happenings, Surroundings, compare_document, estimate_document, number, plan_document,
+    plan_train_document, simulate_document, train_document, validate_document,
 };
 pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, parquet_columns, read_parquet};
 pub use pdf::{PdfError, find_chromium, print_pdf};

@@ -79,7 +79,7 @@ fn plot(plan: &PlanFile) -> String {
     text
 }
 
-fn layout(pool: &PoolFile) -> String {
+pub(crate) fn layout(pool: &PoolFile) -> String {
     let mut text = format!("TP{}", pool.tp);
     for (name, size) in [("PP", pool.pp), ("DP", pool.dp), ("EP", pool.ep)] {
         if size > 1 {

@@ -48,7 +48,12 @@ pub struct Match {
 }
 
 /// A chip in the system asked for, or in its usual one.
-fn place(session: &Session, chip: &str, system: Option<&String>, chips: Option<u32>) -> Result<Place, Error> {
+pub(crate) fn place(
+    session: &Session,
+    chip: &str,
+    system: Option<&String>,
+    chips: Option<u32>,
+) -> Result<Place, Error> {
     let catalog = session.catalog();
     let found = catalog.chip_or_that_of_a_system(chip)?;
     let named = catalog.chip(chip).is_err().then(|| chip.to_owned());
