@@ -3,11 +3,11 @@
 
     cargo build --release -p supernode
     pip install openai pyzmq msgpack
-    python3 scripts/live.py target/release/supernode --kills 50 --streams 19000
+    python3 scripts/live.py target/release/supernode --kills 50 --streams 19000 --agreements 200 --soak 1800
 
 Every answer that is counted is checked. Exit code 1 if anything does not hold. Everything runs on 127.0.0.1 and ends by itself.
 """
-import argparse, asyncio, json, os, signal, sqlite3, subprocess, sys, tempfile, time
+import argparse, asyncio, json, os, random, signal, sqlite3, subprocess, sys, tempfile, time
 
 CLUSTER = ["--system", "h100-8", "--model", "meta-llama/Llama-3.1-8B", "--weight-dtype", "fp8", "--instances", "8"]
 
@@ -109,6 +109,93 @@ def streams(binary, count):
         return good == count
 
 
+async def command(address, body):
+    """A command to the administrator's port; its status."""
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    text = json.dumps(body)
+    writer.write(f"POST /command HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer token\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    return int(answer.split()[1])
+
+
+def order(draw):
+    """A random command: something breaks or is mended, or an operator changes something, jobs among it."""
+    chip, job = {"chip": draw.randrange(8)}, draw.randrange(12)
+    return draw.choice([
+        {"kill": chip}, {"heal": chip}, {"heal": {"node": 0}}, {"kill": {"link": draw.randrange(8)}}, {"heal": {"link": draw.randrange(8)}},
+        {"scale": {"pool": 0, "instances": draw.randrange(4, 9)}}, {"policy": {"pool": 0, "router": draw.choice(["round-robin", "least-tokens"])}},
+        {"latency": {"deployment": 0, "seconds": draw.choice([0.0, 0.01])}},
+        {"submit_job": {"chips": draw.randrange(1, 5), "duration": f"{draw.randrange(1, 40)} s", "checkpoint_write": "1 s"}},
+        {"preempt_job": job}, {"hold_job": job}, {"release_job": job}, {"cancel_job": job},
+    ])
+
+
+def agreements(binary, count):
+    """Live runs under random load and commands, each decided again from its log."""
+    bad = answers = 0
+    for number in range(count):
+        draw = random.Random(number)
+        with tempfile.TemporaryDirectory() as folder:
+            up, seen = Up(binary, folder, "--speed", str(draw.choice([1, 10, 100]))), []
+
+            async def run():
+                stop = asyncio.Event()
+                clients = [asyncio.create_task(load(up.at["OpenAI"], seen, stop, client)) for client in range(draw.randrange(2, 24))]
+                for _ in range(6):
+                    await asyncio.sleep(0.1)
+                    await command(up.at["console"], order(draw))
+                await command(up.at["console"], {"heal": {"node": 0}})
+                stop.set()
+                await asyncio.gather(*clients, return_exceptions=True)
+
+            asyncio.run(run())
+            up.process.send_signal(signal.SIGTERM)
+            hash = next((line.split()[1] for line in up.process.stderr if line.startswith("decisions")), "none")
+            up.process.wait()
+            replay = subprocess.run([binary, "replay", up.log, "--json"], capture_output=True, text=True)
+            found = json.loads(replay.stdout) if replay.returncode == 0 else {"hash": replay.stderr.strip(), "agrees": False}
+            answers += len(seen)
+            if found["hash"] != hash or not found["agrees"]:
+                bad += 1
+                print(f"run {number}: live {hash}, replay {found['hash']}")
+    print(f"agreement: {count - bad} of {count} runs decide alike, {answers} answers")
+    return bad == 0
+
+
+def soak(binary, seconds):
+    """Load with random faults for a long time: memory stays, no answer is lost or doubled, the replay agrees."""
+    with tempfile.TemporaryDirectory() as folder:
+        up, seen, draw, sizes = Up(binary, folder, "--speed", "10"), [], random.Random(1), []
+        rss = lambda: int(next(line for line in open(f"/proc/{up.process.pid}/status") if line.startswith("VmRSS")).split()[1])
+
+        async def run():
+            stop, began = asyncio.Event(), time.time()
+            clients = [asyncio.create_task(load(up.at["OpenAI"], seen, stop, client)) for client in range(16)]
+            while time.time() - began < seconds:
+                await asyncio.sleep(1)
+                await command(up.at["console"], order(draw))
+                if draw.random() < 0.3:
+                    await command(up.at["console"], {"heal": {"node": 0}})
+                sizes.append(rss())
+            await command(up.at["console"], {"heal": {"node": 0}})
+            stop.set()
+            await asyncio.gather(*clients, return_exceptions=True)
+
+        asyncio.run(run())
+        up.process.send_signal(signal.SIGTERM)
+        hash = next((line.split()[1] for line in up.process.stderr if line.startswith("decisions")), "none")
+        up.process.wait()
+        rows = [row[0] for row in sqlite3.connect(up.ledger).execute("SELECT id FROM requests")]
+        missing = {one.split("-")[1] for one in seen} - set(rows)
+        replay = subprocess.run([binary, "replay", up.log, "--json"], capture_output=True, text=True)
+        agrees = replay.returncode == 0 and json.loads(replay.stdout)["hash"] == hash
+        quarter = max(1, len(sizes) // 4)
+        early, late = sum(sizes[quarter : 2 * quarter]) / quarter, sum(sizes[-quarter:]) / quarter
+        print(f"soak: {seconds} s, {len(seen)} answers checked, {len(missing)} not in the ledger, {len(rows) - len(set(rows))} twice, memory {early / 1024:.1f} MB then {late / 1024:.1f} MB, replay {'agrees' if agrees else 'DIFFERS: ' + replay.stderr}")
+        return not missing and len(rows) == len(set(rows)) and agrees
+
+
 def clients(binary):
     with tempfile.TemporaryDirectory() as folder:
         up = Up(binary, folder, "--speed", "10", "--kv-events", "0")
@@ -148,8 +235,11 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--agreements", type=int, default=5)
+    parser.add_argument("--soak", type=int, default=20, help="seconds")
     flags = parser.parse_args()
-    done = [clients(flags.binary), kills(flags.binary, flags.kills), streams(flags.binary, flags.streams)]
+    done = [clients(flags.binary), kills(flags.binary, flags.kills), agreements(flags.binary, flags.agreements)]
+    done += [soak(flags.binary, flags.soak), streams(flags.binary, flags.streams)]
     sys.exit(0 if all(done) else 1)
 
 

@@ -132,6 +132,10 @@ pub const SPEC_ACCEPT: Range = Range::new("spec_accept", 0.0, 1.0);
 pub const PREFIX_HIT: Range = Range::below("prefix_hit", 0.0, 1.0);
 /// Lengths are uniform from this share of nominal.
 pub const LENGTH_SPREAD: Range = Range::new("length_spread", 0.0, 1.0);
+/// Share of device memory that an engine takes.
+pub const MEMORY_FRACTION: Range = Range::above("memory_fraction", 0.0, 1.0);
+/// Tokens that reach a client together.
+pub const STREAM_INTERVAL: Range = Range::new("stream_interval", 1.0, 1000.0);
 /// Load of the busiest expert rank over the mean, minus 1.
 pub const EXPERT_SKEW: Range = Range::new("expert_skew", 0.0, 1000.0);
 /// Requests per second.

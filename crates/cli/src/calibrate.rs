@@ -1,9 +1,10 @@
 //! `supernode calibrate`.
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print};
-use ::estimate::{OperatingPoint, Resolver};
+use ::estimate::{OperatingPoint, Resolver, Roles};
 use ::validate::{
-    Fidelity, Split, Table, accepts, fit_engine, group, predict, read_serving, split, summarise,
+    Fidelity, Launches, Split, Table, accepts, anchor, fit_engine, group, predict, read_serving, split,
+    summarise,
 };
 use calibration::ops::{CalibrateOptions, Calibrated, OpTable, Study, calibrate_ops, families, study_ops};
 use calibration::stats::{fnv1a, median};
@@ -18,8 +19,12 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub struct Args {
     /// Tables of measurements, .csv or .csv.gz, all of one kind.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE", required_unless_present = "anchors", num_args = 1..)]
     data: Vec<PathBuf>,
+    /// Table of 3 to 10 serving rows of one engine on one chip, runs of your own: corrects the shipped engine by them
+    /// instead of fitting it, and says what that is worth on rows left out.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "study", "chip", "rounds", "rows_per_group"])]
+    anchors: Option<PathBuf>,
     /// Folder to write into; made if it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -34,6 +39,9 @@ pub struct Args {
     /// Engine whose rows of a serving table are fitted.
     #[arg(long)]
     engine: Option<String>,
+    /// File of launches of serving rows, or a folder of them, as `validate` takes it. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    launches: Vec<PathBuf>,
     /// How serving rows are predicted while fitting: steady or simulate [default: simulate].
     #[arg(long)]
     fidelity: Option<Fidelity>,
@@ -83,6 +91,9 @@ fn today() -> String {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(file) = &args.anchors {
+        return anchors(args, file);
+    }
     let mut tables = Vec::new();
     for file in &args.data {
         tables.push(OpTable::open(file)?.on_chip(args.chip.as_deref()));
@@ -98,6 +109,7 @@ impl Args {
         let of_serving = [
             ("--engine", self.engine.is_some()),
             ("--fidelity", self.fidelity.is_some()),
+            ("--launches", !self.launches.is_empty()),
             ("--rounds", self.rounds.is_some()),
             ("--rows-per-group", self.rows_per_group.is_some()),
         ];
@@ -206,6 +218,96 @@ fn studied(files: &[Calibrated], studies: &[Study]) -> String {
     report::table(&header, rows)
 }
 
+/// Corrects an engine by a few runs of the user's own.
+fn anchors(args: &Args, file: &std::path::Path) -> Result<(), Failure> {
+    let folder = Folder::make(args, "engines")?;
+    let resolver = Resolver::new(args.catalog.load()?);
+    let site = SiteArgs::default().site(resolver.catalog())?;
+    let bytes = bounded::bytes_of(std::fs::File::open(file)?, bounded::TABLE)?;
+    let mut rows = read_serving(&Table::open(file)?)?;
+    for file in &args.launches {
+        let launches = Launches::open(file)?;
+        rows = rows.into_iter().map(|row| row.launched_as(&launches)).collect();
+    }
+    let Some(first) = rows.first() else {
+        return Err(Failure::Input(format!("{}: has no row; give 3 to 10", file.display())));
+    };
+    let point = &first.launch.point;
+    let chip = resolver.step_model(point, roles(point))?.deployment().chip.id.clone();
+    let usual = resolver.step_model(point, roles(point))?.deployment().engine.id.clone();
+    if let Some(name) = &args.engine
+        && resolver.catalog().engine(name)?.id != usual
+    {
+        let message = format!("--engine: the rows of --anchors ran under `{usual}`, not under `{name}`");
+        return Err(Failure::Input(message));
+    }
+    let shipped = resolver.catalog().engine(&usual)?;
+    let found = anchor(&resolver, &rows, &shipped, &site, args.fidelity.unwrap_or(Fidelity::Simulate))
+        .map_err(|error| Failure::Input(format!("--anchors: {error}")))?;
+    let mut engine = found.engine.clone();
+    let title = format!(
+        "corrected on {chip} by {} runs; median error {:.1} %, left out {:.1} %; data fnv1a:{:016x}; {}",
+        rows.len(),
+        100.0 * found.shipped,
+        100.0 * found.left_out,
+        fnv1a(&bytes),
+        args.source
+    );
+    let address = "supernode calibrate".to_owned();
+    engine.mark_corrected("anchors", Source { title, date: args.date.clone(), address });
+    folder.write([(engine.id.as_str(), engine.to_toml())])?;
+    print(&anchored(&found, &rows, &chip, &args.out))
+}
+
+/// Which side of a deployment decodes.
+fn roles(point: &OperatingPoint) -> Roles {
+    if point.mode == ::estimate::Mode::Disagg { Roles::Decode } else { Roles::Both }
+}
+
+/// What a correction did and where it holds.
+fn anchored(
+    found: &::validate::Anchored,
+    rows: &[::validate::ServingRow],
+    chip: &str,
+    out: &std::path::Path,
+) -> String {
+    let lines = found.figures.iter().map(|(name, shipped, corrected)| {
+        vec![
+            (*name).to_owned(),
+            format!("{shipped:.4e}"),
+            format!("{corrected:.4e}"),
+            format!("{:.2}", corrected / shipped),
+        ]
+    });
+    let mut text = report::table(&["figure", "shipped", "corrected", "ratio"], lines.collect::<Vec<_>>());
+    let _ = writeln!(
+        text,
+        "\nmedian error of {} rows: {:.1} % shipped, {:.1} % corrected, {:.1} % on each row by the correction of the others",
+        rows.len(),
+        100.0 * found.shipped,
+        100.0 * found.fitted,
+        100.0 * found.left_out
+    );
+    let names = |of: fn(&OperatingPoint) -> &str| {
+        let all: std::collections::BTreeSet<&str> = rows.iter().map(|row| of(&row.launch.point)).collect();
+        all.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let users = rows.iter().filter_map(|row| row.launch.point.concurrency);
+    let users = users.clone().min().zip(users.max());
+    let _ = writeln!(
+        text,
+        "holds for `{}` on {chip}, {}{}; elsewhere it is a guess",
+        found.engine.id,
+        names(|point| &point.model),
+        users.map_or(String::new(), |(least, most)| format!(", {least} to {most} users"))
+    );
+    if found.left_out >= found.shipped {
+        text.push_str("the rows do not agree on a correction: on rows left out it is no better than the shipped figures\n");
+    }
+    let _ = writeln!(text, "use it with --catalog {}", out.display());
+    text
+}
+
 /// Groups are fitted or held out whole: what an engine will be asked about is another group.
 fn engine(args: &Args) -> Result<(), Failure> {
     let Some(name) = &args.engine else {
@@ -224,13 +326,19 @@ fn engine(args: &Args) -> Result<(), Failure> {
         bytes.extend(bounded::bytes_of(std::fs::File::open(file)?, bounded::TABLE)?);
         rows.extend(read_serving(&Table::open(file)?)?);
     }
+    for file in &args.launches {
+        let launches = Launches::open(file)?;
+        rows = rows.into_iter().map(|row| row.launched_as(&launches)).collect();
+    }
     // An engine's rows are those of the releases that have its profile.
     let has_profile = |point: &OperatingPoint| {
         let named = point.engine.as_deref().and_then(|name| resolver.catalog().engine(name).ok());
         named.is_some_and(|named| named.of_release(point.engine_version.as_deref()) == start.id)
     };
     // Without the number of users in flight a row says nothing about a closed loop.
-    rows.retain(|row| has_profile(&row.point) && row.quality != "low" && row.point.concurrency.is_some());
+    rows.retain(|row| {
+        has_profile(&row.launch.point) && row.quality != "low" && row.point.concurrency.is_some()
+    });
     let (kept_out, mut fitted): (Vec<_>, Vec<_>) =
         rows.into_iter().partition(|row| split(row) == Split::HeldOut);
     fitted.sort_by_key(|row| (group(row), fnv1a(row.id.as_bytes())));
@@ -262,7 +370,7 @@ fn engine(args: &Args) -> Result<(), Failure> {
         date: args.date.clone(),
         address: "supernode calibrate".to_owned(),
     };
-    engine.mark_fitted("fit", provenance);
+    engine.mark_fitted(&start, "fit", provenance);
     folder.write([(engine.id.as_str(), engine.to_toml())])?;
     let mut text = String::new();
     for (name, value) in &fit.coefficients {

@@ -2,8 +2,10 @@
 
 use crate::common::{CatalogArgs, Failure, print};
 use clap::Subcommand;
-use hardware::{Catalog, Date, export_rules, overrides, show};
+use hardware::show::Filter;
+use hardware::{Catalog, Date, Grade, export_rules, overrides, show};
 use std::fmt::Write;
+use units::{Bytes, FlopPerSecond};
 
 /// What the catalog says, with the source and grade of every figure.
 #[derive(clap::Args)]
@@ -20,9 +22,15 @@ enum Action {
     List {
         /// chips, systems, engines, kernels or links.
         kind: Option<String>,
-        /// Only chips, and systems of chips, that are sold by then: 2026-06-30, 2026-06, 2026-Q2 or 2026.
-        #[arg(long, value_name = "DATE")]
-        available_by: Option<Date>,
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// What two chips, systems or engines say something else of.
+    Diff {
+        /// Catalog key or alias.
+        first: String,
+        /// Catalog key or alias.
+        second: String,
     },
     /// Everything said of one chip, system or engine.
     Show {
@@ -47,7 +55,8 @@ enum Action {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
     match &args.action {
-        Action::List { kind, available_by } => list(&catalog, kind.as_deref(), available_by.as_ref()),
+        Action::List { kind, filter } => list(&catalog, kind.as_deref(), &filter.filter()),
+        Action::Diff { first, second } => diff(&catalog, first, second),
         Action::Show { name } => print(&sheets(&catalog, name)?),
         Action::Supply { name, fleet } => {
             args.catalog.refuse_sets("statements on supply are none of the figures that can be set")?;
@@ -69,7 +78,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 const KINDS: [&str; 5] = ["chips", "systems", "engines", "kernels", "links"];
 
-fn list(catalog: &Catalog, kind: Option<&str>, by: Option<&Date>) -> Result<(), Failure> {
+fn list(catalog: &Catalog, kind: Option<&str>, filter: &Filter) -> Result<(), Failure> {
     let kinds: Vec<&str> = match kind {
         None => KINDS[..3].to_vec(),
         Some(kind) => match KINDS.iter().find(|known| **known == kind || known.trim_end_matches('s') == kind)
@@ -84,19 +93,79 @@ fn list(catalog: &Catalog, kind: Option<&str>, by: Option<&Date>) -> Result<(), 
     let mut rows = Vec::new();
     for kind in kinds {
         for entry in show::list(catalog, kind)? {
-            let dated = matches!(kind, "chips" | "systems");
-            if by.is_some_and(|by| dated && entry.release.as_ref().is_none_or(|release| release > by)) {
+            if !filter.passes(&entry) {
                 continue;
             }
+            let dated = matches!(kind, "chips" | "systems");
             let release = match &entry.release {
                 Some(release) => release.to_string(),
                 None => (if dated { "unknown" } else { "" }).to_owned(),
             };
             let grade = entry.grade.map_or_else(String::new, |grade| grade.to_string());
-            rows.push(vec![entry.kind, entry.id, release, grade, entry.summary]);
+            let known = |text: Option<String>| {
+                text.unwrap_or_else(|| (if dated { "unknown" } else { "" }).to_owned())
+            };
+            let memory = known(entry.memory.map(|memory| memory.to_string()));
+            let compute = known(entry.compute.map(|compute| compute.to_string()));
+            rows.push(vec![entry.kind, entry.id, release, memory, compute, grade, entry.summary]);
         }
     }
-    print(&report::list(&["kind", "key", "released", "evidence", "what it is"], rows))
+    if rows.is_empty() {
+        return Err(Failure::No("nothing in the catalog is so; ask for less".to_owned()));
+    }
+    print(&report::list(&["kind", "key", "released", "memory", "16 bits", "evidence", "what it is"], rows))
+}
+
+/// What a listing is narrowed down to.
+#[derive(clap::Args)]
+struct FilterArgs {
+    /// Only chips, and systems of chips, that are sold by then: 2026-06-30, 2026-06, 2026-Q2 or 2026.
+    #[arg(long, value_name = "DATE")]
+    available_by: Option<Date>,
+    /// Only those whose key, name or vendor holds this word; may be given several times.
+    #[arg(long, value_name = "WORD")]
+    find: Vec<String>,
+    /// Only those with so much memory per package, for example 128GB.
+    #[arg(long, value_name = "SIZE")]
+    min_memory: Option<Bytes>,
+    /// Only those that do so much arithmetic per package in 16 bits, for example 500TFLOPS.
+    #[arg(long, value_name = "RATE")]
+    min_compute: Option<FlopPerSecond>,
+    /// Only those whose figures have at least this grade: measured, official, analyst, rumour or assumed.
+    #[arg(long, value_name = "GRADE", value_parser = grade)]
+    grade: Option<Grade>,
+}
+
+fn grade(text: &str) -> Result<Grade, String> {
+    let all = [Grade::Measured, Grade::Official, Grade::Analyst, Grade::Rumour, Grade::Assumed];
+    let known = all.into_iter().find(|grade| grade.to_string() == text);
+    known
+        .ok_or_else(|| format!("`{text}` is not a grade; use measured, official, analyst, rumour or assumed"))
+}
+
+impl FilterArgs {
+    fn filter(&self) -> Filter {
+        Filter {
+            words: self.find.clone(),
+            available_by: self.available_by.clone(),
+            memory: self.min_memory,
+            compute: self.min_compute,
+            grade: self.grade,
+        }
+    }
+}
+
+fn diff(catalog: &Catalog, first: &str, second: &str) -> Result<(), Failure> {
+    let (differences, same) = show::diff(catalog, [first, second])?;
+    let rows = differences.into_iter().map(|difference| {
+        let [mine, theirs] = difference.values.map(|value| {
+            value.map_or_else(|| "not stated".to_owned(), |(value, grade)| format!("{value} ({grade})"))
+        });
+        let factor = difference.factor.map_or_else(String::new, |factor| format!("x {factor:.3}"));
+        vec![difference.key, mine, theirs, factor]
+    });
+    let table = report::list(&["figure", first, second, "second over first"], rows);
+    print(&format!("{table}\n{same} figures are the same.\n"))
 }
 
 fn sheets(catalog: &Catalog, name: &str) -> Result<String, Failure> {
@@ -146,7 +215,9 @@ fn supply(catalog: &Catalog, name: &str, fleet: Option<u32>) -> Result<(), Failu
 }
 
 fn check(catalog: &Catalog) -> Result<(), Failure> {
-    let problems = catalog.check();
+    let own = catalog.check().into_iter().map(|problem| problem.to_string());
+    let priced = cost::check(catalog).into_iter().map(|(file, message)| format!("{file}: {message}"));
+    let problems: Vec<String> = own.chain(priced).collect();
     if problems.is_empty() {
         return print("the catalog is in order\n");
     }
@@ -191,7 +262,7 @@ fn country(text: &str) -> Result<String, String> {
 /// Runs `export-rules`.
 pub fn run_export_rules(args: &ExportRulesArgs) -> Result<(), Failure> {
     let catalog = args.catalog.load()?;
-    let chip = catalog.chip(&args.chip)?;
+    let chip = catalog.chip_or_that_of_a_system(&args.chip)?;
     let assessment = export_rules::assess(&chip, &catalog.export_rules()?, &args.trade());
     let figures = assessment.figures.iter().map(|(metric, fact)| match fact {
         Some(fact) => {

@@ -1,9 +1,11 @@
 //! `supernode cluster`.
 
 use crate::common::{CatalogArgs, Failure, print, print_json};
+use crate::page::{Page, PageArgs};
 use ::cluster::file::{Place, parse, read_text, with_change};
 use ::cluster::policy::NAMES;
-use jobs::{Comparison, Prepared, Side, html, json, perfetto, prepare, text};
+use hardware::Catalog;
+use jobs::{Comparison, Prepared, Side, document, json, perfetto, prepare, text};
 use std::path::{Path, PathBuf};
 use units::Seconds;
 
@@ -44,19 +46,19 @@ pub struct Args {
     /// Who held which chips when, for Perfetto; of the first policy.
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
-    /// A page with tables and charts.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
 
 /// Runs `cluster`.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = args.page.open()?;
     let (name, original) = source(args)?;
     let catalog = args.catalog.load()?;
     let folder = args.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let keep = args.perfetto.is_some() || args.html.is_some() || args.out.is_some();
+    let keep = args.perfetto.is_some() || page.is_wanted() || args.out.is_some();
     let explain = args.why.map(Seconds::get);
     let mut first: Option<Prepared> = None;
     let mut sides: Vec<Side> = Vec::new();
@@ -85,24 +87,30 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for note in &prepared.notes {
         eprintln!("{note}");
     }
+    for side in sides.iter().filter(|side| side.outcome.stalled) {
+        eprintln!(
+            "{}: given up after {}: no job ended any more, what fails undoes it; say `until`, or write checkpoints",
+            side.label,
+            Seconds::new(side.outcome.end)
+        );
+    }
     let broken: Vec<String> = sides
         .iter()
         .flat_map(|side| side.outcome.broken.iter().map(move |law| format!("{}: {law}", side.label)))
         .collect();
     let comparison = Comparison { prepared: &prepared, sides };
-    write(args, &comparison)?;
-    if args.json {
-        print_json(&json(&comparison))?;
-    } else {
-        print(&text(&comparison))?;
-    }
+    write(args, &comparison, &page, &catalog)?;
+    let setting = page.setting(&catalog, None, None);
+    let show = || if args.json { print_json(&json(&comparison)) } else { print(&text(&comparison)) };
+    page.deliver(|| document(&comparison, &setting), args.json, show)?;
     if broken.is_empty() { Ok(()) } else { Err(Failure::No(broken.join("\n"))) }
 }
 
 /// The file, or an empty one that the flags fill.
 fn source(args: &Args) -> Result<(String, String), Failure> {
     match (&args.file, &args.trace) {
-        (Some(path), _) => Ok((path.display().to_string(), read_text(path)?)),
+        // A file that is empty is a file all the same.
+        (Some(path), _) => Ok((path.display().to_string(), read_text(path)? + "\n")),
         (None, Some(trace)) => Ok((trace.display().to_string(), String::new())),
         (None, None) => {
             Err(Failure::Input("give a cluster file, or --trace with --system or --chips".to_owned()))
@@ -111,6 +119,9 @@ fn source(args: &Args) -> Result<(String, String), Failure> {
 }
 
 fn overlay(args: &Args, raw: &mut ::cluster::file::raw::Raw) {
+    if !args.policy.is_empty() {
+        raw.policy = None;
+    }
     if args.system.is_some() {
         raw.cluster.system.clone_from(&args.system);
     }
@@ -141,19 +152,16 @@ fn save(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
-fn write(args: &Args, comparison: &Comparison<'_>) -> Result<(), Failure> {
+fn write(args: &Args, comparison: &Comparison<'_>, page: &Page, catalog: &Catalog) -> Result<(), Failure> {
     if let (Some(path), Some(side)) = (&args.perfetto, comparison.sides.first()) {
         save(path, &perfetto(comparison.prepared, side))?;
-    }
-    if let Some(path) = &args.html {
-        save(path, &html(comparison))?;
     }
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Input(format!("{}: {error}", folder.display())))?;
         save(&folder.join("result.json"), &format!("{:#}\n", json(comparison)))?;
         save(&folder.join("report.txt"), &text(comparison))?;
-        save(&folder.join("report.html"), &html(comparison))?;
+        save(&folder.join("report.html"), &document(comparison, &page.setting(catalog, None, None)).html())?;
         for (index, side) in comparison.sides.iter().enumerate() {
             let name = format!("{}-{}.perfetto.json", index + 1, side.outcome.policy);
             save(&folder.join(name), &perfetto(comparison.prepared, side))?;

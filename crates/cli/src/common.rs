@@ -2,7 +2,7 @@
 
 use ::estimate::economics::Site;
 use hardware::overrides::Override;
-use hardware::{Basis, Catalog};
+use hardware::{Basis, Catalog, Date};
 use report::{OutputId, Outputs};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -30,8 +30,17 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
     }
 }
 
+/// Whether a message is about a TOML file, which it begins with: the keys in it are the file's.
+fn about_toml(message: &str) -> bool {
+    let place = message.split([' ', '\n']).next().unwrap_or_default().trim_end_matches(':');
+    place.contains(".toml")
+}
+
 /// A message with the keys that the library names in backticks spelled as flags, where there are such flags.
 fn spelled(message: &str, flags: &BTreeSet<String>) -> String {
+    if about_toml(message) {
+        return message.to_owned();
+    }
     let mut parts = message.split('`');
     let mut text = parts.next().unwrap_or_default().to_owned();
     while let Some(quoted) = parts.next() {
@@ -71,6 +80,7 @@ pub fn exit(result: Result<(), Failure>, flags: &BTreeSet<String>) -> ExitCode {
 
 /// Prints results. A closed pipe is the reader's choice, not an error.
 pub fn print(text: &str) -> Result<(), Failure> {
+    crate::progress::quiet();
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -211,6 +221,11 @@ pub struct SiteArgs {
 }
 
 impl SiteArgs {
+    /// The region that is asked for.
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
     /// The site they describe.
     pub fn site(&self, catalog: &Catalog) -> Result<Site, Failure> {
         let prices = match &self.region {
@@ -218,5 +233,28 @@ impl SiteArgs {
             None => catalog.economics()?.prices,
         };
         Ok(Site::new(&prices, catalog.basis(self.basis)?))
+    }
+}
+
+/// Which systems may be considered by when they can be had.
+#[derive(clap::Args)]
+pub struct AvailableArgs {
+    /// Only systems whose chips are sold by then: 2026-06-30, 2026-06, 2026-Q2 or 2026.
+    #[arg(long, value_name = "DATE")]
+    available_by: Option<Date>,
+}
+
+impl AvailableArgs {
+    /// The systems that are left; what is left out is said.
+    pub fn of(&self, catalog: &Catalog, systems: &[String]) -> Result<Vec<String>, Failure> {
+        let Some(by) = &self.available_by else { return Ok(systems.to_vec()) };
+        let (kept, left_out) = supernode::available(catalog, systems, by)?;
+        for line in &left_out {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+        if kept.is_empty() {
+            return Err(Failure::No(format!("none of the systems is sold by {by}")));
+        }
+        Ok(kept)
     }
 }

@@ -1,8 +1,8 @@
 //! `supernode compare`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
-use crate::plan_serve::{JobArgs, quiet_watch};
-use std::path::PathBuf;
+use crate::common::{AvailableArgs, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::page::PageArgs;
+use crate::plan_serve::{JobArgs, quiet_watch, warn_of_support};
 use supernode::{Answer, ServingJob};
 
 /// What is compared if nothing is named.
@@ -26,15 +26,16 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     job: JobArgs,
+    #[command(flatten)]
+    available: AvailableArgs,
     /// Chips (packages) of each system to use at most; as many as the largest of them has by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     chips: Option<u32>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write a page with charts to this file.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -43,15 +44,20 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let page = Beside::open(args.html.as_deref())?;
+    let page = args.page.open()?;
     let session = args.catalog.session(&args.site)?;
     let job = ServingJob { chip: args.chip.clone(), ..args.job.job(&args.model) };
     let usual = || USUAL.map(String::from).to_vec();
     let named = !args.systems.is_empty() || !args.chip.is_empty();
     let systems = if named { args.systems.clone() } else { usual() };
+    let systems = args.available.of(session.catalog(), &systems)?;
     let entries = supernode::compare(&session, &job, &systems, args.chips, &quiet_watch())?;
     let show = || if args.json { print_json(&entries.document()) } else { print(&entries.text()) };
-    page.deliver(|| report::compare_html(&entries), show)?;
+    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    page.deliver(|| report::compare_document(&entries, &setting), args.json, show)?;
+    for plan in entries.iter().filter_map(|entry| entry.plan.as_ref().ok()) {
+        warn_of_support(session.catalog(), &args.model, plan.best())?;
+    }
     if entries.iter().all(|entry| entry.plan.is_err()) {
         return Err(Failure::No("no system can do this job".to_owned()));
     }

@@ -12,6 +12,7 @@ pub fn stopped() -> &'static Arc<AtomicBool> {
         let flag = Arc::clone(&stopped);
         let set = ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
+                report::abandon();
                 std::process::exit(130);
             }
         });

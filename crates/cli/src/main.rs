@@ -6,18 +6,27 @@ mod catalog;
 mod cluster;
 mod common;
 mod compare;
+mod doctor;
 mod estimate;
 mod export;
+mod fit;
+mod guide;
+mod help;
+mod init;
 mod interrupt;
 mod launch;
 mod match_chips;
 mod model;
 #[cfg(feature = "live")]
 mod observe;
+mod own;
+mod page;
 mod plan_serve;
 mod plan_train;
 mod point;
 mod progress;
+mod second_source;
+mod shell;
 mod simulate;
 mod sweep;
 mod train;
@@ -27,12 +36,20 @@ mod validate;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// An AI chip cluster in software: serve, train, plan and compare on chips you do not have.
 #[derive(Parser)]
 #[command(name = "supernode", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
+    /// Let tables be as wide as they are, whatever the terminal.
+    #[arg(long, global = true, help_heading = "Output")]
+    wide: bool,
+    /// Let tables fit so many columns; by default those of the terminal, and any number where output goes elsewhere.
+    #[arg(long, global = true, value_name = "COLUMNS", help_heading = "Output", conflicts_with = "wide",
+        value_parser = clap::value_parser!(u16).range(20..))]
+    width: Option<u16>,
     #[command(subcommand)]
     command: Command,
 }
@@ -82,6 +99,22 @@ enum Command {
     Validate(validate::Args),
     /// How accurate the shipped coefficients are, as a document, and whether they got worse.
     Accuracy(accuracy::Args),
+    /// Whether a model runs on a machine: engines, formats, features, context.
+    Fit(fit::Args),
+    /// What a machine costs to own, against renting and against an API.
+    Own(Box<own::Args>),
+    /// What a lost supplier costs, and a fleet that stands the loss.
+    SecondSource(Box<second_source::Args>),
+    /// From a question to the command that answers it.
+    Guide(guide::Args),
+    /// A commented file to begin with: scenario, job, chip, sweep, cluster.
+    Init(init::Args),
+    /// What is missing on this machine for up, Python and PDF.
+    Doctor(doctor::Args),
+    /// Completions for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Manual pages.
+    Man(shell::ManArgs),
 }
 
 /// The names of all flags there are.
@@ -100,15 +133,52 @@ enum PlanCommand {
 }
 
 fn main() -> ExitCode {
-    common::exit(launch::judged(run()), &flags(&Cli::command()))
+    common::exit(launch::judged(run()), &flags(&whole()))
 }
 
 fn run() -> Result<(), common::Failure> {
-    let command = launch::with_serving(Cli::command());
+    let command = whole();
     let args = launch::expand(std::env::args_os().collect(), &command)?;
     let matches = command.get_matches_from(args);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match cli.command {
+    report::fit_tables(columns(&cli));
+    let waiting = progress::Waiting::begin();
+    let result = answer(cli.command);
+    drop(waiting);
+    if result.is_ok() {
+        hint(&matches);
+    }
+    result
+}
+
+/// The command with its groups and examples.
+fn whole() -> clap::Command {
+    help::dress(launch::with_serving(Cli::command()))
+}
+
+/// The columns that tables have to fit.
+fn columns(cli: &Cli) -> Option<usize> {
+    let terminal = console::Term::stdout();
+    let own = terminal.is_term().then(|| usize::from(terminal.size().1));
+    if cli.wide { None } else { cli.width.map(usize::from).or(own) }
+}
+
+/// Says on the error stream what to try next.
+fn hint(matches: &clap::ArgMatches) {
+    let mut path = Vec::new();
+    let mut at = matches;
+    while let Some((name, deeper)) = at.subcommand() {
+        path.push(name);
+        at = deeper;
+    }
+    let known = path.first().and_then(|name| help::next(name));
+    if let Some(next) = help::next(&path.join(" ")).or(known) {
+        let _ = writeln!(std::io::stderr(), "next: {next}");
+    }
+}
+
+fn answer(command: Command) -> Result<(), common::Failure> {
+    match command {
         Command::Compare(args) => compare::run(&args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Simulate(args) => simulate::run(&args),
@@ -133,5 +203,13 @@ fn run() -> Result<(), common::Failure> {
         Command::Match(args) => match_chips::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Accuracy(args) => accuracy::run(&args),
+        Command::Fit(args) => fit::run(&args),
+        Command::Own(args) => own::run(&args),
+        Command::SecondSource(args) => second_source::run(&args),
+        Command::Guide(args) => guide::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => shell::run_completions(&args, whole()),
+        Command::Man(args) => shell::run_man(&args, whole()),
     }
 }

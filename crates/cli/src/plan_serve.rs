@@ -1,8 +1,11 @@
 //! `supernode plan serve`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{AvailableArgs, CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::interrupt::stopped;
+use crate::page::PageArgs;
+use hardware::Catalog;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use planner::plan_file::DeploymentFile;
 use planner::serve::Objective;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -97,9 +100,10 @@ pub struct Args {
     /// Print JSON, which `export` reads.
     #[arg(long)]
     json: bool,
-    /// Write a page with a chart to this file.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    available: AvailableArgs,
+    #[command(flatten)]
+    page: PageArgs,
     #[command(flatten)]
     site: SiteArgs,
     #[command(flatten)]
@@ -158,6 +162,7 @@ impl Bar {
             return;
         }
         let bar = self.bar.get_or_init(|| {
+            crate::progress::quiet();
             let bar = ProgressBar::new(all as u64);
             bar.set_draw_target(ProgressDrawTarget::stderr());
             if let Ok(style) =
@@ -176,7 +181,7 @@ impl Bar {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let page = Beside::open(args.html.as_deref())?;
+    let page = args.page.open()?;
     let job = ServingJob {
         objective: Some(args.objective.to_string()),
         chip: args.chip.clone(),
@@ -192,8 +197,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let bar = Bar::new();
     let progress = |done: usize, all: usize| bar.show(done, all);
     let watch = Watch { cancel: stopped(), progress: &progress };
-    let file = supernode::plan_serve(&session, &job, &args.system, args.chips, !args.no_confirm, &watch)?;
+    let systems = args.available.of(session.catalog(), &args.system)?;
+    let file = supernode::plan_serve(&session, &job, &systems, args.chips, !args.no_confirm, &watch)?;
     eprintln!("planned in {:.2} s", start.elapsed().as_secs_f64());
     let show = || if args.json { print_json(&file.document()) } else { print(&file.text()) };
-    page.deliver(|| report::plan_html(&file), show)
+    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    page.deliver(|| report::plan_document(&file, &setting), args.json, show)?;
+    warn_of_support(session.catalog(), &args.model, &file.best)
+}
+
+/// Says on the error stream what a plan uses that its engine does not claim to support.
+pub fn warn_of_support(catalog: &Catalog, model: &str, plan: &DeploymentFile) -> Result<(), Failure> {
+    for line in supernode::unsupported(catalog, model, plan)? {
+        eprintln!("warning: {line}");
+    }
+    Ok(())
 }

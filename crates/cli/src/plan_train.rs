@@ -1,6 +1,7 @@
 //! `supernode plan train`.
 
 use crate::common::Failure;
+use crate::page::PageArgs;
 use crate::train::{Asked, JobArgs, LayoutArgs, RunArgs, deliver, flags, prepare};
 use supernode::{Answer, TrainingSearch};
 
@@ -13,6 +14,8 @@ pub struct Args {
     layout: LayoutArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    page: PageArgs,
     /// Most sequences per optimizer step, instead of an exact number: each layout takes the largest batch below it that it
     /// divides, and is judged by its time per sequence.
     #[arg(long, value_name = "N", conflicts_with = "global_batch")]
@@ -34,6 +37,7 @@ pub struct Args {
 /// Runs `plan train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let timeline = args.run.open_timeline()?;
+    let page = args.page.open()?;
     let Asked { job, .. } = prepare(&args.job, &args.layout)?;
     let wanted = TrainingSearch {
         max_global_batch: args.max_global_batch,
@@ -48,5 +52,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     } else {
         format!("{}each line above is for `supernode train {}`\n", plan.text(), flags(&job))
     };
-    deliver(timeline, &plan.best.0, &plan.best.1, &text)
+    let words = job.words();
+    let (best, step) = &plan.best;
+    let catalog = args.job.catalog().load()?;
+    let setting = page.setting(&catalog, Some(job.paying()), Some(args.job.site()));
+    let document = || {
+        let found = plan.plans.iter().flat_map(|(_, outcome)| &outcome.best);
+        let spread = |job: &supernode::Prepared, found: &training::search::Found| {
+            job.trained(&found.job, &found.step, &words).spread()
+        };
+        let rows: Vec<_> = found.map(|found| (&found.job, &found.step, spread(&job, found))).collect();
+        report::plan_train_document(&rows, plan.report(), &job.trained(best, step, &words), &setting)
+    };
+    page.deliver(document, args.job.json, || deliver(timeline, best, step, &text))
 }

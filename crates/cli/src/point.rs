@@ -81,10 +81,13 @@ fn flag(key: &'static Key, needs_names: bool) -> Arg {
         (key.slot)(&mut OperatingPoint::default()).set(text)?;
         Ok::<String, String>(text.to_owned())
     };
+    // In a scenario, and in what people say, those who ask are users.
+    let users = (key.name == "concurrency").then_some("users");
     let spelled = |name: &str| name.replace('_', "-");
     Arg::new(key.name)
         .long(spelled(key.name))
         .aliases(key.spellings().map(spelled))
+        .visible_aliases(users)
         .value_name(kind)
         .help(key.help.trim_end_matches('.'))
         .required(needed)

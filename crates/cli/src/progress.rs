@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sim::{Observer, Record};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Shown only when a run takes longer than this.
@@ -33,6 +35,7 @@ impl Progress {
 
     fn show(&mut self, virtual_time: f64) {
         if self.bar.is_none() && self.start.elapsed() > PATIENCE {
+            quiet();
             let (bar, template) = match self.total {
                 Some(total) => {
                     (ProgressBar::new(total), "{wide_bar} {pos}/{len} requests, {msg}, {eta} left")
@@ -58,5 +61,57 @@ impl Observer for Progress {
         if self.ended % STRIDE == 0 {
             self.show(record.end.get());
         }
+    }
+}
+
+/// Says after a while that work goes on, for commands that cannot say how far they are. Nothing is shown where the error
+/// stream is no terminal.
+pub struct Waiting {
+    bar: ProgressBar,
+    over: Arc<AtomicBool>,
+}
+
+/// The one that is shown, so that whoever prints can take it away.
+static SHOWN: Mutex<Option<(ProgressBar, Arc<AtomicBool>)>> = Mutex::new(None);
+
+impl Waiting {
+    /// Begins to wait.
+    pub fn begin() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let over = Arc::new(AtomicBool::new(!console::Term::stderr().is_term()));
+        if let Ok(style) = ProgressStyle::with_template("{spinner} at work for {elapsed}; Ctrl-C ends it") {
+            bar.set_style(style);
+        }
+        if let Ok(mut shown) = SHOWN.lock() {
+            *shown = Some((bar.clone(), Arc::clone(&over)));
+        }
+        let (shown, ended) = (bar.clone(), Arc::clone(&over));
+        if !over.load(Ordering::Relaxed) {
+            std::thread::spawn(move || {
+                std::thread::sleep(PATIENCE);
+                if !ended.load(Ordering::Relaxed) {
+                    shown.set_draw_target(ProgressDrawTarget::stderr());
+                    shown.enable_steady_tick(Duration::from_millis(200));
+                }
+            });
+        }
+        Self { bar, over }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Takes away what [`Waiting`] shows: something else is about to be written.
+pub fn quiet() {
+    if let Ok(mut shown) = SHOWN.lock()
+        && let Some((bar, over)) = shown.take()
+    {
+        over.store(true, Ordering::Relaxed);
+        bar.finish_and_clear();
     }
 }

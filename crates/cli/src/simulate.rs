@@ -2,11 +2,13 @@
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
 use crate::interrupt::stopped;
+use crate::page::{Page, PageArgs};
 use crate::point::InstanceArgs;
 use crate::progress::Progress;
 use ::estimate::{KEYS, Mode, OperatingPoint, Resolver, Sizes, refuse_unused};
 use report::{
-    Detail, Outputs, Perfetto, RecordFormat, Records, simulate_html, simulate_json, simulate_text, vllm_json,
+    Detail, Happenings, Outputs, Perfetto, RecordFormat, Records, Setting, simulate_document, simulate_json,
+    simulate_text, vllm_json,
 };
 use scenario::Costs;
 use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
@@ -29,6 +31,8 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    page: PageArgs,
     /// Folder for results: summary.json, requests.jsonl (or .csv, .parquet), vllm.json, report.html.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -105,7 +109,7 @@ struct TrafficFlags {
     #[arg(long)]
     burstiness: Option<f64>,
     /// Users of a closed loop.
-    #[arg(long)]
+    #[arg(long, visible_alias = "users")]
     concurrency: Option<u32>,
     /// Requests of a closed loop that are not measured.
     #[arg(long)]
@@ -268,6 +272,7 @@ fn replace<T>(slot: &mut Option<T>, given: Option<T>) {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = args.page.open()?;
     let resolver = Resolver::new(args.catalog.load()?);
     let (mut raw, path, text) = match &args.scenario {
         Some(path) => {
@@ -281,11 +286,43 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     resolved.options.exact = args.exact;
     resolved.options.stop = Some(Arc::clone(stopped()));
     resolved.options.checks = args.check || cfg!(debug_assertions);
-    let costs = resolved.costs(args.site.site(resolver.catalog())?);
+    let site = args.site.site(resolver.catalog())?;
+    let costs = resolved.costs(site);
+    let setting = page.setting(resolver.catalog(), Some(&site), Some(&args.site));
+    let watch = Happenings::new(resolved.options.hardware.clone());
     match (&args.out, &args.perfetto) {
-        (None, None) => show(args, &simulate(resolved, ())?, &costs),
-        (out, perfetto) => with_files(args, resolved, &costs, out.as_deref(), perfetto.as_deref()),
+        (None, None) => {
+            let (outcome, watch) = simulate(resolved, watch)?.split();
+            deliver(args, page, &outcome, &costs, &watch, &setting)
+        }
+        (out, perfetto) => {
+            let ready = Ready { resolved, watch, page, costs, setting };
+            with_files(args, ready, out.as_deref(), perfetto.as_deref())
+        }
     }
+}
+
+/// A run that may begin, and what is written of it.
+struct Ready<'a> {
+    resolved: Resolved,
+    watch: Happenings,
+    page: Page,
+    costs: Costs,
+    setting: Setting<'a>,
+}
+
+/// Prints the answer and writes the report that is asked for.
+fn deliver(
+    args: &Args,
+    page: Page,
+    outcome: &Outcome<()>,
+    costs: &Costs,
+    watch: &Happenings,
+    setting: &Setting<'_>,
+) -> Result<(), Failure> {
+    let document = || simulate_document(outcome, costs, watch, setting);
+    page.deliver(document, args.json, || print_answer(args, outcome, costs))?;
+    judged(outcome)
 }
 
 fn refused(error: ScenarioError) -> Failure {
@@ -306,12 +343,12 @@ fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, 
     Ok(outcome.with(observer))
 }
 
-fn show<O>(args: &Args, outcome: &Outcome<O>, costs: &Costs) -> Result<(), Failure> {
-    if args.json {
-        print_json(&simulate_json(outcome, costs))?;
-    } else {
-        print(&simulate_text(outcome, costs))?;
-    }
+fn print_answer<O>(args: &Args, outcome: &Outcome<O>, costs: &Costs) -> Result<(), Failure> {
+    if args.json { print_json(&simulate_json(outcome, costs)) } else { print(&simulate_text(outcome, costs)) }
+}
+
+/// A run in which nothing completed is a no.
+fn judged<O>(outcome: &Outcome<O>) -> Result<(), Failure> {
     let metrics = &outcome.metrics;
     if metrics.completed + metrics.warm_up > 0 {
         return Ok(());
@@ -329,11 +366,11 @@ fn show<O>(args: &Args, outcome: &Outcome<O>, costs: &Costs) -> Result<(), Failu
 /// Files of `--out`, and the timeline; all are of this run or of the one before.
 fn with_files(
     args: &Args,
-    resolved: Resolved,
-    costs: &Costs,
+    ready: Ready<'_>,
     out: Option<&Path>,
     perfetto: Option<&Path>,
 ) -> Result<(), Failure> {
+    let Ready { resolved, watch, page, costs, setting } = ready;
     let failed = |path: &Path, error: std::io::Error| {
         Failure::Input(format!("{}: cannot be written ({error}); choose another place", path.display()))
     };
@@ -356,8 +393,8 @@ fn with_files(
     let records = records.map(begin).transpose();
     let records = records.map_err(|error| failed(records_path.as_deref().unwrap_or(Path::new("")), error))?;
     let timeline = timeline.map(|file| Perfetto::new(file, args.perfetto_sample));
-    let outcome = simulate(resolved, ((Maybe(records), Maybe(timeline)), Detail::default()))?;
-    let (outcome, ((records, timeline), detail)) = outcome.split();
+    let outcome = simulate(resolved, ((Maybe(records), Maybe(timeline)), (Detail::default(), watch)))?;
+    let (outcome, ((records, timeline), (detail, watch))) = outcome.split();
     let write = || -> Result<(), Failure> {
         if let (Some(records), Some(path)) = (records.0, &records_path) {
             records.finish().map_err(|error| failed(path, error))?;
@@ -365,16 +402,16 @@ fn with_files(
         if let (Some(timeline), Some(path)) = (timeline.0, perfetto) {
             timeline.finish().map_err(|error| failed(path, error))?;
         }
-        if let [summary, vllm, page] = summaries[..] {
-            outputs.write(summary, &format!("{:#}\n", simulate_json(&outcome, costs)))?;
+        if let [summary, vllm, report] = summaries[..] {
+            outputs.write(summary, &format!("{:#}\n", simulate_json(&outcome, &costs)))?;
             outputs.write(vllm, &format!("{}\n", vllm_json(&outcome, &detail)))?;
-            outputs.write(page, &simulate_html(&outcome, costs))?;
+            outputs.write(report, &simulate_document(&outcome, &costs, &watch, &setting).html())?;
         }
         Ok(outputs.commit()?)
     };
     // What has been computed is shown, whether or not it can be written.
     let written = write();
-    let answer = show(args, &outcome, costs);
+    let answer = deliver(args, page, &outcome, &costs, &watch, &setting);
     written.and(answer)
 }
 

@@ -40,8 +40,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(file) = &args.unit {
+        args.catalog.refuse_sets("units say which figures are replaced")?;
+        if args.catalog.folder().is_some() {
+            return Err(Failure::Input("--catalog has no effect here: units name their folder".to_owned()));
+        }
         return evaluate_units(file);
     }
+    args.catalog.load()?;
     let spec = args.spec.as_deref().unwrap_or(Path::new(""));
     let plan = Plan::read(spec, args.catalog.folder(), args.catalog.sets())?;
     match &args.out {
@@ -59,6 +64,7 @@ fn evaluate(plan: &Plan, out: &Path) -> Result<(), Failure> {
     if done > 0 {
         eprintln!("{done} of {} cells were there already", plan.cells());
     }
+    crate::progress::quiet();
     let bar = bar(plan.cells(), done);
     // An interrupt ends the program, which loses nothing.
     let never = AtomicBool::new(false);

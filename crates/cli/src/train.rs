@@ -2,6 +2,7 @@
 
 use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text};
 use crate::launch::{self as launched, LaunchArgs};
+use crate::page::PageArgs;
 use ::launch::TrainingLaunch;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -174,6 +175,8 @@ pub struct Args {
     layout: LayoutArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 /// A job with everything it runs on, and the launch that was read.
@@ -182,6 +185,18 @@ pub struct Asked {
     pub job: Prepared,
     /// The launch.
     pub launch: Option<TrainingLaunch>,
+}
+
+impl JobArgs {
+    /// What is paid where it runs.
+    pub fn site(&self) -> &SiteArgs {
+        &self.site
+    }
+
+    /// Where facts come from.
+    pub fn catalog(&self) -> &CatalogArgs {
+        &self.catalog
+    }
 }
 
 impl RunArgs {
@@ -267,6 +282,7 @@ pub fn prepare(args: &JobArgs, layout: &LayoutArgs) -> Result<Asked, Failure> {
 /// Runs `train`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let timeline = args.run.open_timeline()?;
+    let page = args.page.open()?;
     let Asked { job, launch } = prepare(&args.job, &args.layout)?;
     let trained =
         supernode::train(&job, &args.run.long_run()).map_err(|error| match Failure::from(error) {
@@ -279,5 +295,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         (false, Some(launch)) => format!("{}{}", trained.text(), launched::marks(launch)),
         (false, None) => trained.text(),
     };
-    deliver(timeline, &trained.job, &trained.step, &text)
+    let words = job.words();
+    let priced = job.trained(&trained.job, &trained.step, &words);
+    let catalog = args.job.catalog.load()?;
+    let setting = page.setting(&catalog, Some(job.paying()), Some(args.job.site()));
+    let document = || report::train_document(&trained.report, &priced, &setting);
+    page.deliver(document, args.job.json, || deliver(timeline, &trained.job, &trained.step, &text))
 }

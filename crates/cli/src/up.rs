@@ -34,6 +34,10 @@ struct ClusterFlags {
     /// Seed of everything random, instead of the scenario's.
     #[arg(long)]
     seed: Option<u64>,
+    /// Cluster file whose tenants, policy and jobs share the chips that no instance stands on; without it jobs are taken by
+    /// the `easy` policy on the scenario's first system.
+    #[arg(long, value_name = "FILE")]
+    jobs: Option<PathBuf>,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
@@ -64,12 +68,18 @@ pub struct Args {
     /// KV events of each instance that takes prompts are published (ZeroMQ, msgpack) from here on.
     #[arg(long, value_name = "BASE")]
     kv_events: Option<u16>,
+    /// What was published on --kv-events can be asked for again (ZeroMQ ROUTER) from here on.
+    #[arg(long, value_name = "BASE", requires = "kv_events")]
+    kv_replay: Option<u16>,
     /// How much faster than the wall clock the cluster is.
     #[arg(long, default_value = "1")]
     speed: Speed,
     /// What answers are made of: lorem or echo.
     #[arg(long, default_value = "lorem", value_parser = ["lorem", "echo"])]
     text: String,
+    /// Commands that come by themselves, one JSON document per line: {"at": "10 s", "kill": {"chip": 3}}.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
     /// Everything that comes in is written here, for `supernode replay`.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -115,6 +125,12 @@ struct Logged {
     cluster: ClusterFlags,
 }
 
+/// The texts of the files that describe a cluster, for its log.
+struct Texts {
+    scenario: Option<String>,
+    jobs: Option<String>,
+}
+
 impl ClusterFlags {
     /// What is described; `text` is that of the scenario, if it is not to be read.
     fn description(&self, text: Option<&str>) -> Result<Description, Failure> {
@@ -136,21 +152,33 @@ impl ClusterFlags {
         Ok(Description { raw, path, text, osl: self.osl, seed: self.seed })
     }
 
-    fn build(&self, text: Option<&str>) -> Result<(Built, Option<String>), Failure> {
+    fn build(&self, text: Option<&str>, jobs: Option<&str>) -> Result<(Built, Texts), Failure> {
         let description = self.description(text)?;
-        let text = self.scenario.is_some().then(|| description.text.clone());
+        let scenario = self.scenario.is_some().then(|| description.text.clone());
         let session = Session::open(&Facts {
             catalog: self.catalog.folder().map(Path::to_owned),
             set: self.catalog.sets().to_vec(),
             ..Facts::default()
         })?;
-        Ok((up::build(&session, description)?, text))
+        let mut built = up::build(&session, description)?;
+        let jobs = match (jobs, &self.jobs) {
+            (Some(text), _) => Some(text.to_owned()),
+            (None, Some(path)) => Some(::cluster::file::read_text(path)?),
+            (None, None) => None,
+        };
+        if let Some(text) = &jobs {
+            let path = self.jobs.as_deref().unwrap_or(Path::new("jobs"));
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let file = path.display().to_string();
+            built.cluster.jobs = Some(up::jobs(&session, &built.cluster, &file, text, folder)?);
+        }
+        Ok((built, Texts { scenario, jobs }))
     }
 }
 
 /// Runs `up`.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let (Built { cluster, output, seed }, scenario) = args.cluster.build(None)?;
+    let (Built { cluster, output, seed }, texts) = args.cluster.build(None, None)?;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let connections = (files as usize).saturating_sub(OTHER_FILES).clamp(64, 1 << 20);
     let limits = live::server::Limits { connections, ..Default::default() };
@@ -162,6 +190,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         metrics_port: Some(args.metrics_port),
         instance_base: args.per_instance_ports,
         kv_base: args.kv_events,
+        kv_replay: args.kv_replay,
         speed: args.speed,
         log: args.log.clone(),
         ledger: args.ledger.clone(),
@@ -176,7 +205,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         style: if args.text == "echo" { Style::Echo } else { Style::Lorem },
         seed,
         arguments: cluster_arguments(std::env::args().collect()),
-        scenario,
+        scenario: texts.scenario,
+        jobs: texts.jobs,
+        script: args.script.clone(),
         drain: std::time::Duration::from_secs_f64(args.drain.get().clamp(0.0, 86_400.0)),
         limits,
     };
@@ -212,13 +243,18 @@ fn welcome(args: &Args, server: &Server, chips: u32, connections: usize) -> Stri
     if let (Some(first), Some(last)) = (at.kv.first(), at.kv.last()) {
         let _ = writeln!(text, "KV events   tcp://{} to tcp://{}", first.1, last.1);
     }
+    if let (Some(first), Some(last)) = (at.kv_replay.first(), at.kv_replay.last()) {
+        let _ = writeln!(text, "KV replay   tcp://{} to tcp://{}", first.1, last.1);
+    }
     let _ = writeln!(text, "connections {connections} at most");
     text
 }
 
 /// The arguments that describe the cluster: all but those of the server itself.
 fn cluster_arguments(all: Vec<String>) -> Vec<String> {
-    const OWN: [&str; 14] = [
+    const OWN: [&str; 16] = [
+        "--script",
+        "--kv-replay",
         "--host",
         "--port",
         "--admin-port",
@@ -256,7 +292,8 @@ pub fn run_replay(args: &ReplayArgs) -> Result<(), Failure> {
     let logged = Logged::try_parse_from(words).map_err(|error| {
         Failure::Input(format!("{}:1: its arguments are not of this program: {error}", args.log.display()))
     })?;
-    let (built, _) = logged.cluster.build(reader.header.scenario.as_deref())?;
+    let header = &reader.header;
+    let (built, _) = logged.cluster.build(header.scenario.as_deref(), header.jobs.as_deref())?;
     let found = up::replay(reader, built.cluster)?;
     if args.json {
         crate::common::print_json(&found.document())?;

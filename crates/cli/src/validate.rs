@@ -1,10 +1,11 @@
 //! `supernode validate`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::page::PageArgs;
 use ::estimate::{Resolver, estimate};
 use ::validate::{
-    Contest, Fidelity, Measurements, Scored, Unscored, find, operator_id, operator_predictions, predict,
-    predict_training, rank, score_serving, summarise,
+    Contest, Fidelity, Launches, Measurements, Scored, Unscored, find, operator_id, operator_predictions,
+    predict, predict_training, rank, score_serving, summarise,
 };
 use calibration::ops::{OpTable, Prediction};
 use calibration::training::Predictor;
@@ -18,6 +19,10 @@ pub struct Args {
     /// Table of measurements, .csv or .csv.gz; its header tells the kind.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
+    /// File of launches, or a folder of them: what is known of how rows were launched beyond their columns, by rows
+    /// (docs/validate.md). May be given several times.
+    #[arg(long, value_name = "FILE")]
+    launches: Vec<PathBuf>,
     /// How closed loops of serving rows are predicted: steady (by Little's law) or simulate (request by request)
     /// [default: simulate].
     #[arg(long)]
@@ -25,14 +30,13 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write a page with charts to this file.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     /// Also list this many of the rows that are furthest off, with what their predictions are made of.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     worst: usize,
     /// Say instead how good the choice is that the predictions make among configurations measured for the same job.
-    #[arg(long, conflicts_with_all = ["html", "worst", "explain"])]
+    #[arg(long, conflicts_with_all = ["html", "pdf", "worst", "explain"])]
     ranking: bool,
     /// Explain the prediction of the row with this id instead. Operator rows have their line for an id: `line 12`.
     #[arg(long, value_name = "ID", conflicts_with_all = ["html", "worst"])]
@@ -48,10 +52,21 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let page = Beside::open(args.html.as_deref())?;
-    let measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    let page = args.page.open()?;
+    let mut measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    if !args.launches.is_empty() && !matches!(measured, Measurements::Serving(_)) {
+        let message =
+            format!("--launches: {} holds no serving rows; nothing else is launched", args.data.display());
+        return Err(Failure::Input(message));
+    }
+    for file in &args.launches {
+        measured = measured.launched_as(&Launches::open(file)?);
+    }
     args.refuse_unused(&measured)?;
     let catalog = args.catalog.load()?;
+    if let Some(chip) = &args.chip {
+        catalog.chip(chip)?;
+    }
     if args.ranking {
         return ranking(args, catalog, measured);
     }
@@ -71,7 +86,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         Ok(())
     };
-    page.deliver(|| report::validate_html(&summary, &rows), show)
+    let site = args.site.site(&catalog)?;
+    let setting = page.setting(&catalog, Some(&site), Some(&args.site));
+    page.deliver(|| report::validate_document(&summary, &rows, &setting), args.json, show)
 }
 
 impl Args {
@@ -198,7 +215,7 @@ fn explain(args: &Args, catalog: &Catalog, measured: &Measurements, id: &str) ->
             let outcomes = predict(&resolver, std::slice::from_ref(row), &site, args.fidelity());
             let text = compared(&score_serving(catalog, &outcomes));
             let launched: String =
-                row.launch_evidence().iter().map(|from| format!("launched as in {from}\n")).collect();
+                row.launch.sources.iter().map(|from| format!("launched as in {from}\n")).collect();
             let Ok(estimate) = estimate(&resolver, &row.launched(), &site) else { return Ok(text) };
             Ok(format!("{text}\n{launched}{}", report::estimate_text(&estimate)))
         }

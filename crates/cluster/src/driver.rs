@@ -1,22 +1,25 @@
 //! A cluster in virtual time: the event queue, the work of jobs, failures and services around a [`Scheduler`].
 
 mod failures;
+mod live;
 mod replicas;
 mod work;
 
 use crate::check::Checker;
 use crate::job::{Action, Event, Job, JobId};
 use crate::plan::{JobPlan, Pricer};
-use crate::results::{Outcome, ServiceRecord, Stretch, Usage};
+use crate::results::{LevelUsage, Outcome, ServiceRecord, Stretch, Usage};
 use crate::scheduler::Scheduler;
 use crate::service::Service;
 use crate::tree::NodeId;
 use serving::Nanos;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use work::Run;
 
 pub use failures::Faults;
+pub use live::{JobView, Order, Refused};
 
 /// What surrounds the jobs of a run.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub struct Options {
     pub check: bool,
     /// Seed of failures.
     pub seed: u64,
+    /// Whether it goes on while there are no jobs, as a live cluster does.
+    pub endless: bool,
 }
 
 impl Default for Options {
@@ -59,15 +64,27 @@ impl Default for Options {
             explain_at: None,
             check: true,
             seed: 0,
+            endless: false,
         }
     }
 }
 
+/// Events without an end of a job after which a run without an end of its own is given up: what fails faster than it
+/// gets on would go on for ever.
+const MOST_FRUITLESS: u64 = 2_000_000;
+
 /// Something that will happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Finish { job: JobId, version: u32, timed_out: bool },
-    Ready { job: JobId, version: u32 },
+    Finish {
+        job: JobId,
+        version: u32,
+        timed_out: bool,
+    },
+    Ready {
+        job: JobId,
+        version: u32,
+    },
     Repair(NodeId),
     Undrain(NodeId),
     Drain(NodeId),
@@ -75,13 +92,17 @@ enum What {
     Tick(u32),
     Timer,
     Explain,
+    /// Nothing: a stretch of time is to end here.
+    Mark,
     End,
 }
 
 /// A run in progress.
 pub struct Driver<'a, P: Pricer> {
     scheduler: Scheduler,
-    plans: &'a [JobPlan],
+    plans: Cow<'a, [JobPlan]>,
+    /// Plans that are submitted at their own times; others come by [`Driver::inject`].
+    scripted: usize,
     pricer: P,
     options: Options,
     now: Nanos,
@@ -100,22 +121,31 @@ pub struct Driver<'a, P: Pricer> {
     events: u64,
     closed: bool,
     live: u32,
+    happened: Vec<Event>,
+    actions: Vec<Action>,
+    digest: u64,
+    /// Events since a job last ended.
+    fruitless: u64,
 }
 
 impl<'a, P: Pricer> Driver<'a, P> {
     /// A run of `plans`, in order of submission, and `services` under a scheduler.
     pub fn new(
         scheduler: Scheduler,
-        plans: &'a [JobPlan],
+        plans: impl Into<Cow<'a, [JobPlan]>>,
         services: &'a [Service],
         pricer: P,
         options: Options,
     ) -> Self {
+        let plans = plans.into();
         let tree = &scheduler.state().tree;
+        let levels = vec![LevelUsage::default(); tree.levels().len() + 1];
         let checker = options.check.then(|| Checker::new(scheduler.state()));
         let failures =
             options.faults.as_ref().map(|faults| failures::Source::new(faults, tree, options.seed));
         let mut driver = Self {
+            scripted: plans.len(),
+            runs: Vec::with_capacity(plans.len()),
             scheduler,
             plans,
             pricer,
@@ -123,9 +153,8 @@ impl<'a, P: Pricer> Driver<'a, P> {
             queue: BinaryHeap::new(),
             sequence: 0,
             next_plan: 0,
-            runs: Vec::with_capacity(plans.len()),
             services: services.iter().map(replicas::Running::new).collect(),
-            usage: Usage::default(),
+            usage: Usage { levels, ..Usage::default() },
             crossing: Vec::new(),
             failures,
             node_failures: 0,
@@ -135,6 +164,10 @@ impl<'a, P: Pricer> Driver<'a, P> {
             events: 0,
             closed: false,
             live: 0,
+            happened: Vec::new(),
+            actions: Vec::new(),
+            digest: 0,
+            fruitless: 0,
             options,
         };
         driver.prepare();
@@ -144,6 +177,10 @@ impl<'a, P: Pricer> Driver<'a, P> {
     fn prepare(&mut self) {
         for index in 0..self.services.len() {
             self.push(Nanos::ZERO, What::Tick(index as u32));
+            for (from, to) in &self.services[index].service.windows {
+                self.push(seconds(*from), What::Mark);
+                self.push(seconds(*to), What::Mark);
+            }
         }
         for (node, from, until) in self.options.maintenance.clone() {
             self.push(seconds(from), What::Drain(node));
@@ -155,6 +192,9 @@ impl<'a, P: Pricer> Driver<'a, P> {
         if let Some(until) = self.options.until {
             self.push(seconds(until), What::End);
         }
+        if let Some(cap) = self.options.power_chips {
+            self.happened.push(Event::PowerCap(Some(cap)));
+        }
         self.next_failure();
     }
 
@@ -165,41 +205,59 @@ impl<'a, P: Pricer> Driver<'a, P> {
 
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
-        let mut events = Vec::new();
-        let mut actions = Vec::new();
-        if let Some(cap) = self.options.power_chips {
-            events.push(Event::PowerCap(Some(cap)));
-        }
-        while !self.closed {
-            let Some(at) = self.next_time() else {
-                break;
-            };
-            self.advance(at);
-            self.collect(&mut events);
-            if self.closed {
+        while let (false, Some(at)) = (self.closed, self.next_due()) {
+            if self.fruitless > MOST_FRUITLESS {
                 break;
             }
-            if events.is_empty() {
-                continue;
-            }
-            self.events += events.len() as u64;
-            if let Some(checker) = &mut self.checker {
-                checker.events(self.now, &events);
-            }
-            self.scheduler.handle(self.now, events.drain(..), &mut actions);
-            if let Some(checker) = &mut self.checker {
-                checker.actions(self.now, &actions, self.scheduler.state());
-            }
-            self.act(&mut actions);
+            self.step(at);
         }
         self.finish()
     }
 
+    /// Handles all that happens at one instant.
+    fn step(&mut self, at: Nanos) {
+        self.integrate(at);
+        let mut events = std::mem::take(&mut self.happened);
+        self.collect(&mut events);
+        self.handle(events);
+    }
+
+    /// Lets the scheduler answer to what has happened now.
+    fn handle(&mut self, mut events: Vec<Event>) {
+        if !self.closed && !events.is_empty() {
+            self.events += events.len() as u64;
+            let ends = events.iter().any(|event| matches!(event, Event::Finished(_) | Event::Submitted(_)));
+            self.fruitless = if ends || self.options.until.is_some() { 0 } else { self.fruitless + 1 };
+            if let Some(checker) = &mut self.checker {
+                checker.events(self.now, &events);
+            }
+            if self.options.endless {
+                self.note(&events);
+            }
+            let mut actions = std::mem::take(&mut self.actions);
+            self.scheduler.handle(self.now, events.drain(..), &mut actions);
+            if let Some(checker) = &mut self.checker {
+                checker.actions(self.now, &actions, self.scheduler.state());
+            }
+            if self.options.endless {
+                self.note(&actions);
+            }
+            self.act(&mut actions);
+            self.actions = actions;
+        }
+        events.clear();
+        self.happened = events;
+    }
+
     /// The time of what happens next; `None` once nothing but failures and timers could happen.
-    fn next_time(&self) -> Option<Nanos> {
-        let submit = self.plans.get(self.next_plan).map(|plan| plan.submit);
+    pub fn next_due(&self) -> Option<Nanos> {
+        let submit = self.plans[..self.scripted].get(self.next_plan).map(|plan| plan.submit);
         let queued = self.queue.peek().map(|Reverse((at, _, _))| *at);
-        if submit.is_none() && self.live == 0 && self.services.is_empty() && self.options.until.is_none() {
+        let goes_on = self.live > 0
+            || !self.services.is_empty()
+            || self.options.until.is_some()
+            || self.options.endless;
+        if submit.is_none() && !goes_on {
             return None;
         }
         match (submit, queued) {
@@ -209,7 +267,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
     }
 
     /// Integrates what is held until `at`.
-    fn advance(&mut self, at: Nanos) {
+    fn integrate(&mut self, at: Nanos) {
         let elapsed = at.since(self.now).get();
         if elapsed > 0.0 {
             let tree = &self.scheduler.state().tree;
@@ -217,6 +275,11 @@ impl<'a, P: Pricer> Driver<'a, P> {
             self.usage.chip_seconds += all * elapsed;
             self.usage.closed += (all - f64::from(tree.open_chips())) * elapsed;
             self.usage.allocated += f64::from(tree.used_chips()) * elapsed;
+            for (level, usage) in self.usage.levels.iter_mut().enumerate() {
+                let (touched, full) = tree.occupancy(level);
+                usage.touched += f64::from(touched) * elapsed;
+                usage.full += f64::from(full) * elapsed;
+            }
             self.serve(at);
         }
         self.now = at;
@@ -231,17 +294,22 @@ impl<'a, P: Pricer> Driver<'a, P> {
             self.queue.pop();
             self.happen(what, events);
         }
-        while let Some(plan) = self.plans.get(self.next_plan) {
+        while let Some(plan) = self.plans[..self.scripted].get(self.next_plan) {
             if plan.submit > self.now || self.closed {
                 break;
             }
-            let index = self.next_plan as u32;
             self.next_plan += 1;
-            let job = self.declare(plan);
-            self.runs.push(Run::of_plan(index, plan));
-            self.live += 1;
-            events.push(Event::Submitted(job));
+            events.push(self.submit(self.next_plan - 1));
         }
+    }
+
+    /// Submits a plan now.
+    fn submit(&mut self, index: usize) -> Event {
+        let plan = &self.plans[index];
+        let job = self.declare(plan);
+        self.runs.push(Run::of_plan(index as u32, plan));
+        self.live += 1;
+        Event::Submitted(job)
     }
 
     /// What the scheduler is told of a job.
@@ -288,6 +356,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
                     }
                 }
             }
+            What::Mark => {}
             What::End => self.closed = true,
         }
     }
@@ -334,6 +403,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
             stretches: self.stretches,
             explanations: self.explanations,
             events: self.events,
+            stalled: self.fruitless > MOST_FRUITLESS,
             broken,
         }
     }

@@ -1,8 +1,10 @@
 //! Cluster files: read, checked, and turned into what runs.
 
+mod limits;
 mod place;
 pub mod raw;
 mod resolve;
+mod surroundings;
 mod what_if;
 
 pub use place::Place;
@@ -10,11 +12,7 @@ pub use resolve::{Machine, Setup, setup, standing};
 pub use what_if::with_change;
 
 use raw::Raw;
-use std::io::Read;
 use std::path::Path;
-
-/// Most bytes of an input file after decompression.
-const MOST_BYTES: u64 = 2 << 30;
 
 /// Why a cluster cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -48,23 +46,17 @@ pub enum ClusterError {
 /// Reads a file of text, gzipped if its name says so.
 ///
 /// # Errors
-/// It cannot be read, is no text, or is larger than 2 GiB.
+/// It cannot be read, is no text, or holds more than [`bounded::TABLE`] bytes.
 pub fn read_text(path: &Path) -> Result<String, ClusterError> {
-    let file = path.display().to_string();
-    let bad = |error| ClusterError::Read { file: file.clone(), error };
+    let bad = |error| ClusterError::Read { file: path.display().to_string(), error };
     let open = std::fs::File::open(path).map_err(bad)?;
-    let mut text = String::new();
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
     let read = if gzipped {
-        flate2::read::MultiGzDecoder::new(open).take(MOST_BYTES + 1).read_to_string(&mut text)
+        bounded::text_of(flate2::read::MultiGzDecoder::new(open), bounded::TABLE)
     } else {
-        open.take(MOST_BYTES + 1).read_to_string(&mut text)
+        bounded::text_of(open, bounded::TABLE)
     };
-    if read.map_err(bad)? as u64 > MOST_BYTES {
-        let message = format!("it has more than {MOST_BYTES} bytes; give a part of it");
-        return Err(ClusterError::Syntax { file, message });
-    }
-    Ok(text)
+    read.map_err(bad)
 }
 
 /// Parses a cluster file; `file` is what messages call it.

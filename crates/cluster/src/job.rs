@@ -88,12 +88,23 @@ pub enum Why {
     Topology,
     /// The power cap leaves no room.
     Power,
+    /// An operator holds it back.
+    Held,
 }
 
 impl Why {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Quota, Self::Priority, Self::Capacity, Self::Fragmentation, Self::Topology, Self::Power];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Quota,
+        Self::Priority,
+        Self::Capacity,
+        Self::Fragmentation,
+        Self::Topology,
+        Self::Power,
+        Self::Held,
+    ];
+    /// How many reasons there are.
+    pub const COUNT: usize = 7;
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {
@@ -104,6 +115,7 @@ impl Why {
             Self::Fragmentation => "fragmentation",
             Self::Topology => "topology",
             Self::Power => "power",
+            Self::Held => "held",
         }
     }
 }
@@ -121,6 +133,8 @@ pub enum Cause {
     Drained,
     /// Somebody asked for it.
     Asked,
+    /// Its node was taken by somebody who is no job.
+    Claimed,
 }
 
 /// What happens to a scheduler.
@@ -142,8 +156,16 @@ pub enum Event {
     Undrain(crate::tree::NodeId),
     /// A timer that was asked for rings.
     Timer,
-    /// An operator stops a job; it goes back to the queue.
+    /// An operator stops a job; it goes back to the queue, behind those of its priority who wait.
     Preempt(JobId),
+    /// An operator holds a job back: it is stopped if it runs, and does not start until it is released.
+    Hold(JobId),
+    /// An operator lets a job that was held queue again.
+    Release(JobId),
+    /// Somebody who is no job takes a node: whoever runs there has to go.
+    Claimed(crate::tree::NodeId),
+    /// He gives it back.
+    Yielded(crate::tree::NodeId),
     /// An operator changes a job's priority.
     Reprioritise(JobId, i32),
     /// An operator changes a tenant's quota.

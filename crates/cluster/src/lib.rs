@@ -6,6 +6,7 @@
 //! that follow their load. [`mod@file`] reads what a user writes, [`import`] what other systems leave, and [`check`] holds every
 //! run to laws that the scheduler does not know of.
 
+mod cells;
 pub mod check;
 pub mod driver;
 pub mod file;

@@ -184,7 +184,7 @@ impl Pass<'_> {
     }
 
     /// Frees a job's chips for a trial.
-    fn lift(&mut self, id: JobId) {
+    pub(crate) fn lift(&mut self, id: JobId) {
         let entry = &self.state.entries[id.0 as usize];
         for part in &entry.parts {
             self.state.tree.give(*part);
@@ -193,7 +193,7 @@ impl Pass<'_> {
     }
 
     /// Ends [`Pass::lift`].
-    fn drop_back(&mut self, id: JobId) {
+    pub(crate) fn drop_back(&mut self, id: JobId) {
         let entry = &self.state.entries[id.0 as usize];
         for part in &entry.parts {
             self.state.tree.take(*part);

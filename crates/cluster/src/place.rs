@@ -226,11 +226,17 @@ fn slices(tree: &Tree, ask: Ask, level: usize, slice: u32) -> Option<Vec<Part>> 
 fn buddy(tree: &Tree, ask: Ask) -> Option<Vec<Part>> {
     if ask.nodes() == 1 {
         let size = ask.each.next_power_of_two();
-        let best = (0..tree.nodes()).filter_map(|node| chip_block(tree, NodeId(node), size)).min()?;
-        let (_, node, first) = best;
+        let best = match tree.cells() {
+            Some(cells) => cells.chip_cell(size).and_then(|(node, _)| chip_block(tree, NodeId(node), size)),
+            None => (0..tree.nodes()).filter_map(|node| chip_block(tree, NodeId(node), size)).min(),
+        };
+        let (_, node, first) = best?;
         return Some(vec![Part { node: NodeId(node), chips: mask(ask.each) << first }]);
     }
     let block = ask.nodes().next_power_of_two();
+    if let Some(cells) = tree.cells().filter(|_| block == ask.nodes()) {
+        return cells.node_cell(block).map(|first| blocks(first, ask));
+    }
     let whole = |node: u32| {
         node < tree.nodes() && tree.free(NodeId(node)) >= ask.each && tree.used(NodeId(node)) == 0
     };
@@ -247,12 +253,16 @@ fn buddy(tree: &Tree, ask: Ask) -> Option<Vec<Part>> {
         }
         best = best.min(Some((size, first))).or(Some((size, first)));
     }
-    let (_, first) = best?;
+    best.map(|(_, first)| blocks(first, ask))
+}
+
+/// Nodes from `first` on.
+fn blocks(first: u32, ask: Ask) -> Vec<Part> {
     let parts = (0..ask.nodes()).map(|at| {
         let chips = if at < ask.count { ask.each } else { ask.rest };
         Part { node: NodeId(first + at), chips: mask(chips) }
     });
-    Some(parts.collect())
+    parts.collect()
 }
 
 /// The best aligned block of `size` chips on a node: how large the free block around it is, the node, its first chip.

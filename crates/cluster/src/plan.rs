@@ -154,6 +154,12 @@ pub trait Pricer {
     fn pace(&mut self, index: usize, plan: &JobPlan, shape: &Shape) -> Option<Pace>;
 }
 
+impl<P: Pricer> Pricer for &mut P {
+    fn pace(&mut self, index: usize, plan: &JobPlan, shape: &Shape) -> Option<Pace> {
+        (**self).pace(index, plan, shape)
+    }
+}
+
 /// Opaque jobs: as fast as declared at the requested size, and `(chips / requested)^scaling` of that at another.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Linear;

@@ -11,6 +11,7 @@ mod las;
 mod max_min;
 mod multifactor;
 mod shortest;
+mod slurm;
 #[cfg(test)]
 mod testing;
 
@@ -41,7 +42,7 @@ pub trait Policy: Send {
 
     /// A job's place in the queue; lower goes first. Higher priority, then earlier submission, by default.
     fn key(&self, entry: &Entry, _state: &State, _now: Nanos) -> Key {
-        (-i64::from(entry.job.priority), entry.job.submitted.get() as i64)
+        (-i64::from(entry.job.priority), entry.queued.get() as i64)
     }
 
     /// Starts, stops and resizes jobs.

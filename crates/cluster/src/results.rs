@@ -1,6 +1,6 @@
 //! What came of a run.
 
-use crate::job::{JobId, TenantId};
+use crate::job::{JobId, TenantId, Why};
 use crate::plan::Kind;
 
 /// How a job ended.
@@ -19,6 +19,20 @@ pub enum Ending {
     Running,
     /// It was waiting when the run ended.
     Waiting,
+}
+
+impl Ending {
+    /// Its name in tables and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 /// One job's life. Times are seconds from the start of the run.
@@ -69,8 +83,8 @@ impl Record {
     /// Time in the queue, every wait counted, of a job that is over or runs.
     pub fn waited(&self, end: f64) -> f64 {
         let waited = self.ended.unwrap_or(end) - self.submitted - self.running;
-        // Below a microsecond it is rounding.
-        if waited < 1e-6 { 0.0 } else { waited }
+        // Below half a millisecond it is rounding of instants that are months from the start.
+        if waited < 5e-4 { 0.0 } else { waited }
     }
 
     /// Completion time over time on chips, at least 1 and bounded for jobs under 10 s (Feitelson's bounded slowdown).
@@ -86,8 +100,10 @@ pub struct ServiceRecord {
     pub name: String,
     /// Requests that came.
     pub requests: f64,
-    /// Of these, those that found capacity within the SLO.
+    /// Of these, those that found a place within the SLO.
     pub within: f64,
+    /// Of these, those that gave up waiting.
+    pub lost: f64,
     /// Chips times time of its replicas.
     pub chip_seconds: f64,
     /// Most replicas at once.
@@ -96,6 +112,32 @@ pub struct ServiceRecord {
     pub least: u32,
     /// Replicas started over the run, each of which loaded its weights.
     pub starts: u32,
+    /// Windows that were counted for themselves.
+    pub windows: Vec<WindowRecord>,
+}
+
+/// What a service did in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct WindowRecord {
+    /// From, seconds.
+    pub from: f64,
+    /// Until, seconds.
+    pub to: f64,
+    /// Requests that came.
+    pub requests: f64,
+    /// Of these, those that found a place within the SLO.
+    pub within: f64,
+    /// Replicas that served, times time.
+    pub replicas: f64,
+}
+
+/// How the domains of one level were used, chips times time.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LevelUsage {
+    /// In domains where a job held at least one chip.
+    pub touched: f64,
+    /// In domains whose chips were all held.
+    pub full: f64,
 }
 
 /// The cluster over time.
@@ -107,8 +149,8 @@ pub struct Usage {
     pub closed: f64,
     /// Held by jobs, integrated from the resource tree.
     pub allocated: f64,
-    /// For each level from the node out: chips times time in domains that are held in full.
-    pub full_nodes: f64,
+    /// For the node and each level above it, innermost first.
+    pub levels: Vec<LevelUsage>,
     /// Energy of all chips, joules at the chips.
     pub energy: f64,
 }
@@ -137,8 +179,8 @@ pub struct Outcome {
     pub services: Vec<ServiceRecord>,
     /// The cluster.
     pub usage: Usage,
-    /// Seconds waited, by tenant and reason (in the order of [`crate::Why::ALL`]).
-    pub waited: Vec<[f64; 6]>,
+    /// Seconds waited, by tenant and reason (in the order of [`Why::ALL`]).
+    pub waited: Vec<[f64; Why::COUNT]>,
     /// When the run ended.
     pub end: f64,
     /// Node failures.
@@ -149,6 +191,8 @@ pub struct Outcome {
     pub explanations: Vec<(JobId, String)>,
     /// Events handled.
     pub events: u64,
+    /// Whether it was given up because no job ended any more.
+    pub stalled: bool,
     /// Laws that were broken.
     pub broken: Vec<String>,
 }

@@ -95,36 +95,40 @@ impl Scheduler {
             Event::Cancelled(id) => self.cancel(now, id),
             Event::Failed(node) => self.fail(now, node, actions),
             Event::Repaired(node) => {
-                if self.state.broken.remove(&node) && !self.state.drained.contains(&node) {
+                if self.state.broken.remove(&node) {
                     self.reopen(node);
                 }
             }
             Event::Drain(node) => {
                 if self.state.drained.insert(node) {
-                    self.state.tree.set_open(node, false);
-                    self.stop_on(now, node, Cause::Drained, actions);
+                    self.shut(now, node, Cause::Drained, actions);
                 }
             }
             Event::Undrain(node) => {
-                if self.state.drained.remove(&node) && !self.state.broken.contains(&node) {
+                if self.state.drained.remove(&node) {
+                    self.reopen(node);
+                }
+            }
+            Event::Claimed(node) => {
+                if self.state.claimed.insert(node) {
+                    self.shut(now, node, Cause::Claimed, actions);
+                }
+            }
+            Event::Yielded(node) => {
+                if self.state.claimed.remove(&node) {
                     self.reopen(node);
                 }
             }
             Event::Timer => {}
-            Event::Preempt(id) => {
-                if self.stage(id) == Some(Stage::Running) {
-                    self.stop(now, id, Cause::Asked, actions);
+            Event::Preempt(id) => self.preempt(now, id, actions),
+            Event::Hold(id) => {
+                self.preempt(now, id, actions);
+                if self.stage(id) == Some(Stage::Waiting) && !self.state.entry(id).held {
+                    self.state.hold(id, now);
                 }
             }
-            Event::Reprioritise(id, priority) => {
-                if let Some(entry) = self.state.entries.get_mut(id.0 as usize) {
-                    entry.job.priority = priority;
-                    if entry.stage == Stage::Waiting {
-                        let key = self.policy.key(self.state.entry(id), &self.state, now);
-                        self.state.rekey(id, key);
-                    }
-                }
-            }
+            Event::Release(id) => self.release(now, id),
+            Event::Reprioritise(id, priority) => self.reprioritise(now, id, priority),
             Event::Quota(tenant, quota) => {
                 if let Some(account) = self.state.accounts.get_mut(tenant.0 as usize) {
                     account.tenant.quota = quota;
@@ -132,6 +136,43 @@ impl Scheduler {
             }
             Event::PowerCap(chips) => self.state.power_chips = chips,
         }
+    }
+
+    /// Stops a running job, which queues again behind its equals.
+    fn preempt(&mut self, now: Nanos, id: JobId, actions: &mut Vec<Action>) {
+        if self.stage(id) == Some(Stage::Running) {
+            self.state.entries[id.0 as usize].queued = now;
+            self.stop(now, id, Cause::Asked, actions);
+        }
+    }
+
+    fn reprioritise(&mut self, now: Nanos, id: JobId, priority: i32) {
+        let Some(entry) = self.state.entries.get_mut(id.0 as usize) else {
+            return;
+        };
+        entry.job.priority = priority;
+        if entry.stage == Stage::Waiting {
+            let key = self.policy.key(self.state.entry(id), &self.state, now);
+            self.state.rekey(id, key);
+        }
+    }
+
+    fn release(&mut self, now: Nanos, id: JobId) {
+        if self.stage(id) != Some(Stage::Waiting) || !self.state.entry(id).held {
+            return;
+        }
+        self.state.close_wait(id, now);
+        let entry = &mut self.state.entries[id.0 as usize];
+        (entry.held, entry.queued) = (false, now);
+        let key = self.policy.key(self.state.entry(id), &self.state, now);
+        self.state.requeue(id, key, now);
+    }
+
+    /// Closes a node, and stops who runs there as far as the cause allows.
+    fn shut(&mut self, now: Nanos, node: NodeId, cause: Cause, actions: &mut Vec<Action>) {
+        self.state.tree.set_open(node, false);
+        self.state.spares.remove(&node);
+        self.stop_on(now, node, cause, actions);
     }
 
     fn stage(&self, id: JobId) -> Option<Stage> {
@@ -217,6 +258,7 @@ impl Scheduler {
                 let entry = &mut self.state.entries[id.0 as usize];
                 entry.stage = Stage::Gone;
                 let key = entry.key;
+                entry.held = false;
                 self.state.waiting.remove(&(key, id));
             }
             _ => {}
@@ -240,6 +282,9 @@ impl Scheduler {
 
     /// A node that is back becomes a spare where one is missing.
     fn reopen(&mut self, node: NodeId) {
+        if self.state.is_out(node) {
+            return;
+        }
         if self.state.spares.len() < self.state.wanted_spares {
             self.state.spares.insert(node);
         } else {
@@ -253,7 +298,8 @@ impl Scheduler {
         hit.sort_unstable();
         for id in hit {
             // Maintenance waits for what must not be stopped.
-            if cause == Cause::Failure || self.state.entry(id).job.preemptible {
+            let forced = matches!(cause, Cause::Failure | Cause::Claimed);
+            if forced || self.state.entry(id).job.preemptible {
                 self.stop(now, id, cause, actions);
             }
         }
@@ -266,7 +312,8 @@ impl Scheduler {
 
     /// Books the waits of jobs that are still in the queue when a run ends.
     pub fn close(&mut self, now: Nanos) {
-        let ids: Vec<JobId> = self.state.waiting.iter().map(|(_, id)| *id).collect();
+        let waits = |entry: &&crate::state::Entry| entry.stage == Stage::Waiting;
+        let ids: Vec<JobId> = self.state.entries.iter().filter(waits).map(|entry| entry.job.id).collect();
         for id in ids {
             self.state.close_wait(id, now);
         }
@@ -279,7 +326,8 @@ impl Scheduler {
         }
         let entry = self.state.entry(id);
         let (tree, ask) = (&self.state.tree, entry.job.ask);
-        let why = self.state.find(id, ask).err().unwrap_or(Why::Priority);
+        let found = || self.state.find(id, ask).err().unwrap_or(Why::Priority);
+        let why = if entry.held { Why::Held } else { found() };
         let account = self.state.account(entry.job.tenant);
         let mut text = format!(
             "waits {} for {} chips on {} nodes ({}): ",
@@ -324,6 +372,7 @@ impl Scheduler {
                 tree.used_chips(),
                 self.state.power_chips.unwrap_or(0)
             ),
+            Why::Held => write!(text, "an operator holds it back; it starts once it is released"),
         };
         Some(text)
     }

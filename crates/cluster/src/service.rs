@@ -68,6 +68,50 @@ pub struct Service {
     pub load_time: f64,
     /// Share of the chips' busy power that a replica draws when fully loaded.
     pub busy: f64,
+    /// Seconds that a request may wait for a place on a replica and still keep the SLO.
+    pub slack: f64,
+    /// Seconds after which a client that waits gives up.
+    pub patience: f64,
+    /// Windows that are counted for themselves: from, until (seconds).
+    pub windows: Vec<(f64, f64)>,
+}
+
+/// Requests of a fluid over a stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Flow {
+    /// Requests that came.
+    pub came: f64,
+    /// Of these, those that found a place within the slack.
+    pub within: f64,
+    /// Requests that gave up waiting.
+    pub lost: f64,
+}
+
+/// A fluid of `rate` requests per second for `length` seconds on replicas that serve `capacity` per second, behind `backlog`
+/// requests that wait: what came of it, and the backlog afterwards.
+///
+/// A replica takes no more requests at once than keep the time per token, so that the others wait in line: who comes when
+/// `b` wait gets his place after `b / capacity`. The line is straight between two events, so that the time at which the
+/// wait passes the slack is exact.
+pub fn flow(rate: f64, capacity: f64, backlog: f64, length: f64, slack: f64, patience: f64) -> (Flow, f64) {
+    let came = rate * length;
+    let growth = rate - capacity;
+    // Who has waited for as long as his patience gives up, so that no more wait than came, or are served, meanwhile.
+    let most = rate.max(capacity) * patience;
+    let grown = backlog + growth * length;
+    let after = grown.clamp(0.0, most.max(0.0));
+    let lost = (grown - most).max(0.0);
+    let limit = capacity * slack;
+    // The stretch during which no more than `limit` wait.
+    let good = if capacity <= 0.0 {
+        0.0
+    } else if growth.abs() <= 1e-12 * capacity {
+        if backlog <= limit { length } else { 0.0 }
+    } else {
+        let crossing = (limit - backlog) / growth;
+        if growth > 0.0 { crossing.clamp(0.0, length) } else { length - crossing.clamp(0.0, length) }
+    };
+    (Flow { came, within: rate * good, lost }, after)
 }
 
 impl Service {
@@ -84,6 +128,23 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By hand: 12 a second on replicas of 10, a slack of 2 s. 20 wait after 10 s; until then all are within.
+    #[test]
+    fn a_line_grows_and_melts() {
+        let (first, backlog) = flow(12.0, 10.0, 0.0, 30.0, 2.0, 1e9);
+        assert_eq!((first.came, first.within, first.lost, backlog), (360.0, 120.0, 0.0, 60.0));
+        // 8 a second: the line melts by 2 a second and is down to 20 after 20 s.
+        let (second, backlog) = flow(8.0, 10.0, backlog, 30.0, 2.0, 1e9);
+        assert_eq!((second.came, second.within, backlog), (240.0, 80.0, 0.0));
+        // Nobody waits longer than 3 s: at most 36 are in line, and 24 have gone.
+        let (third, backlog) = flow(12.0, 10.0, 0.0, 30.0, 2.0, 3.0);
+        assert_eq!((third.lost, backlog), (24.0, 36.0));
+        let (down, backlog) = flow(5.0, 0.0, 0.0, 10.0, 2.0, 4.0);
+        assert_eq!((down.within, down.lost, backlog), (0.0, 30.0, 20.0));
+        assert_eq!(flow(0.0, 0.0, 0.0, 10.0, 2.0, 4.0), (Flow::default(), 0.0));
+        assert_eq!(flow(10.0, 10.0, 0.0, 10.0, 0.0, 4.0).0.within, 100.0);
+    }
 
     #[test]
     fn load_follows_the_day() {

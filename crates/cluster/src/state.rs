@@ -39,6 +39,10 @@ pub struct Entry {
     pub ran: f64,
     /// Its place in the queue.
     pub key: Key,
+    /// When it last joined the queue of its own accord or by an operator's word; orders those of equal standing.
+    pub queued: Nanos,
+    /// Whether an operator holds it back.
+    pub held: bool,
     /// Why it waits, and since when it is for that reason.
     pub why: (Why, Nanos),
     position: u32,
@@ -86,7 +90,7 @@ pub struct Account {
     /// When `usage` was last brought up to date.
     pub since: Nanos,
     /// Seconds its jobs waited, by reason.
-    pub waited: [f64; 6],
+    pub waited: [f64; Why::COUNT],
 }
 
 /// All that a scheduler remembers.
@@ -122,13 +126,19 @@ pub struct State {
     pub broken: BTreeSet<NodeId>,
     /// Nodes in maintenance.
     pub drained: BTreeSet<NodeId>,
+    /// Nodes that somebody has taken who is no job.
+    pub claimed: BTreeSet<NodeId>,
 }
 
 impl State {
     /// An empty cluster.
-    pub fn new(tree: Tree, tenants: Vec<Tenant>, placement: Placement) -> Self {
+    pub fn new(mut tree: Tree, tenants: Vec<Tenant>, placement: Placement) -> Self {
+        if placement == Placement::Buddy {
+            tree.keep_cells();
+        }
         let nodes = tree.nodes() as usize;
-        let account = |tenant| Account { tenant, used: 0, usage: 0.0, since: Nanos::ZERO, waited: [0.0; 6] };
+        let account =
+            |tenant| Account { tenant, used: 0, usage: 0.0, since: Nanos::ZERO, waited: [0.0; Why::COUNT] };
         Self {
             tree,
             entries: Vec::new(),
@@ -145,6 +155,7 @@ impl State {
             wanted_spares: 0,
             broken: BTreeSet::new(),
             drained: BTreeSet::new(),
+            claimed: BTreeSet::new(),
         }
     }
 
@@ -185,6 +196,8 @@ impl State {
             attained: 0.0,
             ran: 0.0,
             key,
+            queued: now,
+            held: false,
             why: (Why::Priority, now),
             position: 0,
         });
@@ -261,10 +274,26 @@ impl State {
         self.waiting.insert((key, id));
     }
 
+    /// Takes a waiting job out of the queue until it is released.
+    pub fn hold(&mut self, id: JobId, now: Nanos) {
+        self.note(id, Why::Held, now);
+        let entry = &mut self.entries[id.0 as usize];
+        entry.held = true;
+        let key = entry.key;
+        self.waiting.remove(&(key, id));
+    }
+
+    /// Whether a node is closed for any reason but that it is a spare.
+    pub fn is_out(&self, node: NodeId) -> bool {
+        self.broken.contains(&node) || self.drained.contains(&node) || self.claimed.contains(&node)
+    }
+
     /// Gives a waiting job another place in the queue.
     pub fn rekey(&mut self, id: JobId, key: Key) {
         let entry = &mut self.entries[id.0 as usize];
-        if entry.key != key {
+        if entry.held {
+            entry.key = key;
+        } else if entry.key != key {
             self.waiting.remove(&(entry.key, id));
             entry.key = key;
             self.waiting.insert((key, id));

@@ -3,6 +3,7 @@
 //! Nodes are numbered from zero and a domain of a level is a run of nodes, so that the domain of a node is a division. Each
 //! domain counts its nodes by how many chips they have free; whether a request fits is answered from these counters.
 
+use crate::cells::Cells;
 use std::collections::BTreeSet;
 
 /// A node of the cluster.
@@ -74,6 +75,46 @@ struct Counters {
     free: Vec<u32>,
 }
 
+/// What jobs hold in the domains of one level, the node's own level first.
+#[derive(Debug, Clone)]
+struct Occupancy {
+    /// Nodes of a domain.
+    nodes: u32,
+    /// Chips of each domain, and those held.
+    chips: Vec<u32>,
+    held: Vec<u32>,
+    /// Chips of domains where at least one is held, and where all are.
+    touched: u32,
+    full: u32,
+}
+
+impl Occupancy {
+    fn new(capacity: &[u8], nodes: u32) -> Self {
+        let mut chips = vec![0; capacity.len().div_ceil(nodes as usize)];
+        for (node, size) in capacity.iter().enumerate() {
+            chips[node / nodes as usize] += u32::from(*size);
+        }
+        Self { nodes, held: vec![0; chips.len()], chips, touched: 0, full: 0 }
+    }
+
+    fn change(&mut self, node: NodeId, by: i32) {
+        let domain = (node.0 / self.nodes) as usize;
+        let (all, before) = (self.chips[domain], self.held[domain]);
+        let after = before.wrapping_add_signed(by);
+        self.held[domain] = after;
+        match (before == 0, after == 0) {
+            (true, false) => self.touched += all,
+            (false, true) => self.touched -= all,
+            _ => {}
+        }
+        match (before == all, after == all) {
+            (false, true) => self.full += all,
+            (true, false) => self.full -= all,
+            _ => {}
+        }
+    }
+}
+
 /// Where a job asks to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wish {
@@ -97,6 +138,8 @@ pub struct Tree {
     counters: Vec<Counters>,
     /// Nodes by free chips, in order of their number.
     sets: Vec<BTreeSet<u32>>,
+    occupancy: Vec<Occupancy>,
+    cells: Option<Cells>,
     open_chips: u32,
     used_chips: u32,
 }
@@ -121,15 +164,21 @@ impl Tree {
                 Counters { nodes: level.nodes, by_free: vec![0; domains * width], free: vec![0; domains] }
             })
             .collect();
+        let sizes: Vec<u8> =
+            capacity.iter().map(|chips| (*chips).clamp(1, MOST_CHIPS_PER_NODE) as u8).collect();
+        let each = std::iter::once(1).chain(levels.iter().map(|level| level.nodes));
+        let occupancy = each.map(|nodes| Occupancy::new(&sizes, nodes)).collect();
         let mut tree = Self {
             largest,
-            capacity: capacity.iter().map(|chips| (*chips).clamp(1, MOST_CHIPS_PER_NODE) as u8).collect(),
+            capacity: sizes,
             used: vec![0; capacity.len()],
             held: vec![0; capacity.len()],
             open: vec![true; capacity.len()],
             levels,
             counters,
             sets: vec![BTreeSet::new(); width],
+            occupancy,
+            cells: None,
             open_chips: 0,
             used_chips: 0,
         };
@@ -139,6 +188,31 @@ impl Tree {
             tree.count(node as u32, free, 1);
         }
         tree
+    }
+
+    /// Keeps free cells of a buddy system from now on.
+    pub fn keep_cells(&mut self) {
+        self.cells = Some(Cells::new(self.nodes()));
+        (0..self.nodes()).for_each(|node| self.set_cells(NodeId(node)));
+    }
+
+    /// The free cells, if they are kept.
+    pub fn cells(&self) -> Option<&Cells> {
+        self.cells.as_ref()
+    }
+
+    fn set_cells(&mut self, node: NodeId) {
+        let (capacity, at) = (self.capacity(node), node.0 as usize);
+        if let Some(cells) = &mut self.cells {
+            let used = if self.open[at] { self.used[at] } else { mask(capacity) };
+            cells.set(node.0, used, capacity, capacity == self.largest);
+        }
+    }
+
+    /// Chips of domains of a level where a job holds at least one, and where jobs hold all; level 0 is the node, `n` the
+    /// `n`-th level above it.
+    pub fn occupancy(&self, level: usize) -> (u32, u32) {
+        self.occupancy.get(level).map_or((0, 0), |level| (level.touched, level.full))
     }
 
     /// Chips of the largest node.
@@ -246,18 +320,25 @@ impl Tree {
             self.count(node.0, before, -1);
             self.count(node.0, after, 1);
         }
+        self.set_cells(node);
+    }
+
+    fn occupy(&mut self, node: NodeId, by: i32) {
+        self.occupancy.iter_mut().for_each(|level| level.change(node, by));
     }
 
     /// Gives chips to a job.
     pub fn take(&mut self, part: Part) {
         debug_assert_eq!(self.used[part.node.0 as usize] & part.chips, 0, "a chip is taken twice");
         self.used_chips += part.count();
+        self.occupy(part.node, part.count() as i32);
         self.change(part.node, |tree, at| tree.used[at] |= part.chips);
     }
 
     /// Takes chips back.
     pub fn give(&mut self, part: Part) {
         self.used_chips -= part.count();
+        self.occupy(part.node, -(part.count() as i32));
         self.change(part.node, |tree, at| tree.used[at] &= !part.chips);
     }
 

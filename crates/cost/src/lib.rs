@@ -5,8 +5,11 @@
 //! - [`comm`]: collectives and expert dispatch/combine on nested domains.
 //! - [`step`]: the two put together for a deployment.
 
+mod check;
 pub mod comm;
 pub mod kernels;
 pub mod ops;
 pub mod routing;
 pub mod step;
+
+pub use check::check;

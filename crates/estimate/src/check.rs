@@ -74,6 +74,9 @@ fn unused_in_mode(point: &OperatingPoint, key: &Key) -> Option<&'static str> {
         Mode::Prefill if side || prefilling.contains(&name) => "in mode prefill",
         // The step is what the point says it is, whatever the scheduler would make of it.
         Mode::Prefill if name == "execution" => "on prompts, which are launched operator by operator",
+        Mode::Prefill | Mode::Decode if name == "stream_interval" => {
+            "on a single step, from which nothing is streamed"
+        }
         Mode::Prefill | Mode::Decode if ["token_budget", "max_sequences"].contains(&name) => {
             "on a single step, whose size `batch_per_rank` says"
         }

@@ -111,6 +111,13 @@ impl Estimate {
     pub fn throughput_per_chip(&self) -> Figure<TokensPerSecond> {
         Figure { value: self.throughput.value / self.chips, sigma: self.throughput.sigma }
     }
+
+    /// What one package draws, without the host, fans and switches around it; `None` where its rating is unknown.
+    pub fn chip_power(&self) -> Option<Figure<Watts>> {
+        let around = |pool: &Pool| Some(pool.model.overhead_power()? * f64::from(pool.instances));
+        let around = self.pools.iter().map(around).sum::<Option<Watts>>()?;
+        self.power.map(|power| Figure { value: (power.value - around) / self.chips, sigma: power.sigma })
+    }
 }
 
 /// Requests in flight where the point does not say.

@@ -120,6 +120,8 @@ keys! {
     "prefix_hit" Share prefix_hit in PREFIX_HIT: "Share of prompt tokens served from a cache, 0 to 1.";
     "token_budget" Count token_budget in TOKEN_BUDGET: "Most tokens of one step instead of the engine's.";
     "max_sequences" Count max_sequences in MAX_SEQS: "Most sequences running at once per attention rank instead of the engine's.";
+    "memory_fraction" Number memory_fraction in MEMORY_FRACTION: "Share of device memory that the engine takes instead of its default, 0 to 1.";
+    "stream_interval" Number stream_interval in STREAM_INTERVAL: "Tokens that reach a client together instead of the engine's, 1 or more.";
     "execution" Execution execution: "How decoding steps are launched instead of the engine's habit: eager, piecewise or full-graph.";
     "expert_skew" Number expert_skew in EXPERT_SKEW: "Load of the busiest expert rank over the mean, minus 1, instead of the engine's.";
     "micro_batches" Truth micro_batches: "Whether two micro-batches overlap communication with computation, instead of the engine's habit.";

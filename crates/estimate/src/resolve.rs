@@ -302,13 +302,21 @@ impl Resolver {
     pub fn layout(&self, sizes: &Sizes, model: &Model, ranks: Option<u32>) -> Result<Layout, EstimateError> {
         let has_experts = model.layers.iter().any(|group| matches!(group.ffn, model::Ffn::Moe(_)));
         let pp = sizes.pp.unwrap_or(1).max(1);
-        // Wide expert parallelism of which nothing else is said has data-parallel attention.
-        let wide = sizes.ep.filter(|ep| *ep > 1 && has_experts && sizes.tp.is_none());
-        let dp = sizes.dp.or(wide).unwrap_or(1).max(1);
-        let tp = sizes
-            .tp
-            .filter(|tp| *tp > 0)
-            .unwrap_or_else(|| ranks.map_or(1, |ranks| (ranks / (pp * dp)).max(1)));
+        // Expert parallelism wider than the tensor-parallel group has data-parallel attention.
+        let wide = sizes.ep.filter(|ep| *ep > 1 && has_experts);
+        let given = sizes.tp.filter(|tp| *tp > 0);
+        let across = match (wide, given) {
+            (Some(ep), None) => Some(ep),
+            (Some(ep), Some(tp)) => sizes.moe_tp.map(|moe_tp| ep.saturating_mul(moe_tp.max(1)) / tp),
+            (None, _) => None,
+        };
+        let dp = sizes.dp.or(across).unwrap_or(1).max(1);
+        // Experts that are said to lie on `ep` x `moe_tp` ranks say how many ranks an instance has.
+        let holding = wide.zip(sizes.moe_tp).map(|(ep, moe_tp)| ep.saturating_mul(moe_tp.max(1)));
+        let tp = given.unwrap_or_else(|| {
+            let on = holding.or(ranks.map(|ranks| ranks / pp));
+            on.map_or(1, |ranks| (ranks / dp).max(1))
+        });
         let all = tp.saturating_mul(dp);
         let (ep, moe_tp) = if has_experts { expert_sizes(sizes, all, dp) } else { (1, all) };
         let redundant_experts = sizes.redundant_experts.unwrap_or_else(|| spare_experts(model, ep));
@@ -343,8 +351,11 @@ impl Resolver {
         );
         let step = kept(&self.caches.steps, &key, || self.build(point, sizes, role))?;
         let usual = self.engine_override.as_ref().unwrap_or(&step.deployment().engine);
-        let launched =
-            point.token_budget.is_some() || point.max_sequences.is_some() || point.execution.is_some();
+        let launched = point.token_budget.is_some()
+            || point.max_sequences.is_some()
+            || point.execution.is_some()
+            || point.memory_fraction.is_some()
+            || point.stream_interval.is_some();
         let engine = match (launched, &self.engine_override) {
             (false, None) => return Ok(step),
             (false, Some(engine)) => Arc::clone(engine),
@@ -396,7 +407,11 @@ impl Resolver {
         let layout = self.layout(sizes, &model, ranks)?;
         let speculation = match role {
             Roles::Prefill => Speculation::NONE,
-            _ => Speculation { tokens: point.spec_tokens, acceptance: point.spec_accept.unwrap_or(0.0) },
+            _ => {
+                let tokens = point.spec_tokens;
+                let usual = Speculation::accepted_share(tokens, engine.scheduler.acceptance.value);
+                Speculation { tokens, acceptance: point.spec_accept.unwrap_or(usual) }
+            }
         };
         let micro_batches = point.micro_batches.unwrap_or(engine.micro_batches && layout.dp > 1);
         Ok(Deployment {
@@ -473,6 +488,10 @@ fn as_launched(engine: &Engine, point: &OperatingPoint) -> Engine {
     scheduler.token_budget.value = point.token_budget.unwrap_or(scheduler.token_budget.value);
     scheduler.max_sequences.value = point.max_sequences.unwrap_or(scheduler.max_sequences.value);
     engine.execution = point.execution.unwrap_or(engine.execution);
+    let taken = &mut engine.memory.utilisation.value;
+    *taken = point.memory_fraction.unwrap_or(*taken);
+    let interval = &mut engine.host.first_chunk.value;
+    *interval = point.stream_interval.unwrap_or(*interval);
     engine
 }
 

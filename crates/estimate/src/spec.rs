@@ -132,6 +132,10 @@ pub struct OperatingPoint {
     pub token_budget: Option<u32>,
     /// Replaces the engine's most sequences running at once, per attention rank.
     pub max_sequences: Option<u32>,
+    /// Replaces the share of device memory that the engine takes.
+    pub memory_fraction: Option<f64>,
+    /// Replaces the number of tokens that reach a client together.
+    pub stream_interval: Option<f64>,
     /// How decoding steps are launched; the engine's habit if absent.
     pub execution: Option<Execution>,
     /// Replaces the engine's expert skew.

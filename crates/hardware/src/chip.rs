@@ -33,7 +33,10 @@ pub struct Chip {
     pub scale_out: Option<Port>,
     /// When it was, or is said to be, first sold.
     pub release: Option<Fact<Date>>,
-    /// Thermal design power of the package.
+    /// Power of the package that its peak rates are stated at: its thermal design power as the catalog has it, whatever
+    /// `tdp` is set to.
+    pub rating: Option<Watts>,
+    /// Thermal design power of the package, or what it is capped at.
     pub tdp: Option<Fact<Watts>>,
     /// Power of the package when nothing runs.
     pub idle: Option<Fact<Watts>>,

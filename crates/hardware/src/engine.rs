@@ -19,6 +19,8 @@ pub struct Engine {
     pub platforms: Vec<Platform>,
     /// How a decoding step is launched where nothing else is asked for.
     pub execution: Execution,
+    /// How the draft module's steps are launched: by many engines outside of the captured graph.
+    pub draft_execution: Execution,
     /// Kernel stacks to look for in a chip's kernel profile, nearest first (`vllm`, `trtllm`, `ascend` ...).
     pub stacks: Vec<String>,
     /// Time on the host processor.
@@ -36,6 +38,8 @@ pub struct Engine {
     pub scheduler: Scheduler,
     /// Use of device memory.
     pub memory: MemoryPolicy,
+    /// Standard deviation of ln(true / predicted) that is left beside the kernels' on rows that the profile was not made from.
+    pub spread: Fact<f64>,
     /// What it demands of a model's shards before it starts.
     pub sharding: Sharding,
     /// What the facts' source keys stand for.
@@ -128,6 +132,9 @@ pub struct HostOverhead {
     /// Per operator that the host launches one by one: dispatch, shape inference, the runtime's queue. The device waits where
     /// it is done sooner.
     pub dispatch: Fact<Seconds>,
+    /// Per captured piece that the host replays between two attentions of a piecewise step: updating its addresses and
+    /// submitting it.
+    pub replay: Fact<Seconds>,
     /// Tokens that reach a client together as its first: 1 where every token is sent at once, the stream interval of
     /// an engine that gathers tokens before it sends them.
     pub first_chunk: Fact<f64>,
@@ -147,6 +154,11 @@ pub struct DeviceOverhead {
     pub decode_slowdown: Fact<f64>,
     /// The same for prefill.
     pub prefill_slowdown: Fact<f64>,
+    /// Duration of decode steps on a device of the user's over what everything else here says, from runs of their own; 1 where
+    /// nobody has corrected it.
+    pub decode_correction: Fact<f64>,
+    /// The same for prefill.
+    pub prefill_correction: Fact<f64>,
     /// Load of the busiest expert-parallel rank over the mean, minus 1, with the engine's usual balancing.
     pub expert_skew: Fact<f64>,
     /// How unequally often the tokens of one step choose an expert: standard deviation over mean. Zero chooses every
@@ -176,6 +188,8 @@ pub struct Scheduler {
     pub max_sequences: Fact<u32>,
     /// Tokens of a KV block.
     pub block: Fact<u32>,
+    /// Chance that a draft token is accepted after those before it were, with the drafters that are usual under the engine.
+    pub acceptance: Fact<f64>,
     /// Whether a prompt may be cut to fill the budget.
     pub chunked_prefill: bool,
     /// Whether a step may hold both prompts and decoding sequences; if not, prompts go first and decoding waits.
@@ -220,32 +234,62 @@ impl Engine {
         platform.map_or(&self.id, |platform| &platform.engine)
     }
 
-    /// Records under `key` where the fitted coefficients come from.
-    pub fn mark_fitted(&mut self, key: &str, source: Source) {
-        let host = &mut self.host;
+    /// Records under `key` where a correction by runs of the user's own comes from.
+    pub fn mark_corrected(&mut self, key: &str, source: Source) {
         let device = &mut self.device;
-        for fact in [
+        for fact in [&mut device.decode_correction, &mut device.prefill_correction] {
+            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
+        }
+        for fact in [&mut self.host.step, &mut self.host.request] {
+            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
+        }
+        self.sources.insert(key.to_owned(), source);
+    }
+
+    /// Records under `key` where the coefficients come from that a fit from `start` has moved; those that the rows did not move
+    /// keep the evidence they had.
+    pub fn mark_fitted(&mut self, start: &Self, key: &str, source: Source) {
+        for (time, before) in self.fitted_times().into_iter().zip(start.clone().fitted_times()) {
+            time.mark_if_moved(before, key);
+        }
+        for (number, before) in self.fitted_numbers().into_iter().zip(start.clone().fitted_numbers()) {
+            number.mark_if_moved(before, key);
+        }
+        self.sources.insert(key.to_owned(), source);
+    }
+
+    fn fitted_times(&mut self) -> [&mut Fact<Seconds>; 9] {
+        let (host, device) = (&mut self.host, &mut self.device);
+        [
             &mut host.step,
             &mut host.sequence,
             &mut host.request,
             &mut host.prompt_token,
             &mut host.hand_off,
             &mut host.dispatch,
+            &mut host.replay,
             &mut device.layer,
             &mut device.layer_eager,
-        ] {
-            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
-        }
-        for fact in [
-            &mut host.first_chunk,
+        ]
+    }
+
+    fn fitted_numbers(&mut self) -> [&mut Fact<f64>; 4] {
+        let device = &mut self.device;
+        [
             &mut device.decode_slowdown,
             &mut device.prefill_slowdown,
             &mut device.expert_skew,
             &mut device.expert_spread,
-        ] {
-            (fact.source, fact.grade) = (key.to_owned(), Grade::Measured);
+        ]
+    }
+}
+
+impl<T: PartialEq> Fact<T> {
+    /// Grades a figure as measured if a fit has moved it.
+    fn mark_if_moved(&mut self, before: &Self, key: &str) {
+        if self.value != before.value {
+            (self.source, self.grade) = (key.to_owned(), Grade::Measured);
         }
-        self.sources.insert(key.to_owned(), source);
     }
 }
 

@@ -52,16 +52,20 @@ impl Engine {
     /// The catalog file that reads back as this engine.
     pub fn to_toml(&self) -> String {
         let mut out = Writer(format!(
-            "name = \"{}\"\naliases = {}\nreleases = {}\nplatforms = {}\nexecution = \"{}\"\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
+            "name = \"{}\"\naliases = {}\nreleases = {}\nplatforms = {}\nexecution = \"{}\"\ndraft_execution = \"{}\"\nstacks = {}\nfused_quantise = {}\nmicro_batches = {}\n",
             self.name,
             list(&self.aliases),
             releases(&self.releases),
             platforms(&self.platforms),
             self.execution.name(),
+            self.draft_execution.name(),
             list(&self.stacks),
             self.fused_quantise,
             self.micro_batches
         ));
+        if self.spread.value > 0.0 {
+            out.number("spread", &self.spread);
+        }
         out.section("host");
         out.time("step", &self.host.step);
         out.time("sequence", &self.host.sequence);
@@ -70,6 +74,7 @@ impl Engine {
         out.time("prompt_token", &self.host.prompt_token);
         out.time("hand_off", &self.host.hand_off);
         out.time("dispatch", &self.host.dispatch);
+        out.time("replay", &self.host.replay);
         out.number("first_chunk", &self.host.first_chunk);
         out.section("device");
         out.number("launch", &self.device.launch);
@@ -77,6 +82,14 @@ impl Engine {
         out.time("layer_eager", &self.device.layer_eager);
         out.number("decode_slowdown", &self.device.decode_slowdown);
         out.number("prefill_slowdown", &self.device.prefill_slowdown);
+        for (key, correction) in [
+            ("decode_correction", &self.device.decode_correction),
+            ("prefill_correction", &self.device.prefill_correction),
+        ] {
+            if correction.value != 1.0 {
+                out.number(key, correction);
+            }
+        }
         out.number("expert_skew", &self.device.expert_skew);
         out.number("expert_spread", &self.device.expert_spread);
         out.number("decode_overlap", &self.device.decode_overlap);
@@ -89,6 +102,7 @@ impl Engine {
         out.fact("token_budget", &scheduler.token_budget, scheduler.token_budget.value);
         out.fact("max_sequences", &scheduler.max_sequences, scheduler.max_sequences.value);
         out.fact("block", &scheduler.block, scheduler.block.value);
+        out.number("acceptance", &scheduler.acceptance);
         let _ = writeln!(
             out.0,
             "chunked_prefill = {}\nmixed_steps = {}",

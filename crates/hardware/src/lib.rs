@@ -15,6 +15,7 @@ pub mod money;
 pub mod overrides;
 pub mod show;
 pub mod supply;
+pub mod support;
 pub mod system;
 
 pub use catalog::{Catalog, CatalogError, Document, Place, Problem};

@@ -9,6 +9,7 @@ use crate::evidence::{Fact, Grade, Source};
 use crate::system::{Domain, System, Topology};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use units::{Bytes, Dtype, FlopPerSecond};
 
 /// Everything the catalog says of one entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -237,6 +238,141 @@ pub struct Listing {
     pub grade: Option<Grade>,
     /// When the chip, or the chip of the system, is first sold.
     pub release: Option<Date>,
+    /// Who makes the chip.
+    pub vendor: String,
+    /// Device memory of a package, for chips and systems.
+    pub memory: Option<Bytes>,
+    /// The most arithmetic a package does in 16 bits.
+    pub compute: Option<FlopPerSecond>,
+}
+
+/// What a listing is narrowed down to; an entry whose figure is not known is left out where one is asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Filter {
+    /// Words that name, key or vendor hold, upper and lower case alike.
+    pub words: Vec<String>,
+    /// Sold by then.
+    pub available_by: Option<Date>,
+    /// Least memory of a package.
+    pub memory: Option<Bytes>,
+    /// Least arithmetic of a package in 16 bits.
+    pub compute: Option<FlopPerSecond>,
+    /// Weakest grade of evidence.
+    pub grade: Option<Grade>,
+}
+
+impl Filter {
+    /// Whether an entry passes.
+    pub fn passes(&self, entry: &Listing) -> bool {
+        let all = format!("{} {} {}", entry.id, entry.summary, entry.vendor).to_lowercase();
+        let dated = matches!(entry.kind.as_str(), "chips" | "systems");
+        self.words.iter().all(|word| all.contains(&word.to_lowercase()))
+            && self
+                .available_by
+                .as_ref()
+                .is_none_or(|by| !dated || entry.release.as_ref().is_some_and(|release| release <= by))
+            && self.memory.is_none_or(|least| entry.memory.is_some_and(|memory| memory.get() >= least.get()))
+            && self
+                .compute
+                .is_none_or(|least| entry.compute.is_some_and(|compute| compute.get() >= least.get()))
+            && self.grade.is_none_or(|weakest| entry.grade.is_some_and(|grade| grade <= weakest))
+    }
+}
+
+/// A figure that two entries say something else of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// Its key.
+    pub key: String,
+    /// What each says, with its grade; `None` where it says nothing.
+    pub values: [Option<(String, Grade)>; 2],
+    /// The second over the first, where both are quantities of one kind.
+    pub factor: Option<f64>,
+}
+
+/// What two chips, systems or engines say something else of, and how many figures they agree on.
+///
+/// # Errors
+/// Nothing has the name, or the two are of different kinds.
+pub fn diff(catalog: &Catalog, names: [&str; 2]) -> Result<(Vec<Difference>, usize), CatalogError> {
+    let [first, second] = [entries(catalog, names[0])?, entries(catalog, names[1])?];
+    let kind = |sheet: &Sheet| {
+        let key = sheet.figures.first().map_or("", |figure| figure.key.as_str());
+        key.split('.').next().unwrap_or_default().to_owned()
+    };
+    let pair = first.iter().find_map(|mine| {
+        second.iter().find(|theirs| kind(theirs) == kind(mine)).map(|theirs| (mine, theirs))
+    });
+    let Some((mine, theirs)) = pair else {
+        return Err(catalog.unknown(&["chips", "systems", "engines"], &names.join(" and ")));
+    };
+    let mut keys: Vec<&str> = mine.figures.iter().map(|figure| figure.key.as_str()).collect();
+    keys.extend(
+        theirs
+            .figures
+            .iter()
+            .map(|figure| figure.key.as_str())
+            .filter(|key| !mine.figures.iter().any(|figure| figure.key == *key)),
+    );
+    let mut same = 0;
+    let mut found = Vec::new();
+    for key in keys {
+        let value = |sheet: &Sheet| {
+            sheet
+                .figures
+                .iter()
+                .find(|figure| figure.key == key)
+                .map(|figure| (figure.value.clone(), figure.grade))
+        };
+        let values = [value(mine), value(theirs)];
+        if values[0].as_ref().map(|value| &value.0) == values[1].as_ref().map(|value| &value.0) {
+            same += 1;
+            continue;
+        }
+        let factor = factor(values.each_ref().map(|value| value.as_ref().map(|value| value.0.as_str())));
+        found.push(Difference { key: key.to_owned(), values, factor });
+    }
+    Ok((found, same))
+}
+
+/// The second quantity over the first. Quantities are written with the prefix that suits their size.
+fn factor(texts: [Option<&str>; 2]) -> Option<f64> {
+    let read = |text: &str| {
+        let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+        let number: f64 = number.parse().ok()?;
+        let prefixes = [
+            ("k", 1e3),
+            ("M", 1e6),
+            ("G", 1e9),
+            ("T", 1e12),
+            ("P", 1e15),
+            ("m", 1e-3),
+            ("u", 1e-6),
+            ("n", 1e-9),
+        ];
+        let bare = ["m", "min", "mm2", ""];
+        let scaled = prefixes
+            .iter()
+            .find(|(prefix, _)| unit.starts_with(prefix) && unit.len() > 1 && !bare.contains(&unit));
+        Some(match scaled {
+            Some((prefix, size)) => (number * size, unit[prefix.len()..].to_owned()),
+            None => (number, unit.to_owned()),
+        })
+    };
+    let [first, second] = texts;
+    let ((first, unit), (second, other)) = (read(first?)?, read(second?)?);
+    (unit == other && first > 0.0).then_some(second / first)
+}
+
+fn memory(chip: &Chip) -> Bytes {
+    chip.rank.memory.value * f64::from(chip.ranks)
+}
+
+/// The most that a package multiplies in 16 bits; none where nothing is said of them.
+fn compute(chip: &Chip) -> Option<FlopPerSecond> {
+    let rank = [Dtype::Bf16, Dtype::Fp16].iter().filter_map(|dtype| chip.rank.matrix.get(dtype));
+    let most = rank.map(|fact| fact.value.get()).fold(0.0, f64::max) * f64::from(chip.ranks);
+    (most > 0.0).then(|| FlopPerSecond::new(most))
 }
 
 /// All figures of an engine.
@@ -249,12 +385,15 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
     figures.add("engine.host.hand_off", &engine.host.hand_off);
     figures.add("engine.host.dispatch", &engine.host.dispatch);
+    figures.add("engine.host.replay", &engine.host.replay);
     figures.add("engine.host.first_chunk", &engine.host.first_chunk);
     figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);
     figures.add("engine.device.layer_eager", &engine.device.layer_eager);
     figures.add("engine.device.decode_slowdown", &engine.device.decode_slowdown);
     figures.add("engine.device.prefill_slowdown", &engine.device.prefill_slowdown);
+    figures.add("engine.device.decode_correction", &engine.device.decode_correction);
+    figures.add("engine.device.prefill_correction", &engine.device.prefill_correction);
     figures.add("engine.device.expert_skew", &engine.device.expert_skew);
     figures.add("engine.device.expert_spread", &engine.device.expert_spread);
     figures.add("engine.device.decode_overlap", &engine.device.decode_overlap);
@@ -262,11 +401,14 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.scheduler.token_budget", &engine.scheduler.token_budget);
     figures.add("engine.scheduler.max_sequences", &engine.scheduler.max_sequences);
     figures.add("engine.scheduler.block", &engine.scheduler.block);
+    figures.add("engine.scheduler.acceptance", &engine.scheduler.acceptance);
+    figures.add("engine.spread", &engine.spread);
     figures.add("engine.memory.utilisation", &engine.memory.utilisation);
     figures.add("engine.memory.reserve", &engine.memory.reserve);
     let labels = vec![
         ("aliases", engine.aliases.join(", ")),
         ("execution", engine.execution.name().to_owned()),
+        ("execution of drafts", engine.draft_execution.name().to_owned()),
         ("kernel stacks", engine.stacks.join(", ")),
         ("all-reduce", engine.comm.all_reduce.clone()),
         ("expert exchange", engine.comm.expert.clone()),
@@ -281,19 +423,29 @@ pub fn engine(engine: &Engine) -> Sheet {
 pub fn list(catalog: &Catalog, kind: &str) -> Result<Vec<Listing>, CatalogError> {
     let mut lines = Vec::new();
     for id in catalog.ids(kind) {
+        let mut chip_of = None;
         let (summary, grade, release) = match kind {
             "chips" => {
                 let chip = catalog.chip(&id)?;
-                (chip_line(&chip), Some(chip.grade()), released(&chip))
+                let line = (chip_line(&chip), Some(chip.grade()), released(&chip));
+                chip_of = Some(chip);
+                line
             }
             "systems" => {
                 let system = catalog.system(&id)?;
-                let release = released(&catalog.chip(&system.chip)?);
-                (format!("{}, {} x {}", system.name, system.chips, system.chip), None, release)
+                let chip = catalog.chip(&system.chip)?;
+                let line = format!("{}, {} x {}", system.name, system.chips, system.chip);
+                let line = (line, Some(chip.grade()), released(&chip));
+                chip_of = Some(chip);
+                line
             }
             _ => (String::new(), None, None),
         };
-        lines.push(Listing { kind: kind.to_owned(), id, summary, grade, release });
+        let (vendor, memory, compute) = match &chip_of {
+            Some(chip) => (chip.vendor.clone(), Some(memory(chip)), compute(chip)),
+            None => (String::new(), None, None),
+        };
+        lines.push(Listing { kind: kind.to_owned(), id, summary, grade, release, vendor, memory, compute });
     }
     Ok(lines)
 }

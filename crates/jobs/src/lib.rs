@@ -2,18 +2,25 @@
 //! chips it got, what a replica serves within its SLO, and what chips draw and cost; then it runs policies side by side.
 
 mod machine;
+mod manager;
 mod perfetto;
+mod prices;
 mod run;
+mod sections;
 mod serving;
 mod tables;
 mod trained;
 mod web;
+mod windows;
 
 pub use machine::{Rates, machine};
+pub use manager::{Intake, MOST_AT_ONCE, Manager, Submission};
 pub use perfetto::perfetto;
+pub use prices::Prices;
 pub use run::{Comparison, Prepared, Side, prepare};
 pub use tables::{json, text};
-pub use web::html;
+pub use web::document;
+pub use windows::Window;
 
 use cluster::ClusterError;
 

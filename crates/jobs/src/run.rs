@@ -2,15 +2,15 @@
 
 use crate::JobsError;
 use crate::machine::{Rates, machine};
+use crate::prices::Prices;
 use crate::serving::{Replica, Servers};
 use crate::trained::Trained;
+use crate::windows::Window;
 use cluster::file::raw::{Raw, RawJob};
 use cluster::file::{Place, Setup, setup, standing};
 use cluster::policy::{NAMES, by_name};
 use cluster::service::Load;
-use cluster::{
-    Ask, ClusterError, Driver, JobPlan, Kind, Linear, Outcome, Pace, Pricer, Scheduler, Service, Shape, Tree,
-};
+use cluster::{Ask, ClusterError, Driver, Kind, Outcome, Scheduler, Service, Shape, Tree};
 use hardware::Catalog;
 use std::path::Path;
 
@@ -26,12 +26,18 @@ pub struct Prepared {
     pub services: Vec<Service>,
     /// Their replicas as priced; `None` where the capacity was given.
     pub replicas: Vec<Option<Replica>>,
+    /// Entries of the file that the services are.
+    pub service_jobs: Vec<usize>,
     /// What chips cost.
     pub rates: Rates,
     /// What was left out of a trace.
     pub notes: Vec<String>,
-    trained: Vec<Option<Trained>>,
-    batch: Vec<Option<Replica>>,
+    /// Prices deployments.
+    pub(crate) servers: Servers,
+    /// Where the policy is named, for messages.
+    policy_at: String,
+    /// What jobs run at.
+    pub prices: Prices,
 }
 
 /// One policy's run.
@@ -40,6 +46,8 @@ pub struct Side {
     pub label: String,
     /// What came of it.
     pub outcome: Outcome,
+    /// Windows of services that were run request by request.
+    pub windows: Vec<Window>,
 }
 
 /// Runs beside each other.
@@ -55,6 +63,25 @@ pub struct Comparison<'a> {
 /// # Errors
 /// Names that are not known, values that make no sense, jobs that cannot run.
 pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Result<Prepared, JobsError> {
+    let prepared = resolve(catalog, raw, place, folder)?;
+    if prepared.setup.plans.is_empty() && prepared.services.is_empty() {
+        return Err(place.wrong("", 0, "job", "there are no jobs; write `[[job]]` or `[trace]`").into());
+    }
+    if !prepared.services.is_empty() && prepared.setup.options.until.is_none() {
+        return Err(place
+            .wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"")
+            .into());
+    }
+    Ok(prepared)
+}
+
+/// As [`prepare`], whether there are jobs or not.
+pub(crate) fn resolve(
+    catalog: &Catalog,
+    raw: Raw,
+    place: &Place,
+    folder: &Path,
+) -> Result<Prepared, JobsError> {
     let (machine, mut rates, system) =
         machine(catalog, raw.cluster.system.as_deref(), raw.cluster.region.as_deref())?;
     if let Some(price) = raw.cluster.price {
@@ -71,6 +98,10 @@ pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Res
         }
         let read = cluster::import::read(&folder.join(&trace.file))?;
         let levels = setup.tree.levels().to_vec();
+        if raw.tenant.is_empty() && raw.job.is_empty() {
+            // The trace names its own; there is nobody else.
+            setup.tenants.clear();
+        }
         let plans = read.plans(setup.tree.node_size(), &levels, factor, &mut setup.tenants);
         setup.origins.extend(plans.iter().map(|_| None));
         setup.plans.extend(plans);
@@ -86,27 +117,20 @@ pub fn prepare(catalog: &Catalog, raw: Raw, place: &Place, folder: &Path) -> Res
         setup,
         services: Vec::new(),
         replicas: Vec::new(),
+        service_jobs: Vec::new(),
         rates,
         notes,
-        trained: Vec::new(),
-        batch: Vec::new(),
+        policy_at: if raw.policy.is_some() { place.at("", 0, "policy") } else { "--policy".to_owned() },
+        servers: Servers::new(catalog)?,
+        prices: Prices::default(),
         raw,
     };
     prepared.price(catalog, place, system.as_ref().map(|system| system.id.as_str()))?;
-    if prepared.setup.plans.is_empty() && prepared.services.is_empty() {
-        return Err(place.wrong("", 0, "job", "there are no jobs; write `[[job]]` or `[trace]`").into());
-    }
-    if !prepared.services.is_empty() && prepared.setup.options.until.is_none() {
-        return Err(place
-            .wrong("", 0, "until", "services never end; say when the run does, for example \"24 h\"")
-            .into());
-    }
     Ok(prepared)
 }
 
 impl Prepared {
     fn price(&mut self, catalog: &Catalog, place: &Place, system: Option<&str>) -> Result<(), JobsError> {
-        let servers = Servers::new(catalog)?;
         let links = !self.setup.options.uplinks.is_empty();
         let levels = self.setup.tree.levels().to_vec();
         let jobs = self.raw.job.clone();
@@ -126,33 +150,41 @@ impl Prepared {
             match kind {
                 Kind::Training => {
                     let at = place.at("job.train", ordinal(&jobs, index, |job| job.train.is_some()), "model");
-                    let found = Trained::new(catalog, need()?, job, &levels, links, &at)?;
-                    self.terms(job, index, &found, &at)?;
+                    let mut found = Trained::new(catalog, need()?, job, &levels, links, &at)?;
+                    self.terms(job, index, &mut found, &at)?;
                     trained = Some(found);
                 }
                 Kind::BatchInference => {
                     let at = place.at("job.serve", ordinal(&jobs, index, |job| job.serve.is_some()), "model");
-                    let replica = servers.replica(need()?, job, &at)?;
+                    let replica = self.servers.replica(need()?, job, &at)?;
                     self.limit(index, job.requests.unwrap_or(0.0) / replica.capacity);
                     batch = Some(replica);
                 }
-                Kind::Serving => self.service(&jobs, index, place, system, &servers)?,
+                Kind::Serving => self.service(&jobs, index, place, system)?,
                 Kind::Opaque => {}
             }
-            self.trained.push(trained);
-            self.batch.push(batch);
+            self.prices.add(trained, batch);
         }
+        self.prices.assign(&self.setup.origins);
         Ok(())
     }
 
     /// Gives the plans of a training job their checkpoints, and a limit where none was declared.
-    fn terms(&mut self, job: &RawJob, index: usize, trained: &Trained, at: &str) -> Result<(), JobsError> {
+    fn terms(
+        &mut self,
+        job: &RawJob,
+        index: usize,
+        trained: &mut Trained,
+        at: &str,
+    ) -> Result<(), JobsError> {
         let Some(first) = self.setup.origins.iter().position(|origin| *origin == Some(index)) else {
             return Ok(());
         };
         let shape = best_shape(&self.setup.tree, self.setup.plans[first].ask);
         let (rate, checkpoint) =
             trained.terms(job, &shape).map_err(|problem| JobsError::Job { at: at.to_owned(), problem })?;
+        // The usual shape is known before anybody waits for it.
+        let _ = trained.pace(&shape);
         let length = job.steps.unwrap_or(0.0) / rate * (1.0 + checkpoint.write / checkpoint.interval);
         self.limit(index, length);
         for (plan, origin) in self.setup.plans.iter_mut().zip(&self.setup.origins) {
@@ -178,7 +210,6 @@ impl Prepared {
         index: usize,
         place: &Place,
         system: Option<&str>,
-        servers: &Servers,
     ) -> Result<(), JobsError> {
         let job = &jobs[index];
         let ordinal = ordinal(jobs, index, |job| job.serve.is_some());
@@ -190,7 +221,7 @@ impl Prepared {
         let replica = match (serve.capacity, system) {
             (Some(_), _) => None,
             (None, Some(system)) => {
-                Some(servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?)
+                Some(self.servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?)
             }
             (None, None) => {
                 return Err(
@@ -210,15 +241,15 @@ impl Prepared {
         if least > most {
             return Err(wrong("min", "there are more replicas than `max` or the cluster allows").into());
         }
-        let (options, chips) = (&self.setup.options, f64::from(ask.chips()));
-        let busy = replica.and_then(|replica| replica.power).map_or(1.0, |power| {
-            let span = (options.busy_power - options.idle_power).max(1e-9);
-            ((power / chips - options.idle_power) / span).clamp(0.0, 1.0)
-        });
         let headroom = serve.headroom.unwrap_or(0.1);
         if !(0.0..=10.0).contains(&headroom) {
             return Err(wrong("headroom", "it is a share of the load, 0 to 10").into());
         }
+        let patience = serve.patience.map_or(60.0, units::Seconds::get);
+        if patience <= 0.0 {
+            return Err(wrong("patience", "a client waits for some time").into());
+        }
+        let windows = windows(serve, replica).map_err(|(key, problem)| wrong(key, problem))?;
         self.services.push(Service {
             name: job.name.clone().unwrap_or_else(|| format!("service-{}", index + 1)),
             tenant,
@@ -234,10 +265,23 @@ impl Prepared {
             load_time: serve
                 .load_time
                 .map_or_else(|| replica.map_or(0.0, |replica| replica.load_time), units::Seconds::get),
-            busy,
+            busy: self.busy(ask, replica),
+            slack: slack(serve, replica),
+            patience,
+            windows,
         });
+        self.service_jobs.push(index);
         self.replicas.push(replica);
         Ok(())
+    }
+
+    /// Share of the chips' busy power that a replica draws when fully loaded.
+    fn busy(&self, ask: Ask, replica: Option<Replica>) -> f64 {
+        let (options, chips) = (&self.setup.options, f64::from(ask.chips()));
+        replica.and_then(|replica| replica.power).map_or(1.0, |power| {
+            let span = (options.busy_power - options.idle_power).max(1e-9);
+            ((power / chips - options.idle_power) / span).clamp(0.0, 1.0)
+        })
     }
 
     /// Runs one policy.
@@ -248,7 +292,7 @@ impl Prepared {
         let settings = &self.raw.settings;
         let Some(found) = by_name(policy, settings) else {
             let problem = format!("there is no policy `{policy}`; there are {}", NAMES.join(", "));
-            return Err(ClusterError::Value { at: "--policy".to_owned(), problem }.into());
+            return Err(ClusterError::Value { at: self.policy_at.clone(), problem }.into());
         };
         let mut scheduler =
             Scheduler::new(self.setup.tree.clone(), self.setup.tenants.clone(), self.raw.placement, found);
@@ -256,16 +300,41 @@ impl Prepared {
         scheduler.set_spares(self.setup.spares.iter().copied());
         let mut options = self.setup.options.clone();
         (options.stretches, options.explain_at) = (stretches, explain_at);
-        let pricer = Prices { trained: &mut self.trained, batch: &self.batch, origins: &self.setup.origins };
-        let mut outcome = Driver::new(scheduler, &self.setup.plans, &self.services, pricer, options).run();
+        let mut outcome =
+            Driver::new(scheduler, &self.setup.plans, &self.services, &mut self.prices, options).run();
         policy.clone_into(&mut outcome.policy);
-        Ok(Side { label: policy.to_owned(), outcome })
+        let windows = self.windows(&outcome)?;
+        Ok(Side { label: policy.to_owned(), outcome, windows })
     }
 }
 
 /// How many tables of a kind come before that of job `index`.
 fn ordinal(jobs: &[RawJob], index: usize, has: impl Fn(&RawJob) -> bool) -> usize {
     jobs[..index].iter().filter(|job| has(job)).count()
+}
+
+/// Seconds that a request may wait for a place and still have its first token in time: waiting is as good as working on the
+/// prompt.
+fn slack(serve: &cluster::file::raw::RawServe, replica: Option<Replica>) -> f64 {
+    let usual = replica.map_or(0.0, |replica| replica.ttft);
+    serve.ttft.map_or(1e9, |limit| (limit.get() - usual).max(0.0))
+}
+
+/// Windows of a service that are run request by request: only where its replicas are priced.
+fn windows(
+    serve: &cluster::file::raw::RawServe,
+    replica: Option<Replica>,
+) -> Result<Vec<(f64, f64)>, (&'static str, &'static str)> {
+    if replica.is_none() && !serve.window.is_empty() {
+        return Err(("window", "requests are run on a priced deployment; leave `capacity` out"));
+    }
+    let one = |window: &cluster::file::raw::RawWindow| {
+        let (at, length) = (window.at.get(), window.length.get());
+        let fits = at >= 0.0 && length > 0.0 && length <= 7200.0;
+        fits.then_some((at, at + length))
+            .ok_or(("window", "a window begins at 0 or later and lasts 2 h at most"))
+    };
+    serve.window.iter().map(one).collect()
 }
 
 fn load(serve: &cluster::file::raw::RawServe) -> Result<Load, (&'static str, &'static str)> {
@@ -290,31 +359,4 @@ fn best_shape(tree: &Tree, ask: Ask) -> Shape {
     let mix = cluster::place::SizeMix::default();
     let parts = cluster::place::pick(tree, ask, None, cluster::Placement::BestFit, &mix).unwrap_or_default();
     Shape::of(tree, &parts)
-}
-
-/// Prices by the kind of job.
-struct Prices<'a> {
-    trained: &'a mut [Option<Trained>],
-    batch: &'a [Option<Replica>],
-    origins: &'a [Option<usize>],
-}
-
-impl Pricer for Prices<'_> {
-    fn pace(&mut self, index: usize, plan: &JobPlan, shape: &Shape) -> Option<Pace> {
-        let Some(origin) = self.origins[index] else {
-            return Linear.pace(index, plan, shape);
-        };
-        if let Some(trained) = &mut self.trained[origin] {
-            return trained.pace(shape);
-        }
-        let linear = Linear.pace(index, plan, shape)?;
-        Some(match &self.batch[origin] {
-            // Replicas side by side: requests are independent.
-            Some(replica) => Pace {
-                rate: replica.capacity * f64::from(shape.chips) / f64::from(plan.ask.chips().max(1)),
-                ..linear
-            },
-            None => linear,
-        })
-    }
 }

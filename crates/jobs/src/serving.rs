@@ -18,6 +18,10 @@ const MOST_USERS: u32 = 1 << 16;
 pub struct Replica {
     /// Requests per second within the SLO.
     pub capacity: f64,
+    /// Requests in flight then.
+    pub users: u32,
+    /// Its attention ranks, each of which has its share of them.
+    pub attention_ranks: u32,
     /// Mean time to the first token then, seconds.
     pub ttft: f64,
     /// Mean time per output token then.
@@ -30,7 +34,7 @@ pub struct Replica {
 
 /// Prices deployments.
 pub struct Servers {
-    resolver: Resolver,
+    pub(crate) resolver: Resolver,
     site: Site,
 }
 
@@ -97,6 +101,8 @@ impl Servers {
         let output = f64::from(serve.osl.unwrap_or(1)).max(1.0);
         Ok(Replica {
             capacity: best.throughput.value.get() / output,
+            users: low,
+            attention_ranks: model.deployment().layout.dp.max(1),
             ttft: best.ttft.map_or(0.0, |figure| figure.value.get()),
             tpot: best.tpot.map_or(0.0, |figure| figure.value.get()),
             load_time: (weights / WEIGHT_BANDWIDTH).get(),

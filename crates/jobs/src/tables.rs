@@ -1,6 +1,7 @@
 //! Results as text and JSON.
 
 use crate::run::{Comparison, Prepared, Side};
+use crate::sections;
 use cluster::results::{Record, Summary};
 use cluster::{TenantId, Why};
 use report::table;
@@ -11,11 +12,12 @@ use units::{Joules, Seconds};
 /// Jobs listed one by one at most in text.
 const MOST_ROWS: usize = 40;
 
-fn time(seconds: f64) -> String {
-    Seconds::new(seconds).to_string()
+/// A time of a scheduler; what is below half a millisecond is rounding.
+pub(crate) fn time(seconds: f64) -> String {
+    if seconds.abs() < 5e-4 { "0 s".to_owned() } else { Seconds::new(seconds).to_string() }
 }
 
-fn percent(part: f64, whole: f64) -> String {
+pub(crate) fn percent(part: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1} %", 100.0 * part / whole) } else { "-".to_owned() }
 }
 
@@ -24,12 +26,12 @@ fn money(value: Option<f64>) -> String {
 }
 
 /// Chip-seconds of a run that made progress that was kept.
-fn productive(side: &Side) -> f64 {
+pub(crate) fn productive(side: &Side) -> f64 {
     side.outcome.records.iter().map(|record| record.productive).sum()
 }
 
 /// What the cluster cost over the run: all of its chips, whoever held them.
-fn cluster_money(prepared: &Prepared, side: &Side) -> Option<f64> {
+pub(crate) fn cluster_money(prepared: &Prepared, side: &Side) -> Option<f64> {
     prepared.rates.money(side.outcome.usage.chip_seconds, side.outcome.usage.energy)
 }
 
@@ -49,6 +51,10 @@ pub fn text(comparison: &Comparison<'_>) -> String {
     if !prepared.services.is_empty() {
         let _ = write!(out, "\n{}", services(comparison));
     }
+    if comparison.sides.iter().any(|side| !side.windows.is_empty()) {
+        let _ = write!(out, "\nWindows, request by request:\n{}", sections::windows(comparison));
+    }
+    let _ = write!(out, "\nUse by level, share of all chip time:\n{}", sections::levels(comparison));
     let _ = write!(out, "\nWhy jobs waited, share of all waiting time:\n{}", reasons(comparison));
     for side in &comparison.sides {
         if prepared.setup.tenants.len() > 1 {
@@ -117,6 +123,7 @@ fn services(comparison: &Comparison<'_>) -> String {
         "policy",
         "requests",
         "within SLO",
+        "gave up",
         "replicas",
         "starts",
         "chip-hours",
@@ -134,6 +141,7 @@ fn services(comparison: &Comparison<'_>) -> String {
                 side.label.clone(),
                 format!("{:.0}", record.requests),
                 percent(record.within, record.requests),
+                percent(record.lost, record.requests),
                 format!("{}-{}", record.least, record.most),
                 record.starts.to_string(),
                 format!("{:.1}", record.chip_seconds / 3600.0),
@@ -147,8 +155,8 @@ fn services(comparison: &Comparison<'_>) -> String {
 }
 
 /// Waiting time by reason, all tenants together.
-fn waited(side: &Side) -> [f64; 6] {
-    let mut sums = [0.0; 6];
+pub(crate) fn waited(side: &Side) -> [f64; Why::COUNT] {
+    let mut sums = [0.0; Why::COUNT];
     for tenant in &side.outcome.waited {
         for (sum, seconds) in sums.iter_mut().zip(tenant) {
             *sum += seconds;
@@ -188,10 +196,13 @@ fn tenants(prepared: &Prepared, side: &Side) -> String {
         let id = TenantId(index as u32);
         let own = || side.outcome.records.iter().filter(move |record| record.tenant == id);
         let summary = Summary::of(own(), side.outcome.end);
-        let chip_seconds: f64 = own().map(|record| record.chip_seconds).sum();
-        let energy: f64 = own().map(|record| record.energy).sum();
+        // The sum of nothing is minus zero, which reads badly.
+        let chip_seconds = own().map(|record| record.chip_seconds).sum::<f64>() + 0.0;
+        let energy = own().map(|record| record.energy).sum::<f64>() + 0.0;
         let waited = side.outcome.waited[index];
-        let most = (0..6).max_by(|a, b| waited[*a].total_cmp(&waited[*b])).filter(|most| waited[*most] > 0.0);
+        let most = (0..Why::COUNT)
+            .max_by(|a, b| waited[*a].total_cmp(&waited[*b]))
+            .filter(|most| waited[*most] > 0.0);
         vec![
             tenant.name.clone(),
             summary.jobs.to_string(),
@@ -216,13 +227,6 @@ pub(crate) fn name(prepared: &Prepared, record: &Record) -> String {
         (None, Some(service)) => format!("{}/{}", prepared.services[service as usize].name, record.id.0),
         (None, None) => record.id.0.to_string(),
     }
-}
-
-fn ending(record: &Record) -> String {
-    serde_json::to_value(record.ending)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 fn jobs(prepared: &Prepared, side: &Side) -> String {
@@ -260,7 +264,11 @@ fn jobs(prepared: &Prepared, side: &Side) -> String {
             (record.preemptions + record.failures).to_string(),
             Joules::new(record.energy * prepared.rates.pue).to_string(),
             money(prepared.rates.money(record.chip_seconds, record.energy)),
-            if record.late == Some(true) { format!("{}, late", ending(record)) } else { ending(record) },
+            if record.late == Some(true) {
+                format!("{}, late", record.ending.name())
+            } else {
+                record.ending.name().to_owned()
+            },
         ]
     });
     let mut out = table(&header, rows);
@@ -270,7 +278,7 @@ fn jobs(prepared: &Prepared, side: &Side) -> String {
     out
 }
 
-fn value(number: f64, unit: &str) -> Value {
+pub(crate) fn value(number: f64, unit: &str) -> Value {
     json!({ "value": number, "unit": unit })
 }
 
@@ -294,13 +302,32 @@ fn summary_json(summary: &Summary) -> Value {
     })
 }
 
-fn reasons_json(seconds: &[f64; 6]) -> Value {
+fn reasons_json(seconds: &[f64; Why::COUNT]) -> Value {
     Why::ALL
         .iter()
         .zip(seconds)
         .map(|(why, seconds)| (why.name().to_owned(), value(*seconds, "s")))
         .collect::<serde_json::Map<_, _>>()
         .into()
+}
+
+fn services_json(outcome: &cluster::Outcome) -> Vec<Value> {
+    outcome
+        .services
+        .iter()
+        .map(|service| {
+            json!({
+                "service": service.name,
+                "requests": service.requests,
+                "within_slo": service.within,
+                "gave_up": service.lost,
+                "chip_time": value(service.chip_seconds, "chip*s"),
+                "fewest_replicas": service.least,
+                "most_replicas": service.most,
+                "starts": service.starts,
+            })
+        })
+        .collect()
 }
 
 fn record_json(prepared: &Prepared, record: &Record, end: f64) -> Value {
@@ -343,21 +370,6 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
             })
         })
         .collect();
-    let services: Vec<Value> = outcome
-        .services
-        .iter()
-        .map(|service| {
-            json!({
-                "service": service.name,
-                "requests": service.requests,
-                "within_slo": service.within,
-                "chip_time": value(service.chip_seconds, "chip*s"),
-                "fewest_replicas": service.least,
-                "most_replicas": service.most,
-                "starts": service.starts,
-            })
-        })
-        .collect();
     json!({
         "label": side.label,
         "policy": outcome.policy,
@@ -367,12 +379,14 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
         "allocated": value(outcome.usage.allocated, "chip*s"),
         "productive": value(productive(side), "chip*s"),
         "closed": value(outcome.usage.closed, "chip*s"),
+        "levels": sections::levels_json(prepared, &outcome.usage),
         "energy": value(outcome.usage.energy * prepared.rates.pue, "J"),
         "money": cluster_money(prepared, side).map(|dollars| value(dollars, "USD")),
         "node_failures": outcome.node_failures,
         "waited_for": reasons_json(&waited(side)),
         "tenants": tenants,
-        "services": services,
+        "services": services_json(outcome),
+        "windows": side.windows.iter().map(|window| sections::window_json(prepared, window)).collect::<Vec<_>>(),
         "jobs": outcome
             .records
             .iter()

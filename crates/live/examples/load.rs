@@ -104,7 +104,7 @@ fn differs(server: Server, log: &Path) -> bool {
     let hash = server.stop();
     let cluster = common::cluster();
     let meters = cluster.meters();
-    let found = Reader::open(log).map(|reader| replay(reader, cluster.world, meters));
+    let found = Reader::open(log).map(|reader| replay(reader, cluster.world, cluster.jobs, meters));
     let _ = std::fs::remove_file(log);
     match (hash, found) {
         (Ok(hash), Ok(Ok(found))) => {

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::body::{Answer, error, json, with_type};
 use crate::control::Snapshot;
-use crate::log::{Entry, Order, PartName};
+use crate::log::{Entry, JobOrder, PartName};
 use crate::openai::{ApiError, parse};
 use bytes::Bytes;
 use hyper::Method;
@@ -30,26 +30,49 @@ pub struct Call<'a> {
     pub body: Bytes,
 }
 
-/// A command. Each is one entry of the log.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Command {
-    Kill(Target),
-    Heal(Target),
-    Latency {
-        deployment: u32,
-        seconds: f64,
-    },
-    #[serde(untagged)]
-    Orders(Orders),
+/// A latency in front of a deployment.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Latency {
+    deployment: u32,
+    seconds: f64,
 }
 
-/// One order, or several of which all or none are carried out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Orders {
-    Several { all: Vec<Order> },
-    One(Order),
+/// Names of commands, for messages.
+const HARDWARE: &str = "kill, heal, latency";
+const PLANE: &str = "drain, scale, policy, queue_limit, tenant, close, open, all";
+const JOBS: &str = "submit_job, cancel_job, preempt_job, hold_job, release_job, job_priority, job_quota, drain_node, \
+                    undrain_node";
+
+/// What a command becomes: an entry of the log.
+pub(crate) fn command(body: &[u8]) -> Result<Entry, ApiError> {
+    let map: serde_json::Map<String, Value> = parse(body)?;
+    let mut keys = map.keys();
+    let (Some(name), None) = (keys.next().cloned(), keys.next()) else {
+        return Err(ApiError::new(
+            400,
+            "a command is one key with its terms, for example {\"kill\": {\"chip\": 3}}",
+        ));
+    };
+    fn read<T: for<'a> Deserialize<'a>>(name: &str, value: Value) -> Result<T, ApiError> {
+        serde_json::from_value(value).map_err(|error| ApiError::new(400, format!("`{name}`: {error}")))
+    }
+    let terms = || map.get(&name).cloned().unwrap_or_default();
+    let among = |names: &str| names.split(',').any(|known| known.trim() == name);
+    match name.as_str() {
+        "kill" | "heal" => read::<Target>(&name, terms())?.entry(name == "heal"),
+        "latency" => {
+            let Latency { deployment, seconds } = read(&name, terms())?;
+            Ok(Entry::Latency { deployment, seconds })
+        }
+        "all" => Ok(Entry::Admin(read(&name, terms())?)),
+        _ if among(JOBS) => Ok(Entry::Job(read(&name, Value::Object(map.clone()))?)),
+        _ if among(PLANE) => Ok(Entry::Admin(vec![read(&name, Value::Object(map.clone()))?])),
+        _ => Err(ApiError::new(
+            400,
+            format!("there is no command `{name}`; there are {HARDWARE}, {PLANE}, {JOBS}"),
+        )),
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -81,18 +104,6 @@ impl Target {
     }
 }
 
-impl Command {
-    fn entry(self) -> Result<Entry, ApiError> {
-        match self {
-            Self::Kill(target) => target.entry(false),
-            Self::Heal(target) => target.entry(true),
-            Self::Latency { deployment, seconds } => Ok(Entry::Latency { deployment, seconds }),
-            Self::Orders(Orders::Several { all }) => Ok(Entry::Admin(all)),
-            Self::Orders(Orders::One(order)) => Ok(Entry::Admin(vec![order])),
-        }
-    }
-}
-
 /// Answers a call.
 pub async fn answer(app: &Arc<App>, token: &str, call: Call<'_>) -> Answer {
     match route(app, token, call).await {
@@ -120,17 +131,29 @@ async fn route(app: &Arc<App>, token: &str, call: Call<'_>) -> Result<Answer, Ap
             Ok(json(200, &state(app, &look, call.query.contains("layout"))))
         }
         (&Method::POST, "/command") => {
-            let command: Command = parse(&call.body)?;
-            let seq = app.administer(command.entry()?).await?;
-            Ok(json(200, &json!({"seq": seq})))
+            let entry = command(&call.body)?;
+            let Entry::Job(order) = entry else {
+                let seq = app.administer(entry).await?;
+                return Ok(json(200, &json!({"seq": seq})));
+            };
+            let submits = matches!(order, JobOrder::SubmitJob(_));
+            let (seq, jobs) = app.order_jobs(order).await?;
+            Ok(json(200, &if submits { json!({"seq": seq, "jobs": jobs}) } else { json!({"seq": seq}) }))
         }
-        (_, "/state" | "/command") => Err(ApiError::new(405, "GET /state, POST /command")),
+        (&Method::GET, "/jobs") => match app.look().await?.jobs {
+            Some(jobs) => Ok(json(200, &json!(jobs))),
+            None => Err(ApiError::new(404, "there is no workload manager here")),
+        },
+        (&Method::GET, "/state/stream") => Ok(crate::deltas::answer(app)),
+        (_, "/state" | "/state/stream" | "/command" | "/jobs") => {
+            Err(ApiError::new(405, "GET /state, GET /jobs, POST /command"))
+        }
         (_, path) => Err(ApiError::new(404, format!("there is nothing at {path}"))),
     }
 }
 
 /// The state as JSON; with `layout` also what does not change while nothing is added: chips, boards, pools.
-fn state(app: &App, look: &Snapshot, layout: bool) -> Value {
+pub(crate) fn state(app: &App, look: &Snapshot, layout: bool) -> Value {
     let now = look.now.seconds();
     let instances: Vec<Value> = look
         .instances
@@ -161,7 +184,7 @@ fn state(app: &App, look: &Snapshot, layout: bool) -> Value {
         "power_w": instances_power(look),
         "dollars": app.dollars(now, energy),
         "hash": look.hash, "events": look.events, "instances": instances, "broken": dead,
-        "lateness_s": look.lateness.0,
+        "lateness_s": look.lateness.0, "jobs": look.jobs,
     });
     if layout {
         state["layout"] = layout_of(app, look);

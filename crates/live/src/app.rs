@@ -4,11 +4,15 @@ use crate::cell::{Cell, End};
 use crate::clock::Pace;
 use crate::control::{Message, Snapshot};
 use crate::keys::{Keys, Who};
-use crate::log::{Entry, Request};
+use crate::log::{Entry, JobOrder, Request};
 use crate::openai::ApiError;
 use crate::text::{Blocks, Style, Vocabulary, mix};
+use ::jobs::Intake;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
+use rustc_hash::FxHashMap;
+use serving::Budget;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,6 +97,10 @@ pub struct App {
     pub chips: u32,
     /// What token numbers stand for.
     pub vocabulary: Vocabulary,
+    /// Reads and prices jobs that are submitted.
+    pub intake: Option<Arc<Intake>>,
+    /// Tokens of blocks, where somebody is told of blocks.
+    stored: Option<Mutex<Stored>>,
     inbox: Mutex<Sender<Message>>,
     next: AtomicU64,
     in_flight: AtomicUsize,
@@ -104,6 +112,31 @@ pub struct App {
     pub slow: AtomicU64,
     /// Open connections.
     pub connections: AtomicUsize,
+}
+
+/// Blocks whose tokens are remembered at most: the latest.
+const MOST_BLOCKS: usize = 1 << 18;
+
+/// Tokens of blocks by hash.
+#[derive(Debug, Default)]
+struct Stored {
+    tokens: FxHashMap<u64, Arc<[u32]>>,
+    order: VecDeque<u64>,
+}
+
+impl Stored {
+    fn add(&mut self, blocks: &Blocks) {
+        for (hash, tokens) in blocks.full() {
+            if self.tokens.insert(hash, Arc::from(tokens)).is_none() {
+                self.order.push_back(hash);
+            }
+        }
+        while self.order.len() > MOST_BLOCKS {
+            if let Some(oldest) = self.order.pop_front() {
+                self.tokens.remove(&oldest);
+            }
+        }
+    }
 }
 
 /// What an app is made of.
@@ -128,6 +161,10 @@ pub struct Parts {
     pub run: String,
     /// As [`App::chips`].
     pub chips: u32,
+    /// Whether the tokens of blocks are remembered.
+    pub block_tokens: bool,
+    /// As [`App::intake`].
+    pub intake: Option<Arc<Intake>>,
     /// The way to the control thread.
     pub inbox: Sender<Message>,
 }
@@ -156,7 +193,21 @@ pub struct Ask {
 impl App {
     /// Puts an app together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { pools, money, models, pace, keys, output, style, seed, run, chips, inbox } = parts;
+        let Parts {
+            pools,
+            money,
+            models,
+            pace,
+            keys,
+            output,
+            style,
+            seed,
+            run,
+            chips,
+            block_tokens,
+            intake,
+            inbox,
+        } = parts;
         Self {
             pools,
             money,
@@ -169,6 +220,8 @@ impl App {
             run,
             chips,
             vocabulary: Vocabulary::default(),
+            intake,
+            stored: block_tokens.then(Mutex::default),
             inbox: Mutex::new(inbox),
             next: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -177,6 +230,25 @@ impl App {
             slow: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// An empty prompt of a model.
+    pub fn blocks(&self, model: usize) -> Blocks {
+        let blocks = Blocks::new(self.models[model].block, model as u64);
+        if self.stored.is_some() { blocks.keeping() } else { blocks }
+    }
+
+    /// Remembers the tokens of full blocks, for who is told of them.
+    pub fn remember(&self, blocks: &Blocks) {
+        if let Some(stored) = &self.stored {
+            stored.lock().unwrap_or_else(PoisonError::into_inner).add(blocks);
+        }
+    }
+
+    /// The tokens of a block; none where they are not remembered.
+    pub fn block_tokens(&self, hash: u64) -> Arc<[u32]> {
+        let stored = self.stored.as_ref().map(|stored| stored.lock().unwrap_or_else(PoisonError::into_inner));
+        stored.and_then(|stored| stored.tokens.get(&hash).cloned()).unwrap_or_default()
     }
 
     /// Tells the control thread; false if it is gone.
@@ -277,6 +349,32 @@ impl App {
         self.tell(Message::Admin(entry, answer));
         let gone = |_| ApiError::new(503, "the control plane has stopped");
         answered.await.map_err(gone)?.map_err(|why| ApiError::new(400, why))
+    }
+
+    /// Something about jobs; its number in the log and those of new jobs.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn order_jobs(&self, order: JobOrder) -> Result<(u64, Vec<u32>), ApiError> {
+        let gone = |_| ApiError::new(503, "the control plane has stopped");
+        let mut read = None;
+        if let (JobOrder::SubmitJob(entry), Some(intake)) = (&order, &self.intake) {
+            // Pricing a job takes its time, which nobody else is to wait for.
+            let (entry, intake) = (entry.clone(), Arc::clone(intake));
+            let priced = tokio::task::spawn_blocking(move || intake.read(&entry)).await;
+            let priced = priced.map_err(|_| ApiError::new(500, "the job cannot be priced"))?;
+            read = Some(priced.map_err(|error| ApiError::new(400, error.to_string()))?);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.tell(Message::Job { order, read, answer });
+        answered.await.map_err(gone)?.map_err(|why| ApiError::new(400, why))
+    }
+
+    /// What a tenant has left of its limits; `None` if it has none.
+    pub async fn budget(&self, tenant: u32) -> Option<Budget> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Message::Budget(tenant, answer));
+        answered.await.ok().flatten()
     }
 
     /// A look at everything.

@@ -1,10 +1,12 @@
 //! The body of every answer: bytes at once, or a stream.
 
 use crate::answer::Stream;
+use crate::deltas::Deltas;
+use crate::responses::Events;
 use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,6 +20,10 @@ pub enum Reply {
     Whole(Option<Bytes>),
     /// As it comes.
     Stream(Box<Stream>),
+    /// A response's events.
+    Events(Box<Events>),
+    /// What somebody sends.
+    Channel(Deltas),
 }
 
 impl Body for Reply {
@@ -31,6 +37,8 @@ impl Body for Reply {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(stream) => Pin::new(&mut **stream).poll_frame(context),
+            Self::Events(events) => Pin::new(&mut **events).poll_frame(context),
+            Self::Channel(deltas) => Pin::new(deltas).poll_frame(context),
         }
     }
 
@@ -41,7 +49,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            _ => SizeHint::default(),
         }
     }
 }
@@ -72,6 +80,9 @@ pub fn json_bytes(bytes: Bytes) -> Answer {
 /// An error.
 pub fn error(error: &ApiError) -> Answer {
     let mut answer = json(error.status, &error.document());
+    if let Some(allow) = error.allow {
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
     if let Some(after) = error.retry_after {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after));
     }
@@ -80,7 +91,12 @@ pub fn error(error: &ApiError) -> Answer {
 
 /// A stream of events.
 pub fn events(stream: Stream) -> Answer {
-    let mut answer = Response::new(Reply::Stream(Box::new(stream)));
+    stream_of(Reply::Stream(Box::new(stream)))
+}
+
+/// Any stream of events.
+pub fn stream_of(reply: Reply) -> Answer {
+    let mut answer = Response::new(reply);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     answer.headers_mut().insert(hyper::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer

@@ -1,6 +1,7 @@
 //! A cluster before it is brought up: its world, and what its clients are told of it.
 
 use crate::app::{Model, Money, PoolFacts};
+use crate::jobs::Jobs;
 use crate::meters::Meters;
 use sim::World;
 use units::Watts;
@@ -21,6 +22,8 @@ pub struct Cluster<P> {
     pub chips: u32,
     /// What it costs.
     pub money: Money,
+    /// Jobs on the chips that no instance stands on.
+    pub jobs: Option<Jobs>,
 }
 
 impl<P> Cluster<P> {

@@ -2,12 +2,14 @@
 
 use crate::cell::Cell;
 use crate::clock::Pace;
-use crate::core::{Core, CoreError, take_and_log};
+use crate::core::{Core, CoreError, take_and_log, take_jobs_and_log};
 use crate::front::Front;
-use crate::log::{Entry, Request, Writer};
+use crate::jobs::{Jobs, JobsLook};
+use crate::log::{Entry, JobOrder, Request, Writer};
 use crate::meters::Meters;
+use ::jobs::Submission;
 use cost::step::StepPricer;
-use serving::{InstanceId, InstanceView, Nanos};
+use serving::{Budget, InstanceId, InstanceView, Nanos};
 use sim::SimError;
 use sim::placement::{Ground, Seat};
 use std::cmp::Reverse;
@@ -45,6 +47,18 @@ pub enum Message {
     Cancel(u64),
     /// Something from an administrator.
     Admin(Entry, oneshot::Sender<Result<u64, String>>),
+    /// Something about jobs; what was submitted has been read already. Answered with its number in the log and the numbers
+    /// of new jobs.
+    Job {
+        /// What is said.
+        order: JobOrder,
+        /// What was submitted.
+        read: Option<Submission>,
+        /// The answer.
+        answer: oneshot::Sender<Result<(u64, Vec<u32>), String>>,
+    },
+    /// Somebody asks what a tenant has left of its limits.
+    Budget(u32, oneshot::Sender<Option<Budget>>),
     /// Somebody wants to look.
     Look(oneshot::Sender<Box<Snapshot>>),
     /// The end.
@@ -81,6 +95,8 @@ pub struct Snapshot {
     pub events: u64,
     /// How late the latest delivery was, wall seconds, and the latest of all.
     pub lateness: (f64, f64),
+    /// Jobs, if there is a manager.
+    pub jobs: Option<JobsLook>,
 }
 
 /// The thread's state.
@@ -133,7 +149,7 @@ impl<P: StepPricer> Control<P> {
     /// Wall time until something is due.
     fn wait(&self) -> Option<Duration> {
         let tick = self.ticks.peek().map(|Reverse((at, _))| *at);
-        let at = [tick, self.core.world.next_due()].into_iter().flatten().min()?;
+        let at = [tick, self.core.next_due()].into_iter().flatten().min()?;
         let now = Instant::now();
         // A clock that is far ahead is asked again: durations are bounded.
         Some(self.pace.instant(at).saturating_duration_since(now).min(CHECKED))
@@ -164,6 +180,20 @@ impl<P: StepPricer> Control<P> {
                 };
                 let _ = answer.send(done);
             }
+            Message::Job { order, read, answer } => {
+                let at = self.pace.now();
+                let done = match take_jobs_and_log(&mut self.core, self.log.as_mut(), at, order, read) {
+                    Ok(done) => Ok(done),
+                    Err(CoreError::Sim(SimError::Refused(refusal))) => Err(refusal.to_string()),
+                    Err(other) => return Err(other),
+                };
+                let _ = answer.send(done);
+            }
+            Message::Budget(tenant, answer) => {
+                let now = self.pace.now();
+                self.core.advance(now)?;
+                let _ = answer.send(self.core.world.cluster().budget(tenant, now));
+            }
             Message::Look(answer) => {
                 self.core.advance(self.pace.now())?;
                 let _ = answer.send(Box::new(self.look()));
@@ -175,7 +205,7 @@ impl<P: StepPricer> Control<P> {
 
     /// Lets the world go on to now and delivers what has come of it.
     fn go_on(&mut self) -> Result<(), CoreError> {
-        let (due, now) = (self.core.world.next_due(), self.pace.now());
+        let (due, now) = (self.core.next_due(), self.pace.now());
         self.core.advance(now)?;
         self.tick(now);
         if let Some(late) = due.filter(|due| *due <= now) {
@@ -238,9 +268,10 @@ impl<P: StepPricer> Control<P> {
             meters: watch.meters.clone(),
             grounds: hardware.systems().to_vec(),
             seats: hardware.seats().copied().collect(),
-            hash: watch.digest.hex(),
+            hash: self.core.hash(),
             events: watch.digest.events,
             lateness: self.lateness,
+            jobs: self.core.jobs.as_ref().map(Jobs::look),
         }
     }
 
@@ -261,6 +292,6 @@ impl<P: StepPricer> Control<P> {
 
     /// Hash of all decisions so far.
     pub fn hash(&self) -> String {
-        self.core.watch.digest.hex()
+        self.core.hash()
     }
 }

@@ -1,13 +1,15 @@
 //! The deterministic part: a world, its log and its hash. Whoever drives it in wall time and whoever replays its log call
 //! the same function with the same instants.
 
-use crate::log::{Entry, LogError, Reader, Writer};
+use crate::jobs::{Jobs, JobsLook};
+use crate::log::{Entry, JobOrder, LogError, Reader, Writer};
 use crate::meters::Meters;
+use ::jobs::Submission;
 use cost::step::StepPricer;
 use rustc_hash::FxHashMap;
 use serving::{Action, Event, InstanceId, InstanceState, Nanos};
 use sim::digest::Digest;
-use sim::{Observer, Record, RunRecord, SimError, Ticket, TransferRecord, World};
+use sim::{Observer, Record, Refusal, RunRecord, SimError, Ticket, TransferRecord, World};
 use units::Seconds;
 
 /// What watches decisions beside the hash and the meters: connections, or nobody.
@@ -25,6 +27,10 @@ pub struct Watch<W> {
     /// What else watches.
     pub watcher: W,
     tickets: FxHashMap<u64, (Ticket, Option<u32>)>,
+    /// Whether an instance has come up or gone since jobs were last told.
+    moved: bool,
+    /// Broken chips and links that they were last told of.
+    broken: usize,
 }
 
 /// The world between log and meters.
@@ -33,6 +39,8 @@ pub struct Core<P, W> {
     pub world: World<P>,
     /// What watches it.
     pub watch: Watch<W>,
+    /// Jobs beside the deployments.
+    pub jobs: Option<Jobs>,
     now: Nanos,
 }
 
@@ -41,14 +49,23 @@ impl<P: StepPricer, W: Watcher> Core<P, W> {
     ///
     /// # Errors
     /// A broken law.
-    pub fn start(mut world: World<P>, meters: Meters, watcher: W, kv_events: bool) -> Result<Self, SimError> {
+    pub fn start(
+        mut world: World<P>,
+        jobs: Option<Jobs>,
+        meters: Meters,
+        watcher: W,
+        kv_events: bool,
+    ) -> Result<Self, SimError> {
         let digest = Digest::default();
-        let mut watch = Watch { digest, meters, watcher, tickets: FxHashMap::default() };
+        let mut watch =
+            Watch { digest, meters, watcher, tickets: FxHashMap::default(), moved: false, broken: 0 };
         if kv_events {
             world.watch_kv();
         }
         world.start(&mut watch)?;
-        Ok(Self { world, watch, now: Nanos::ZERO })
+        let mut core = Self { world, watch, jobs, now: Nanos::ZERO };
+        core.follow(Nanos::ZERO);
+        Ok(core)
     }
 
     /// The latest instant it has been told of.
@@ -62,7 +79,66 @@ impl<P: StepPricer, W: Watcher> Core<P, W> {
     /// A broken law.
     pub fn advance(&mut self, to: Nanos) -> Result<(), SimError> {
         self.now = self.now.max(to);
-        self.world.advance(self.now, &mut self.watch)
+        if self.jobs.is_some() {
+            // Jobs learn of instances at the very instant at which these come and go, however late anybody looks.
+            while let Some(due) = self.world.next_due().filter(|due| *due <= self.now) {
+                self.world.advance(due, &mut self.watch)?;
+                if self.watch.moved || self.broken() != self.watch.broken {
+                    self.follow(due);
+                }
+            }
+        }
+        self.world.advance(self.now, &mut self.watch)?;
+        if let Some(jobs) = &mut self.jobs {
+            jobs.advance(self.now);
+        }
+        Ok(())
+    }
+
+    /// Broken chips and links.
+    fn broken(&self) -> usize {
+        self.world.hardware().systems().iter().map(|ground| ground.dead.len() + ground.cut.len()).sum()
+    }
+
+    /// Tells jobs where instances stand and what is broken.
+    fn follow(&mut self, at: Nanos) {
+        (self.watch.moved, self.watch.broken) = (false, self.broken());
+        if let Some(jobs) = &mut self.jobs {
+            let hardware = self.world.hardware();
+            jobs.follow(at, hardware.systems(), hardware.seats());
+        }
+    }
+
+    /// When something happens next, in the world or among jobs.
+    pub fn next_due(&self) -> Option<Nanos> {
+        let jobs = self.jobs.as_ref().and_then(Jobs::next_due);
+        [self.world.next_due(), jobs].into_iter().flatten().min()
+    }
+
+    /// Hash of all decisions so far: those of the control plane, and those on jobs once there have been any.
+    pub fn hash(&self) -> String {
+        let plane = self.watch.digest.hex();
+        match self.jobs.as_ref().filter(|jobs| jobs.used()) {
+            Some(jobs) => format!("{plane}-{:016x}", jobs.hash()),
+            None => plane,
+        }
+    }
+
+    /// Carries out what an operator says of jobs, at its instant.
+    ///
+    /// # Errors
+    /// It is refused, or a broken law.
+    pub fn take_jobs(
+        &mut self,
+        at: Nanos,
+        order: &JobOrder,
+        read: Option<Submission>,
+    ) -> Result<Vec<u32>, SimError> {
+        self.advance(at)?;
+        let Some(jobs) = &mut self.jobs else {
+            return Err(no_jobs());
+        };
+        jobs.take(self.now, order, read).map_err(refused)
     }
 
     /// Takes an entry of the log in: at its instant, after all that is due by then.
@@ -70,6 +146,9 @@ impl<P: StepPricer, W: Watcher> Core<P, W> {
     /// # Errors
     /// A refused input, which changes nothing, or a broken law.
     pub fn take(&mut self, at: Nanos, entry: &Entry) -> Result<(), SimError> {
+        if let Entry::Job(order) = entry {
+            return self.take_jobs(at, order, None).map(|_| ());
+        }
         self.advance(at)?;
         let tickets = &self.watch.tickets;
         let Some(input) = entry.input(self.now, |id| tickets.get(&id).map(|known| known.0)) else {
@@ -83,6 +162,9 @@ impl<P: StepPricer, W: Watcher> Core<P, W> {
         {
             self.watch.tickets.insert(request.id, (ticket, request.max_tokens));
         }
+        if self.watch.moved || matches!(entry, Entry::Part { .. }) {
+            self.follow(self.now);
+        }
         Ok(())
     }
 
@@ -93,8 +175,42 @@ impl<P: StepPricer, W: Watcher> Core<P, W> {
 
     /// The check that goes into the log here.
     pub fn check(&self) -> Entry {
-        Entry::Check { hash: self.watch.digest.hex(), events: self.watch.digest.events }
+        Entry::Check { hash: self.hash(), events: self.watch.digest.events }
     }
+}
+
+fn refused(why: String) -> SimError {
+    SimError::Refused(Refusal::Fault(why))
+}
+
+fn no_jobs() -> SimError {
+    refused(
+        "there is no workload manager: jobs run on a system of the catalog, or on the chips of --jobs"
+            .to_owned(),
+    )
+}
+
+/// Takes something about jobs in and appends it to a log, unless it is refused; its number in the log, and those of new
+/// jobs.
+///
+/// # Errors
+/// A refused order, a broken law, or a log that cannot be written.
+pub fn take_jobs_and_log<P: StepPricer, W: Watcher>(
+    core: &mut Core<P, W>,
+    log: Option<&mut Writer>,
+    at: Nanos,
+    order: JobOrder,
+    read: Option<Submission>,
+) -> Result<(u64, Vec<u32>), CoreError> {
+    core.advance(at)?;
+    let jobs = core.jobs.as_ref().ok_or_else(no_jobs)?;
+    jobs.allows(&order).map_err(refused)?;
+    let (now, mut seq) = (core.now, 0);
+    if let Some(log) = log {
+        seq = log.append(now, Entry::Job(order.clone())).map_err(CoreError::Log)?;
+    }
+    let jobs = core.take_jobs(now, &order, read)?;
+    Ok((seq, jobs))
 }
 
 /// Takes an entry in and appends it to a log, unless it is refused.
@@ -151,6 +267,8 @@ pub struct Replayed {
     pub end: Seconds,
     /// What was measured.
     pub meters: Meters,
+    /// Jobs as they stood then, if there were any.
+    pub jobs: Option<JobsLook>,
 }
 
 /// Why a replay stops.
@@ -171,9 +289,10 @@ pub enum ReplayError {
 pub fn replay<P: StepPricer>(
     mut reader: Reader,
     world: World<P>,
+    jobs: Option<Jobs>,
     meters: Meters,
 ) -> Result<Replayed, ReplayError> {
-    let mut core = Core::start(world, meters, (), reader.header.kv_events)?;
+    let mut core = Core::start(world, jobs, meters, (), reader.header.kv_events)?;
     let (mut inputs, mut checks, mut differs, mut last) = (0, 0, None, 0);
     while let Some(line) = reader.next_line()? {
         if line.at < last {
@@ -190,7 +309,7 @@ pub fn replay<P: StepPricer>(
             continue;
         };
         core.advance(at)?;
-        let found = core.watch.digest.hex();
+        let found = core.hash();
         if found == *hash {
             checks += 1;
         } else if differs.is_none() {
@@ -204,16 +323,18 @@ pub fn replay<P: StepPricer>(
             _ => core.world.cancel_all(core.now, &mut core.watch)?,
         }
     }
+    let (hash, jobs) = (core.hash(), core.jobs.as_ref().filter(|jobs| jobs.used()).map(Jobs::look));
     let Core { world, watch, .. } = core;
     Ok(Replayed {
         inputs,
         checks,
         differs,
         torn: reader.torn,
-        hash: watch.digest.hex(),
+        hash,
         events: watch.digest.events,
         end: world.totals().end,
         meters: watch.meters,
+        jobs,
     })
 }
 
@@ -239,6 +360,7 @@ impl<W: Observer> Observer for Watch<W> {
     }
 
     fn instance_changed(&mut self, instance: InstanceId, pool: u32, state: InstanceState, at: Seconds) {
+        self.moved = true;
         self.meters.instance_changed(instance, pool, state, at);
         self.watcher.instance_changed(instance, pool, state, at);
     }

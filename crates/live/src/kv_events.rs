@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::front::KvEvent;
+use crate::kv_replay::{self, Kept};
 use serving::{KvChange, Nanos};
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +24,7 @@ const BEHIND: usize = 65_536;
 const LONGEST: u64 = 4096;
 
 /// A message: topic, and both other frames.
-type Message = Arc<(Vec<u8>, [u8; 8], Vec<u8>)>;
+pub(crate) type Message = Arc<(Vec<u8>, [u8; 8], Vec<u8>)>;
 
 /// Publishes what comes from `events` on the sockets of its instances.
 ///
@@ -33,6 +34,7 @@ pub fn publish(
     runtime: &Runtime,
     events: Receiver<(Nanos, Vec<KvEvent>)>,
     listeners: Vec<(u32, TcpListener)>,
+    replays: Vec<(u32, TcpListener)>,
     app: &Arc<App>,
     main: SocketAddr,
 ) -> io::Result<()> {
@@ -41,7 +43,7 @@ pub fn publish(
         let (sender, _) = broadcast::channel::<Message>(BEHIND);
         let port = listener.local_addr().map_or(main.port(), |address| address.port());
         let topic = format!("kv@{}:{port}@{}", main.ip(), app.models[0].name).into_bytes();
-        sockets.insert(instance, (sender.clone(), topic));
+        sockets.insert(instance, (sender.clone(), topic, Kept::default()));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let receiver = sender.subscribe();
@@ -52,7 +54,13 @@ pub fn publish(
             }
         });
     }
+    for (instance, listener) in replays {
+        if let Some((.., kept)) = sockets.get(&instance) {
+            kv_replay::serve(runtime, listener, kept.clone());
+        }
+    }
     let (block, epoch) = (app.models[0].block, app.pace.epoch as f64);
+    let app = Arc::clone(app);
     let run = move || {
         let mut sequence: BTreeMap<u32, u64> = BTreeMap::new();
         for (at, batch) in events {
@@ -61,11 +69,13 @@ pub fn publish(
                 by_rank.entry((event.instance, event.rank)).or_default().push(event.change);
             }
             for ((instance, rank), changes) in by_rank {
-                let Some((sender, topic)) = sockets.get(&instance) else { continue };
+                let Some((sender, topic, kept)) = sockets.get(&instance) else { continue };
                 let number = sequence.entry(instance).or_default();
-                let payload = payload(epoch + at.seconds().get(), &changes, rank, block);
-                // Nobody has subscribed: as with any publisher, the message is gone.
-                let _ = sender.send(Arc::new((topic.clone(), number.to_be_bytes(), payload)));
+                let payload = payload(epoch + at.seconds().get(), &changes, rank, block, &app);
+                let message: Message = Arc::new((topic.clone(), number.to_be_bytes(), payload));
+                kept.add(Arc::clone(&message));
+                // Nobody has subscribed: the message is kept for who asks, and no more.
+                let _ = sender.send(message);
                 *number += 1;
             }
         }
@@ -74,7 +84,7 @@ pub fn publish(
 }
 
 /// A batch in vLLM's form: an array of events, each an array that begins with its name.
-fn payload(at: f64, changes: &[KvChange], rank: u32, block: u32) -> Vec<u8> {
+fn payload(at: f64, changes: &[KvChange], rank: u32, block: u32, app: &App) -> Vec<u8> {
     let mut out = Vec::with_capacity(changes.len() * 48 + 32);
     array(&mut out, 3);
     out.push(0xCB);
@@ -91,8 +101,10 @@ fn payload(at: f64, changes: &[KvChange], rank: u32, block: u32) -> Vec<u8> {
                     Some(parent) => unsigned(&mut out, *parent),
                     None => out.push(0xC0),
                 }
-                // Tokens are not kept once they are hashed.
-                array(&mut out, 0);
+                // Of a block that has been forgotten meanwhile there are none.
+                let tokens = app.block_tokens(*hash);
+                array(&mut out, tokens.len());
+                tokens.iter().for_each(|token| unsigned(&mut out, u64::from(*token)));
                 unsigned(&mut out, u64::from(block));
                 out.push(0xC0);
                 text(&mut out, "GPU");
@@ -143,7 +155,8 @@ fn unsigned(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Message>) -> io::Result<()> {
+/// Greets, and says what kind of socket this is.
+pub(crate) async fn greet(stream: &mut TcpStream, kind: &str) -> io::Result<()> {
     let mut greeting = [0; 64];
     (greeting[0], greeting[9], greeting[10]) = (0xFF, 0x7F, 3);
     greeting[12..16].copy_from_slice(b"NULL");
@@ -153,12 +166,20 @@ async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Mes
     if theirs[0] != 0xFF || theirs[10] < 3 || &theirs[12..17] != b"NULL\0" {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let ready = b"\x04\x19\x05READY\x0BSocket-Type\x00\x00\x00\x03PUB";
-    stream.write_all(ready).await?;
+    let mut ready = b"\x05READY\x0BSocket-Type".to_vec();
+    ready.extend_from_slice(&(kind.len() as u32).to_be_bytes());
+    ready.extend_from_slice(kind.as_bytes());
+    // A command of less than 256 bytes: its flags and its length come first.
+    let head = [4, ready.len() as u8];
+    stream.write_all(&[&head[..], &ready].concat()).await
+}
+
+async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Message>) -> io::Result<()> {
+    greet(&mut stream, "PUB").await?;
     let (mut input, mut output) = stream.into_split();
     let (told, mut topics) = tokio::sync::mpsc::channel::<(bool, Vec<u8>)>(64);
     let reader = tokio::spawn(async move {
-        while let Ok((command, body)) = frame(&mut input).await {
+        while let Ok(Frame { command, body, .. }) = frame(&mut input).await {
             let topic = match (command, body.first()) {
                 (false, Some(flag @ (0 | 1))) => Some((*flag == 1, body[1..].to_vec())),
                 (true, _) if body.starts_with(b"\x09SUBSCRIBE") => Some((true, body[10..].to_vec())),
@@ -182,7 +203,7 @@ async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Mes
             },
             message = messages.recv() => match message {
                 Ok(message) if wanted.iter().any(|topic| message.0.starts_with(topic)) => {
-                    if let Err(error) = output.write_all(&frames(&message)).await {
+                    if let Err(error) = output.write_all(&frames(&[&message.0, &message.1, &message.2])).await {
                         break Err(error);
                     }
                 }
@@ -195,8 +216,17 @@ async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Mes
     result
 }
 
-/// One frame: whether it is a command, and its body.
-async fn frame(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(bool, Vec<u8>)> {
+/// One frame.
+pub(crate) struct Frame {
+    /// Whether it is a command.
+    pub command: bool,
+    /// Whether more frames of its message follow.
+    pub more: bool,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+pub(crate) async fn frame(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Frame> {
     let flags = input.read_u8().await?;
     let length = if flags & 2 == 0 { u64::from(input.read_u8().await?) } else { input.read_u64().await? };
     if length > LONGEST {
@@ -204,13 +234,14 @@ async fn frame(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(bool, Vec
     }
     let mut body = vec![0; length as usize];
     input.read_exact(&mut body).await?;
-    Ok((flags & 4 != 0, body))
+    Ok(Frame { command: flags & 4 != 0, more: flags & 1 != 0, body })
 }
 
-fn frames(message: &(Vec<u8>, [u8; 8], Vec<u8>)) -> Vec<u8> {
-    let (topic, sequence, payload) = message;
-    let mut out = Vec::with_capacity(topic.len() + payload.len() + 32);
-    for (part, more) in [(&topic[..], 1), (&sequence[..], 1), (&payload[..], 0)] {
+/// A message of these frames.
+pub(crate) fn frames(parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(parts.iter().map(|part| part.len() + 10).sum());
+    for (at, part) in parts.iter().enumerate() {
+        let more = u8::from(at + 1 < parts.len());
         match u8::try_from(part.len()) {
             Ok(length) => out.extend_from_slice(&[more, length]),
             Err(_) => {

@@ -35,6 +35,9 @@ pub struct Header {
     pub scenario: Option<String>,
     /// Whether changes of prefix caches are told; they are in the hash.
     pub kv_events: bool,
+    /// The text of the file of jobs, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<String>,
 }
 
 /// One line after the first.
@@ -80,13 +83,49 @@ pub enum Entry {
         /// Seconds.
         seconds: f64,
     },
+    /// Something about jobs.
+    Job(JobOrder),
     /// The hash of all decisions up to here.
     Check {
-        /// As [`sim::digest::Digest::hex`].
+        /// As [`crate::core::Core::hash`].
         hash: String,
         /// Events told to the control plane.
         events: u64,
     },
+}
+
+/// What an operator says of jobs, as it is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum JobOrder {
+    /// Jobs are submitted: an entry as `[[job]]` of a cluster file has it.
+    SubmitJob(serde_json::Value),
+    /// A job is withdrawn.
+    CancelJob(u32),
+    /// A running job writes its checkpoint and queues again, behind those of its priority who wait.
+    PreemptJob(u32),
+    /// A job is stopped, if it runs, and does not start until it is released.
+    HoldJob(u32),
+    /// A job that was held queues again.
+    ReleaseJob(u32),
+    /// Another priority.
+    JobPriority {
+        /// Which job.
+        job: u32,
+        /// Higher goes first.
+        priority: i32,
+    },
+    /// Another quota.
+    JobQuota {
+        /// Whose.
+        tenant: String,
+        /// Chips; null for none.
+        chips: Option<u32>,
+    },
+    /// A node takes no more jobs, and those that may be stopped are.
+    DrainNode(u32),
+    /// It takes jobs again.
+    UndrainNode(u32),
 }
 
 /// A request as it is logged: its lengths and the hashes of its blocks, none of its text.
@@ -313,7 +352,7 @@ impl Entry {
             Self::Latency { deployment, seconds } => {
                 Input::Latency { deployment: *deployment, extra: Seconds::new(*seconds) }
             }
-            Self::Check { .. } => return None,
+            Self::Job(_) | Self::Check { .. } => return None,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The OpenAI wire format: requests in, answers and errors out.
 
+use crate::numbers;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serving::Reason;
@@ -15,12 +16,14 @@ pub struct ApiError {
     pub param: Option<&'static str>,
     /// Seconds after which to try again.
     pub retry_after: Option<u32>,
+    /// Methods that would do.
+    pub allow: Option<&'static str>,
 }
 
 impl ApiError {
     /// An error with this status.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, retry_after: None }
+        Self { status, message: message.into(), param: None, retry_after: None, allow: None }
     }
 
     /// 400: a parameter is wrong.
@@ -106,25 +109,25 @@ pub struct Common {
     #[serde(default)]
     pub stream_options: Option<StreamOptions>,
     /// Most output tokens.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub max_tokens: Option<i64>,
     /// The same, by its newer name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub max_completion_tokens: Option<i64>,
     /// Fewest output tokens.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub min_tokens: Option<i64>,
     /// Whether answers go on to `max_tokens`.
     #[serde(default)]
     pub ignore_eos: Option<bool>,
     /// Answers per prompt.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub n: Option<i64>,
     /// Texts that end an answer.
     #[serde(default)]
     pub stop: Option<Stop>,
     /// Of the answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub seed: Option<i64>,
     /// Checked for its range.
     #[serde(default)]
@@ -133,7 +136,7 @@ pub struct Common {
     #[serde(default)]
     pub top_p: Option<f64>,
     /// Class of service: smaller goes first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub priority: Option<i64>,
     /// The conversation, for routers that keep it together.
     #[serde(default)]
@@ -169,9 +172,9 @@ pub enum Prompt {
     /// Several texts.
     Texts(Vec<String>),
     /// One list of tokens.
-    Tokens(Vec<u32>),
+    Tokens(#[serde(deserialize_with = "numbers::tokens")] Vec<u32>),
     /// Several lists of tokens.
-    TokenLists(Vec<Vec<u32>>),
+    TokenLists(#[serde(deserialize_with = "numbers::token_lists")] Vec<Vec<u32>>),
 }
 
 /// `/v1/completions`.
@@ -196,7 +199,7 @@ pub struct Embeddings {
     /// What to embed.
     pub input: Prompt,
     /// Length of the vectors.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub dimensions: Option<i64>,
     /// `float` or `base64`.
     #[serde(default)]
@@ -215,7 +218,7 @@ pub struct Responses {
     #[serde(default)]
     pub instructions: Option<String>,
     /// Most output tokens.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::optional")]
     pub max_output_tokens: Option<i64>,
     /// Whether events are sent.
     #[serde(default)]
@@ -243,6 +246,7 @@ pub struct Tokenize {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Detokenize {
     /// Token numbers.
+    #[serde(deserialize_with = "numbers::tokens")]
     pub tokens: Vec<u32>,
     /// The model.
     #[serde(default)]

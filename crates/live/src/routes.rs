@@ -3,16 +3,20 @@
 use crate::answer::{Choice, Finish, Form, Head, Stream, whole};
 use crate::app::{App, Ask};
 use crate::body::{Answer, error, events, json, json_bytes, with_type};
+use crate::clock::Speed;
 use crate::embeddings;
 use crate::keys::Who;
 use crate::openai::{
-    ApiError, Chat, Common, Completion, Detokenize, Message, Prompt, Responses, Tokenize, content, parse,
+    ApiError, Chat, Common, Completion, Detokenize, Message, Prompt, Tokenize, content, parse,
 };
 use crate::prometheus;
+use crate::responses;
 use crate::text::{Blocks, Style, Words, count, mix, pieces, token_id};
 use bytes::Bytes;
 use hyper::Method;
+use hyper::header::HeaderValue;
 use serde_json::{Value, json};
+use serving::{Budget, Left};
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,14 +82,26 @@ async fn route(app: &Arc<App>, call: Call<'_>) -> Result<Answer, ApiError> {
         path if known_post(path) && post => {
             let who = app.keys.who(call.authorization)?;
             app.ready()?;
-            posted(app, call, who).await
+            let answered = posted(app, call, who.clone()).await;
+            let refused = answered.as_ref().is_err_and(|wrong| wrong.status == 429);
+            let budget = if refused || !app.keys.is_empty() { app.budget(who.tenant).await } else { None };
+            let mut answer = match answered {
+                Ok(answer) => answer,
+                Err(wrong) => error(&ApiError { retry_after: later(app, &wrong, budget), ..wrong }),
+            };
+            if let Some(budget) = budget {
+                limits(&mut answer, &budget, app.pace.speed);
+            }
+            Ok(answer)
         }
         path if path.starts_with("/v1/models/") && get => {
             app.keys.who(call.authorization)?;
             app.model(path.strip_prefix("/v1/models/")).map(|index| json(200, &model_card(app, index)))
         }
         path if known_post(path) || known_get(path) => {
-            Err(ApiError::new(405, format!("{} does not go with {path}", call.method)))
+            let allow = if known_post(path) { "POST" } else { "GET, HEAD" };
+            let error = ApiError::new(405, format!("{} does not go with {path}", call.method));
+            Err(ApiError { allow: Some(allow), ..error })
         }
         path => Err(ApiError::new(404, format!("there is nothing at {path}"))),
     }
@@ -127,7 +143,7 @@ async fn posted(app: &Arc<App>, call: Call<'_>, who: Who) -> Result<Answer, ApiE
     match call.path {
         "/v1/chat/completions" => chat(app, &call, &who).await,
         "/v1/completions" => completion(app, &call, &who).await,
-        "/v1/responses" => responses(app, &call, &who).await,
+        "/v1/responses" => responses::answer(app, &call, &who).await,
         "/v1/embeddings" => embeddings::answer(app, &call),
         "/tokenize" => tokenize(app, &call),
         "/detokenize" => {
@@ -191,20 +207,26 @@ fn mark(role: &str) -> u32 {
     token_id(&format!("<|{role}|>"))
 }
 
+fn known_role(role: &str) -> Result<(), ApiError> {
+    if matches!(role, "system" | "user" | "assistant" | "tool" | "developer" | "function") {
+        return Ok(());
+    }
+    Err(ApiError::bad("messages", format!("`{role}` is no role")))
+}
+
 /// The prompt of a conversation: for each message its role, its text and an end; then the assistant's turn.
-fn conversation(app: &App, model: usize, messages: &[Message]) -> Result<(Blocks, String), ApiError> {
+pub(crate) fn conversation(
+    app: &App,
+    model: usize,
+    messages: &[Message],
+) -> Result<(Blocks, String), ApiError> {
     if messages.is_empty() {
         return Err(ApiError::bad("messages", "messages must not be empty"));
     }
-    let mut blocks = Blocks::new(app.models[model].block, model as u64);
+    let mut blocks = app.blocks(model);
     let mut last = String::new();
     for message in messages {
-        if !matches!(
-            message.role.as_str(),
-            "system" | "user" | "assistant" | "tool" | "developer" | "function"
-        ) {
-            return Err(ApiError::bad("messages", format!("`{}` is no role", message.role)));
-        }
+        known_role(&message.role)?;
         last = content(&message.content)?;
         blocks.push(mark(&message.role));
         blocks.push_text(&last);
@@ -217,6 +239,7 @@ fn conversation(app: &App, model: usize, messages: &[Message]) -> Result<(Blocks
 fn numbers(messages: &[Message]) -> Result<Vec<u32>, ApiError> {
     let mut tokens = Vec::new();
     for message in messages {
+        known_role(&message.role)?;
         tokens.push(mark(&message.role));
         pieces(&content(&message.content)?, |piece| tokens.push(token_id(piece)));
         tokens.push(mark("end"));
@@ -244,7 +267,7 @@ async fn completion(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer
 }
 
 pub(crate) fn prompts(app: &App, model: usize, prompt: Prompt) -> Result<Vec<Told>, ApiError> {
-    let empty = || Blocks::new(app.models[model].block, model as u64);
+    let empty = || app.blocks(model);
     let text = |text: String| {
         let mut blocks = empty();
         blocks.push_text(&text);
@@ -271,7 +294,7 @@ pub(crate) fn prompts(app: &App, model: usize, prompt: Prompt) -> Result<Vec<Tol
 }
 
 /// How long an answer is and how it ends.
-fn lengths(
+pub(crate) fn lengths(
     app: &App,
     model: usize,
     common: &Common,
@@ -358,7 +381,7 @@ async fn complete(
     let instance = if let Port::Instance(instance) = call.port { Some(instance) } else { None };
     let mut choices = Vec::with_capacity(plans.len());
     for (blocks, words, output, max_tokens, finish, before) in plans {
-        let after = follow(&blocks, &words, output, app.models[model].block);
+        let after = follow(app, &blocks, &words, output, app.models[model].block);
         let prompt = blocks.tokens;
         let ask = Ask { model, blocks, output, max_tokens, streams, session, priority, instance };
         choices.push(Choice::new(app.ask(ask, who, after, call.received)?, words, finish, prompt, before));
@@ -381,8 +404,37 @@ async fn complete(
     Ok(json_bytes(document))
 }
 
+/// When to try again, wall seconds: once the tenant's own limits allow it, where these were the reason.
+fn later(app: &App, wrong: &ApiError, budget: Option<Budget>) -> Option<u32> {
+    let budget = budget.filter(|_| wrong.status == 429)?;
+    let wait = |left: Option<Left>, need: f64| left.map_or(0.0, |left| left.until(need));
+    let virtual_seconds = wait(budget.requests, 1.0).max(wait(budget.tokens, 1.0));
+    let wall = app.pace.speed.wall_for((virtual_seconds * 1e9) as u64) as f64 * 1e-9;
+    Some((wall.ceil() as u32).max(1))
+}
+
+/// What is left of a tenant's limits, as OpenAI's servers say it.
+fn limits(answer: &mut Answer, budget: &Budget, speed: Speed) {
+    let mut put = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            answer.headers_mut().insert(name, value);
+        }
+    };
+    let wall = |seconds: f64| format!("{:.3}s", speed.wall_for((seconds * 1e9) as u64) as f64 * 1e-9);
+    if let Some(left) = budget.requests {
+        put("x-ratelimit-limit-requests", format!("{:.0}", left.most));
+        put("x-ratelimit-remaining-requests", format!("{:.0}", left.level.max(0.0).floor()));
+        put("x-ratelimit-reset-requests", wall(left.until(left.most)));
+    }
+    if let Some(left) = budget.tokens {
+        put("x-ratelimit-limit-tokens", format!("{:.0}", left.most));
+        put("x-ratelimit-remaining-tokens", format!("{:.0}", left.level.max(0.0).floor()));
+        put("x-ratelimit-reset-tokens", wall(left.until(left.most)));
+    }
+}
+
 /// A refusal says which limits its tenant has.
-fn limited(app: &App, who: &Who, wrong: ApiError) -> ApiError {
+pub(crate) fn limited(app: &App, who: &Who, wrong: ApiError) -> ApiError {
     let Some(terms) = app.keys.terms(who.tenant).filter(|_| wrong.status == 429) else { return wrong };
     let mut limits = Vec::new();
     limits.extend(terms.rate.map(|rate| format!("{rate} requests/s")));
@@ -391,7 +443,7 @@ fn limited(app: &App, who: &Who, wrong: ApiError) -> ApiError {
     ApiError { message: format!("{} (limits: {})", wrong.message, limits.join(", ")), ..wrong }
 }
 
-fn echoed(app: &App, text: &str) -> Vec<String> {
+pub(crate) fn echoed(app: &App, text: &str) -> Vec<String> {
     let mut echo = Vec::new();
     if app.style == Style::Echo {
         pieces(text, |piece| echo.push(piece.to_owned()));
@@ -400,7 +452,7 @@ fn echoed(app: &App, text: &str) -> Vec<String> {
 }
 
 /// Hashes of prompt and answer together, for who follows up on them.
-fn follow(blocks: &Blocks, words: &Words, output: u32, block: u32) -> Vec<u64> {
+pub(crate) fn follow(app: &App, blocks: &Blocks, words: &Words, output: u32, block: u32) -> Vec<u64> {
     if block == 0 {
         return Vec::new();
     }
@@ -411,6 +463,7 @@ fn follow(blocks: &Blocks, words: &Words, output: u32, block: u32) -> Vec<u64> {
         words.push(index, &mut token);
         after.push(token_id(&token));
     }
+    app.remember(&after);
     after.hashes
 }
 
@@ -418,62 +471,6 @@ pub(crate) fn hash(text: &str) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
     hasher.write(text.as_bytes());
     mix(hasher.finish())
-}
-
-async fn responses(app: &Arc<App>, call: &Call<'_>, who: &Who) -> Result<Answer, ApiError> {
-    let asked: Responses = parse(&call.body)?;
-    if asked.stream == Some(true) {
-        return Err(ApiError::bad("stream", "streamed responses are not served; use /v1/chat/completions"));
-    }
-    let model = app.model(asked.model.as_deref())?;
-    let mut messages: Vec<Message> = Vec::new();
-    if let Some(text) = asked.instructions {
-        messages.push(Message { role: "system".to_owned(), content: Value::from(text) });
-    }
-    match asked.input {
-        Value::String(text) => messages.push(Message { role: "user".to_owned(), content: Value::from(text) }),
-        Value::Array(items) => {
-            for item in items {
-                let message = serde_json::from_value(item).map_err(|wrong| {
-                    ApiError::bad("input", format!("an item of `input` is no message: {wrong}"))
-                })?;
-                messages.push(message);
-            }
-        }
-        _ => return Err(ApiError::bad("input", "`input` must be a text or a list of messages")),
-    }
-    let common =
-        Common { max_tokens: asked.max_output_tokens, temperature: asked.temperature, ..Common::default() };
-    common.check()?;
-    let (blocks, last) = conversation(app, model, &messages)?;
-    let seed = app.number();
-    let words = Words::new(seed, echoed(app, &last));
-    let (output, max_tokens, finish) = lengths(app, model, &common, blocks.tokens, &words, seed)?;
-    let after = follow(&blocks, &words, output, app.models[model].block);
-    let prompt = blocks.tokens;
-    let instance = if let Port::Instance(instance) = call.port { Some(instance) } else { None };
-    let ask = Ask { model, blocks, output, max_tokens, streams: false, session: None, priority: 0, instance };
-    let sent = app.ask(ask, who, after, call.received)?;
-    let end = sent.end().await;
-    if let Some(reason) = end.refused {
-        return Err(limited(app, who, ApiError::refused(reason)));
-    }
-    let id = format!("{}{:x}", app.run, sent.id);
-    let status = if finish.reason == "length" { "incomplete" } else { "completed" };
-    Ok(json(
-        200,
-        &json!({
-            "id": format!("resp_{id}"), "object": "response", "created_at": app.pace.date(), "status": status,
-            "model": app.models[model].name, "error": null, "instructions": null, "tools": [], "tool_choice": "auto",
-            "parallel_tool_calls": true, "temperature": asked.temperature, "metadata": {},
-            "incomplete_details": if status == "incomplete" { json!({"reason": "max_output_tokens"}) } else { Value::Null },
-            "output": [{"type": "message", "id": format!("msg_{id}"), "status": status, "role": "assistant",
-                "content": [{"type": "output_text", "text": words.text(0, end.output), "annotations": []}]}],
-            "usage": {"input_tokens": prompt, "input_tokens_details": {"cached_tokens": end.cached},
-                "output_tokens": end.output, "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": prompt + end.output},
-        }),
-    ))
 }
 
 fn tokenize(app: &Arc<App>, call: &Call<'_>) -> Result<Answer, ApiError> {

@@ -188,12 +188,25 @@ pub struct Blocks {
     /// Hashes of the full blocks so far.
     pub hashes: Vec<u64>,
     state: u64,
+    /// The tokens themselves, if they are kept.
+    kept: Option<Vec<u32>>,
 }
 
 impl Blocks {
     /// Nothing yet; `block` is zero where no prefixes are cached.
     pub fn new(block: u32, salt: u64) -> Self {
-        Self { block, tokens: 0, hashes: Vec::new(), state: salt }
+        Self { block, tokens: 0, hashes: Vec::new(), state: salt, kept: None }
+    }
+
+    /// Keeps the tokens from now on.
+    pub fn keeping(self) -> Self {
+        Self { kept: Some(Vec::new()), ..self }
+    }
+
+    /// The full blocks, each by its hash with its tokens; none if they are not kept.
+    pub fn full(&self) -> impl Iterator<Item = (u64, &[u32])> {
+        let kept = self.kept.as_deref().unwrap_or(&[]);
+        self.hashes.iter().copied().zip(kept.chunks_exact(self.block.max(1) as usize))
     }
 
     /// One more token.
@@ -201,6 +214,9 @@ impl Blocks {
         self.tokens += 1;
         if self.block == 0 {
             return;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(token);
         }
         self.state = mix(self.state.rotate_left(5) ^ u64::from(token));
         if self.tokens % self.block == 0 {

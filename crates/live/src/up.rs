@@ -10,9 +10,11 @@ use crate::keys::{self, Keys, KeysError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::log::{Entry, Header, LogError, Order, Writer};
 use crate::routes::Port;
+use crate::script::{self, ScriptError};
 use crate::server::{Limits, Service, serve};
 use crate::text::Style;
 use crate::tls::{self, TlsError};
+use ::jobs::Intake;
 use cost::step::StepPricer;
 use serving::Nanos;
 use sim::SimError;
@@ -45,6 +47,8 @@ pub struct Settings {
     pub instance_base: Option<u16>,
     /// KV events of each instance that takes prompts are published from here on.
     pub kv_base: Option<u16>,
+    /// What was published of KV is asked for again from here on.
+    pub kv_replay: Option<u16>,
     /// Virtual over wall time.
     pub speed: Speed,
     /// The input log.
@@ -67,6 +71,10 @@ pub struct Settings {
     pub arguments: Vec<String>,
     /// The scenario's text, for the log.
     pub scenario: Option<String>,
+    /// The text of the file of jobs, for the log.
+    pub jobs: Option<String>,
+    /// Commands that come by themselves.
+    pub script: Option<PathBuf>,
     /// How long requests may take to end once the server is told to go down.
     pub drain: Duration,
     /// What connections may do.
@@ -82,6 +90,7 @@ impl Default for Settings {
             metrics_port: Some(9400),
             instance_base: None,
             kv_base: None,
+            kv_replay: None,
             speed: Speed::default(),
             log: None,
             ledger: None,
@@ -93,6 +102,8 @@ impl Default for Settings {
             seed: 0,
             arguments: Vec::new(),
             scenario: None,
+            jobs: None,
+            script: None,
             drain: Duration::from_secs(30),
             limits: Limits::default(),
         }
@@ -125,6 +136,9 @@ pub enum UpError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The script cannot be read.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -149,6 +163,8 @@ pub struct Addresses {
     pub instances: Vec<(u32, SocketAddr)>,
     /// KV events of instances.
     pub kv: Vec<(u32, SocketAddr)>,
+    /// Where these can be asked for again.
+    pub kv_replay: Vec<(u32, SocketAddr)>,
 }
 
 /// A cluster that is up.
@@ -172,6 +188,7 @@ struct Facts {
     money: Money,
     models: Vec<Model>,
     chips: u32,
+    intake: Option<Arc<Intake>>,
 }
 
 fn app(
@@ -182,9 +199,23 @@ fn app(
     pace: Pace,
     inbox: Sender<Message>,
 ) -> App {
-    let Facts { pools, money, models, chips } = facts;
+    let Facts { pools, money, models, chips, intake } = facts;
     let (output, style, seed) = (settings.output, settings.style, settings.seed);
-    App::new(Parts { pools, money, models, pace, keys, output, style, seed, run, chips, inbox })
+    App::new(Parts {
+        pools,
+        money,
+        models,
+        pace,
+        keys,
+        output,
+        style,
+        seed,
+        run,
+        chips,
+        block_tokens: settings.kv_base.is_some(),
+        intake,
+        inbox,
+    })
 }
 
 /// A thread's result: the last hash, or what has broken it.
@@ -221,6 +252,7 @@ impl Server {
         if !settings.host.is_loopback() && keys.is_empty() {
             return Err(UpError::Open(settings.host));
         }
+        let script = settings.script.as_deref().map(script::read).transpose()?;
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let run = keys::hex(&keys::random::<6>()?);
         let token = match &settings.token {
@@ -230,20 +262,21 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let mut listening = runtime.block_on(listen(&settings, &cluster.entries))?;
         let meters = cluster.meters();
-        let Cluster { world, models, pools, chips, money, .. } = cluster;
+        let Cluster { world, models, pools, chips, money, jobs, .. } = cluster;
+        let intake = jobs.as_ref().map(|jobs| Arc::clone(&jobs.intake));
         let ledger = settings.ledger.as_deref().map(|path| Ledger::open(path, &run)).transpose()?;
         let (ledger, ledger_thread) = ledger.unzip();
         let kv = (!listening.kv.is_empty()).then(channel);
         let (kv_sender, kv_receiver) = kv.unzip();
         let mut front = Front::default();
         (front.ledger, front.kv) = (ledger, kv_sender);
-        let mut core = Core::start(world, meters, front, settings.kv_base.is_some())?;
+        let mut core = Core::start(world, jobs, meters, front, settings.kv_base.is_some())?;
         let mut log =
             settings.log.as_deref().map(|path| Writer::create(path, &header(&settings))).transpose()?;
         limits_of_keys(&keys, &mut core, log.as_mut())?;
         let pace = Pace::start(settings.speed);
         let (inbox, messages) = channel();
-        let facts = Facts { pools, money, models, chips };
+        let facts = Facts { pools, money, models, chips, intake };
         let app = Arc::new(app(facts, &settings, keys, run, pace, inbox));
         let control = Control::new(core, log, pace);
         let shared = Arc::clone(&app);
@@ -252,9 +285,13 @@ impl Server {
             .spawn(move || control_thread(control, &messages, &shared.broken))?;
         let (stop, stopped) = watch::channel(false);
         let addresses = listening.addresses();
+        if let Some(commands) = script {
+            runtime.spawn(script::run(Arc::clone(&app), commands));
+        }
         if let Some(events) = kv_receiver {
             let sockets = std::mem::take(&mut listening.kv);
-            crate::kv_events::publish(&runtime, events, sockets, &app, addresses.main)?;
+            let replays = std::mem::take(&mut listening.kv_replay);
+            crate::kv_events::publish(&runtime, events, sockets, replays, &app, addresses.main)?;
         }
         serve_all(&runtime, listening.services(&token), &app, settings.limits, tls.as_ref(), &stopped);
         Ok(Self {
@@ -333,6 +370,7 @@ fn header(settings: &Settings) -> Header {
         arguments: settings.arguments.clone(),
         scenario: settings.scenario.clone(),
         kv_events: settings.kv_base.is_some(),
+        jobs: settings.jobs.clone(),
     }
 }
 
@@ -365,6 +403,7 @@ struct Listening {
     metrics: Option<TcpListener>,
     instances: Vec<(u32, TcpListener)>,
     kv: Vec<(u32, TcpListener)>,
+    kv_replay: Vec<(u32, TcpListener)>,
 }
 
 async fn listen(settings: &Settings, entries: &[u32]) -> Result<Listening, UpError> {
@@ -403,6 +442,7 @@ async fn listen(settings: &Settings, entries: &[u32]) -> Result<Listening, UpErr
         metrics: optional(settings.host, settings.metrics_port).await?,
         instances: each(settings.host, settings.instance_base, entries).await?,
         kv: each(settings.host, settings.kv_base, entries).await?,
+        kv_replay: each(settings.host, settings.kv_replay, entries).await?,
     })
 }
 
@@ -420,6 +460,7 @@ impl Listening {
             metrics: self.metrics.as_ref().map(of),
             instances: each(&self.instances),
             kv: each(&self.kv),
+            kv_replay: each(&self.kv_replay),
         }
     }
 

@@ -16,7 +16,7 @@ use supernode_live::{Server, Settings};
 fn again(log: &Path) -> Replayed {
     let cluster = cluster();
     let meters = cluster.meters();
-    replay(Reader::open(log).unwrap(), cluster.world, meters).unwrap()
+    replay(Reader::open(log).unwrap(), cluster.world, cluster.jobs, meters).unwrap()
 }
 
 /// Sends requests of all kinds from several connections; some clients hang up. Returns ids of answers that ended.

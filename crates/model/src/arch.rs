@@ -368,6 +368,19 @@ pub struct Quantization {
     pub expert_activations: Dtype,
     /// State of linear attention and state-space layers.
     pub state: Dtype,
+    /// Scales of integer weights, where the checkpoint says how many weights share one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// How scales of integer weights are stored (AWQ, GPTQ, compressed-tensors): one of 16 bits per group along the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Weights that share a scale.
+    pub size: u32,
+    /// Whether a group has a zero point of the weights' width too.
+    pub zero_points: bool,
 }
 
 impl LayerGroup {
@@ -433,7 +446,25 @@ impl Quantization {
             embedding: dtype,
             expert_activations: dtype,
             state: Dtype::Fp32,
+            group: None,
         }
+    }
+
+    /// Bytes of a weight in `format`, one of those of this checkpoint, scales included.
+    pub fn bytes(&self, format: Dtype) -> f64 {
+        match (self.group_of(format), format) {
+            (Some(group), Dtype::Int4 | Dtype::Int8) => {
+                let weight = f64::from(format.multiplier_bits()) / 8.0;
+                let shared = 2.0 + if group.zero_points { weight } else { 0.0 };
+                weight + shared / f64::from(group.size)
+            }
+            _ => format.bytes(),
+        }
+    }
+
+    /// The groups of weights in `format`, where it is an integer and the checkpoint has groups.
+    pub fn group_of(&self, format: Dtype) -> Option<Group> {
+        self.group.filter(|_| matches!(format, Dtype::Int4 | Dtype::Int8))
     }
 }
 

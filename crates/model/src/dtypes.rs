@@ -28,6 +28,7 @@ impl Model {
         let formats = &mut self.quantization;
         if let Some(weights) = wanted.weights.filter(|weights| !already(formats, *weights, sparse)) {
             let four_bits = weights.multiplier_bits() == 4;
+            formats.group = None;
             formats.weights = weights;
             formats.attention = if four_bits && sparse { Dtype::Bf16 } else { weights };
             formats.experts = weights;
@@ -35,6 +36,7 @@ impl Model {
             formats.expert_activations = weights;
         }
         if let Some(experts) = wanted.experts.filter(|experts| !same(formats.experts, *experts)) {
+            formats.group = None;
             formats.experts = experts;
         }
         if let Some(activations) = wanted.activations {

@@ -13,7 +13,7 @@ pub mod shape;
 mod show;
 
 pub use arch::{
-    Attention, Compressed, Decay, Ffn, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization,
+    Attention, Compressed, Decay, Ffn, Group, LayerGroup, Linear, Mla, Model, Moe, MultiHead, Quantization,
     ShortConv, SparseIndexer, StateSpace, Tower,
 };
 pub use builtin::{builtin, builtin_ids, describe, resolve, resolve_with};

@@ -121,6 +121,10 @@ impl Rows {
         if model.layers.iter().any(|group| matches!(group.ffn, Ffn::Moe(_))) {
             self.push("formats", "routed experts", matrix(formats.experts, formats.expert_activations));
         }
+        if let Some(group) = formats.group {
+            let zero = if group.zero_points { " and a zero point" } else { "" };
+            self.push("formats", "groups", format!("{} weights share a scale{zero}", group.size));
+        }
         self.push("formats", "embedding, head", formats.embedding.name());
         self.push("formats", "cache", formats.kv.name());
         if model.layers.iter().any(|group| is_recurrent(&group.attention)) {

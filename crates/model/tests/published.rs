@@ -74,6 +74,7 @@ const PUBLISHED: &[(&str, Kind, f64, &str)] = &[
     ("google/gemma-3-27b-it", Total, 27.016e9, "arXiv:2503.19786, table 1, without the vision encoder"),
     ("google/gemma-4-26B-A4B", Total, 25.2e9, "model card"),
     ("google/gemma-4-31B-it", Total, 30.7e9, "model card"),
+    ("microsoft/Phi-3-mini-4k-instruct", Total, 3.821079552e9, "tensors"),
     ("microsoft/phi-4", Total, 14.659507200e9, "tensors"),
     ("nvidia/Llama-3_3-Nemotron-Super-49B-v1", Total, 49.867145216e9, "tensors"),
     ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", Total, 31.577937344e9, "tensors"),

@@ -11,8 +11,9 @@ use validate::Accuracy;
 /// kernel profiles beside the coefficients.
 pub fn accuracy_markdown(accuracy: &Accuracy) -> String {
     let mut text = String::from(INTRODUCTION);
-    for (name, rows) in &accuracy.serving {
-        let _ = write!(text, "\n## Serving: `{name}`\n\n{}", rows::serving(rows));
+    for table in &accuracy.serving {
+        let apart = if table.apart { " (no fit may use it)" } else { "" };
+        let _ = write!(text, "\n## Serving: `{}`{apart}\n\n{}", table.name, rows::serving(table));
     }
     for (name, rows) in &accuracy.training {
         let _ = write!(text, "\n## Training: `{name}`\n\n{}", rows::training(rows));

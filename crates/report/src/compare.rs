@@ -1,15 +1,13 @@
 //! A comparison of systems as text and as JSON.
 
-use crate::page::{self, BarPoint};
-use crate::table;
-use cost::step::Family;
+use crate::table::table_keeping;
 use planner::compare::{Compared, Entry};
 use planner::plan_file::{PoolFile, Value as Figure};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Sizes of the instances of a pool.
-fn sizes(pool: &PoolFile) -> String {
+pub(crate) fn sizes(pool: &PoolFile) -> String {
     let mut text = format!("{} x TP{}", pool.instances, pool.tp);
     if pool.pp > 1 {
         let _ = write!(text, " PP{}", pool.pp);
@@ -80,7 +78,8 @@ pub fn compare_text(entries: &[Entry]) -> String {
         "evidence",
     ];
     let rows = entries.iter().filter_map(|entry| Some(row(&entry.system, entry.plan.as_ref().ok()?)));
-    let mut text = table(&header, rows);
+    let keep = ["tok/s/chip", "80 % band", "$/M tokens", "TPOT", "evidence"];
+    let mut text = table_keeping(&header, rows, &keep);
     if let Some(plan) = entries.iter().find_map(|entry| entry.plan.as_ref().ok()) {
         let basis = plan.best().predicted.cost_basis;
         let _ =
@@ -117,7 +116,7 @@ fn spread(figure: &Figure) -> f64 {
 }
 
 /// The two best systems, if their bands overlap at the other's middle.
-fn tie(entries: &[Entry]) -> Option<(&str, &str)> {
+pub(crate) fn tie(entries: &[Entry]) -> Option<(&str, &str)> {
     let mut plans: Vec<(&str, &Figure)> = entries
         .iter()
         .filter_map(|entry| {
@@ -159,37 +158,4 @@ fn entry_json(entry: &Entry) -> Value {
         "plan": plan.best(),
         "search": plan.file.search,
     })
-}
-
-/// A page with the table and charts: throughput with its band, where decode time goes, energy and cost.
-pub fn compare_html(entries: &[Entry]) -> String {
-    let plans: Vec<(&str, &Compared)> =
-        entries.iter().filter_map(|entry| Some((entry.system.as_str(), entry.plan.as_ref().ok()?))).collect();
-    let names: Vec<String> = plans.iter().map(|(system, _)| (*system).to_owned()).collect();
-    let bar = |system: &str, figure: &Figure| {
-        let band = figure.low.zip(figure.high);
-        let band = band.map(|(low, high)| (figure.value - low, high - figure.value));
-        BarPoint { name: system.to_owned(), value: figure.value, band }
-    };
-    let throughput: Vec<BarPoint> =
-        plans.iter().map(|(system, plan)| bar(system, &plan.best().predicted.throughput_per_chip)).collect();
-    let simple = |value: fn(&Compared) -> Option<&Figure>| -> Vec<BarPoint> {
-        plans.iter().filter_map(|(system, plan)| Some(bar(system, value(plan)?))).collect()
-    };
-    let parts: Vec<(String, Vec<f64>)> = Family::ALL
-        .into_iter()
-        .map(|family| {
-            let times = plans.iter().map(|(_, plan)| plan.step.tally.family_time(family).ms());
-            (family.name().to_owned(), times.collect())
-        })
-        .collect();
-    let energy = simple(|plan| plan.best().predicted.energy_per_token.as_ref());
-    let cost = simple(|plan| plan.best().predicted.cost_per_million_tokens.as_ref());
-    let charts = [
-        page::bars("Output tokens per second and chip", "tokens/s/chip", &throughput),
-        page::stacked("Decode step by operator family", "ms", &names, &parts),
-        page::bars("Energy per output token", "J", &energy),
-        page::bars("Cost per million output tokens", "USD", &cost),
-    ];
-    page::page("supernode compare", &compare_text(entries), &charts)
 }

@@ -22,9 +22,11 @@ fn banded<T: Copy + Display + Mul<f64, Output = T>>(figure: &Figure<T>, grade: G
 }
 
 /// In words: what a family's prices rest on.
-fn basis(evidence: &Evidence) -> String {
+pub(crate) fn basis(evidence: &Evidence) -> String {
     match &evidence.basis {
-        Basis::Measured => "measured".to_owned(),
+        Basis::Measured => format!("measured ({} rows)", evidence.rows),
+        Basis::Derived => "derived from published figures".to_owned(),
+        Basis::Extrapolated(how_far) => format!("extrapolated {how_far} ({} rows)", evidence.rows),
         Basis::Transferred(from) => format!("transferred from {from}"),
         Basis::Generic => "generic".to_owned(),
     }
@@ -217,6 +219,7 @@ fn pool_json(pool: &Pool) -> Value {
                     .insert(format!("{}_ms", bound.name()), json!(pool.step.tally.time(family, bound).ms()));
             }
             object.insert("basis".to_owned(), json!(basis(&evidence)));
+            object.insert("rows".to_owned(), json!(evidence.rows));
             object.insert("sigma".to_owned(), json!(evidence.sigma));
             Value::Object(object)
         })

@@ -6,6 +6,27 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Files of this process that are written aside.
+static ASIDE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Takes away what is written aside, for a program that ends at once.
+pub fn abandon() {
+    // A panic elsewhere says nothing of the list.
+    let list = ASIDE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for path in list.iter() {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn remember(path: &Path) {
+    ASIDE.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(path.to_owned());
+}
+
+fn forget(path: &Path) {
+    ASIDE.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain(|known| known != path);
+}
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +116,7 @@ impl Outputs {
                 }
                 let aside = aside(&target);
                 let file = OpenOptions::new().write(true).create_new(true).open(&aside).map_err(failed)?;
+                remember(&aside);
                 (Some(aside), file)
             }
         };
@@ -145,6 +167,7 @@ impl Outputs {
         for output in &mut self.files {
             if let Some(aside) = &output.aside {
                 fs::rename(aside, &output.target).map_err(|error| OutputError::new(&output.path, error))?;
+                forget(aside);
                 output.aside = None;
             }
         }
@@ -175,6 +198,7 @@ impl Drop for Outputs {
             drop(output.file.take());
             if let Some(aside) = &output.aside {
                 let _ = fs::remove_file(aside);
+                forget(aside);
             }
         }
         if !self.committed {

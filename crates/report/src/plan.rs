@@ -1,7 +1,6 @@
 //! A serving plan as text and as a page.
 
-use crate::page;
-use crate::table;
+use crate::table::{table, table_keeping};
 use planner::plan_file::{DeploymentFile, DeploymentMode, PlanFile, PoolFile, Value};
 use std::fmt::Write;
 
@@ -212,7 +211,10 @@ fn top(plan: &PlanFile) -> String {
             optional(predicted.energy_per_token.as_ref()),
         ]
     });
-    format!("The best of each size of instances:\n{}", table(&header, rows))
+    format!(
+        "The best of each size of instances:\n{}",
+        table_keeping(&header, rows, &["layout", "tok/s/chip", "TPOT", "$/M"])
+    )
 }
 
 fn counts(plan: &PlanFile) -> String {
@@ -233,25 +235,4 @@ fn counts(plan: &PlanFile) -> String {
 /// For programs: the plan itself, which `export` reads.
 pub fn plan_json(plan: &PlanFile) -> serde_json::Value {
     serde_json::json!(plan)
-}
-
-/// A page with the front as a chart and everything the text says.
-pub fn plan_html(plan: &PlanFile) -> String {
-    let series = |mode: DeploymentMode| -> (String, Vec<(f64, f64)>) {
-        let points = plan.front.iter().filter(|one| one.mode == mode);
-        let place = |one: &DeploymentFile| {
-            (one.predicted.tokens_per_user.value, one.predicted.throughput_per_chip.value)
-        };
-        (mode.to_string(), points.map(place).collect())
-    };
-    let winner = &plan.best.predicted;
-    let best =
-        ("the best".to_owned(), vec![(winner.tokens_per_user.value, winner.throughput_per_chip.value)]);
-    let chart = page::points(
-        "Throughput against speed for the user",
-        "tokens/s per user",
-        "tokens/s per chip",
-        &[series(DeploymentMode::Aggregated), series(DeploymentMode::Disaggregated), best],
-    );
-    page::page("supernode plan serve", &plan_text(plan), &[chart])
 }

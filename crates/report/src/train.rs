@@ -7,7 +7,8 @@ pub use layout::LayoutReport;
 pub use run::{LongRunRequest, run_goodput};
 
 use hardware::money;
-use run::{LongRun, long_run};
+pub(crate) use run::LongRun;
+use run::long_run;
 use serde::Serialize;
 use std::fmt::Write as _;
 use training::band::Spread;
@@ -20,12 +21,12 @@ use units::{Bytes, Dollars, GramsCo2, Joules, Seconds, Watts};
 /// A number with its unit, and the ends of its 80 % band where it is a prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Value {
-    value: f64,
-    unit: &'static str,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    low: Option<f64>,
+    pub(crate) low: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    high: Option<f64>,
+    pub(crate) high: Option<f64>,
 }
 
 /// A number that is counted, not predicted.
@@ -42,69 +43,69 @@ fn value(value: f64, unit: &'static str, spread: Spread) -> Value {
 /// A part of the step or of the memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Named {
-    name: &'static str,
+    pub(crate) name: &'static str,
     #[serde(flatten)]
-    value: Value,
+    pub(crate) value: Value,
 }
 
 /// Memory of one pipeline rank.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageMemory {
-    stage: usize,
-    layers: u32,
-    terms: Vec<Named>,
-    total: Value,
+    pub(crate) stage: usize,
+    pub(crate) layers: u32,
+    pub(crate) terms: Vec<Named>,
+    pub(crate) total: Value,
 }
 
 /// How far the figures can be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evidence {
     /// Weakest grade among the figures of the chip that times depend on.
-    grade: String,
+    pub(crate) grade: String,
     /// Share of cases that the bands hold.
-    level: f64,
+    pub(crate) level: f64,
     /// Factor by which the ends of the step time's band differ from it.
-    factor: f64,
+    pub(crate) factor: f64,
     /// What the framework's coefficients were fitted on.
-    fitted: String,
+    pub(crate) fitted: String,
     /// What memory figures rest on.
-    memory: &'static str,
+    pub(crate) memory: &'static str,
 }
 
 /// What tokens cost, everything counted at the plug of the facility.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokenCost {
-    energy_per_token_at_plug: Value,
-    carbon_per_million_tokens: Value,
-    cost_per_million_tokens: Option<Value>,
+    pub(crate) energy_per_token_at_plug: Value,
+    pub(crate) carbon_per_million_tokens: Value,
+    pub(crate) cost_per_million_tokens: Option<Value>,
 }
 
 /// What `train` says of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainReport {
-    schema: &'static str,
-    model: String,
-    system: String,
-    chip: String,
-    framework: String,
+    pub(crate) schema: &'static str,
+    pub(crate) model: String,
+    pub(crate) system: String,
+    pub(crate) chip: String,
+    pub(crate) framework: String,
     /// The job beside its layout, in the words of the flags; with the layout it can be given to `train --job`.
-    job: serde_json::Value,
-    layout: LayoutReport,
-    evidence: Evidence,
-    step_time: Value,
-    breakdown: Vec<Named>,
-    tokens_per_second: Value,
-    tokens_per_second_per_chip: Value,
-    model_tflops_per_chip: Value,
-    mfu: f64,
-    mfu_band: [f64; 2],
-    hfu: f64,
-    hfu_band: [f64; 2],
-    memory_capacity: Value,
-    memory: Vec<StageMemory>,
-    chip_power: Option<Value>,
-    tokens: Option<TokenCost>,
-    run: Option<LongRun>,
+    pub(crate) job: serde_json::Value,
+    pub(crate) layout: LayoutReport,
+    pub(crate) evidence: Evidence,
+    pub(crate) step_time: Value,
+    pub(crate) breakdown: Vec<Named>,
+    pub(crate) tokens_per_second: Value,
+    pub(crate) tokens_per_second_per_chip: Value,
+    pub(crate) model_tflops_per_chip: Value,
+    pub(crate) mfu: f64,
+    pub(crate) mfu_band: [f64; 2],
+    pub(crate) hfu: f64,
+    pub(crate) hfu_band: [f64; 2],
+    pub(crate) memory_capacity: Value,
+    pub(crate) memory: Vec<StageMemory>,
+    pub(crate) chip_power: Option<Value>,
+    pub(crate) tokens: Option<TokenCost>,
+    pub(crate) run: Option<LongRun>,
 }
 
 /// A priced job with everything it ran on.

@@ -1,6 +1,5 @@
 //! Errors as text and as JSON.
 
-use crate::page;
 use crate::table;
 use calibration::stats::ErrorStats;
 use serde_json::{Map, Value, json};
@@ -181,26 +180,4 @@ pub fn validate_json(summary: &Summary, rows: &[Scored], worst: &[(&Scored, Stri
         "predictions": rows.iter().map(row_json).collect::<Vec<_>>(),
         "worst": worst.iter().map(|(row, detail)| json!({ "id": row.id, "made_of": detail })).collect::<Vec<_>>(),
     })
-}
-
-/// A page with the tables and a chart of predicted against measured for each metric.
-pub fn validate_html(summary: &Summary, rows: &[Scored]) -> String {
-    let charts: Vec<_> = summary
-        .metrics
-        .keys()
-        .map(|metric| {
-            let mut series: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
-            for row in rows {
-                let Some(pair) = row.pairs.iter().find(|pair| pair.metric == *metric) else { continue };
-                let name = row.keys.first().map_or_else(String::new, |(_, value)| value.clone());
-                let (measured, predicted) = series.entry(name).or_default();
-                measured.push(pair.measured);
-                predicted.push(pair.predicted);
-            }
-            let series: Vec<_> =
-                series.into_iter().map(|(name, (measured, predicted))| (name, measured, predicted)).collect();
-            page::against(metric.name(), &series)
-        })
-        .collect();
-    page::page("supernode validate", &validate_text(summary), &charts)
 }

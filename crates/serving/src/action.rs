@@ -3,8 +3,8 @@
 use crate::admin::Command;
 use crate::request::{InstanceId, Reason, Request, RequestId};
 use crate::time::Nanos;
-use cost::step::StepShape;
 use std::sync::Arc;
+use steps::StepShape;
 use units::{Bytes, Seconds};
 
 /// A transfer's number, never used twice.

@@ -5,7 +5,7 @@ use crate::admission::Tenant;
 use crate::cluster::Cluster;
 use crate::request::InstanceId;
 use crate::router::RouterPolicy;
-use cost::step::StepPricer;
+use steps::StepPricer;
 
 /// Instances of one pool at most.
 pub const MOST_INSTANCES: u32 = 4096;

@@ -50,6 +50,36 @@ pub struct Admission {
     pub queue_limit: Option<u32>,
 }
 
+/// What is left in one of a tenant's buckets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Left {
+    /// What it holds when it is full.
+    pub most: f64,
+    /// What is in it; below zero if it owes.
+    pub level: f64,
+    /// Refill per second.
+    pub rate: f64,
+}
+
+impl Left {
+    /// Seconds until so much is in it; for ever if it is never filled.
+    pub fn until(self, wanted: f64) -> f64 {
+        let short = wanted.min(self.most) - self.level;
+        if short <= 0.0 { 0.0 } else { short / self.rate }
+    }
+}
+
+/// What a tenant has left of its limits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// Requests.
+    pub requests: Option<Left>,
+    /// Tokens.
+    pub tokens: Option<Left>,
+    /// Requests in flight, and the most of them.
+    pub concurrency: Option<(u32, u32)>,
+}
+
 /// What the tenants that have limits have used of them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limits {
@@ -77,6 +107,11 @@ struct Bucket {
 impl Bucket {
     fn full(rate: f64, most: f64, now: Nanos) -> Self {
         Self { rate, most, level: most, filled: now }
+    }
+
+    fn left(&self, now: Nanos) -> Left {
+        let level = (self.level + self.rate * now.since(self.filled).get()).min(self.most);
+        Left { most: self.most, level, rate: self.rate }
     }
 
     fn refill(&mut self, now: Nanos) -> f64 {
@@ -127,6 +162,17 @@ impl Limits {
         let needs = f64::from(prompt);
         let short = |bucket: &mut Bucket| bucket.refill(now) < needs.min(bucket.most).max(1.0);
         meter.tokens.as_mut().is_some_and(short).then_some(Reason::TokensLimited)
+    }
+
+    /// What a tenant has left now; `None` if it has no limits.
+    pub fn budget(&self, tenant: u32, now: Nanos) -> Option<Budget> {
+        let meter = self.tenants.get(&tenant)?;
+        let left = |bucket: &Option<Bucket>| bucket.as_ref().map(|bucket| bucket.left(now));
+        Some(Budget {
+            requests: left(&meter.requests),
+            tokens: left(&meter.tokens),
+            concurrency: meter.concurrency.map(|most| (meter.live, most)),
+        })
     }
 
     /// A request is let in.
@@ -188,6 +234,16 @@ mod tests {
         assert_eq!(limits.over(1, 1, now), Some(Reason::ConcurrencyLimited));
         limits.leave(1, 5);
         assert!(let_in(&mut limits, 1, now));
+    }
+
+    #[test]
+    fn what_is_left_can_be_asked_for() {
+        let mut limits = limits(Tenant { tokens_per_minute: Some(600), ..Tenant::default() });
+        limits.enter(1, 500);
+        let left =
+            limits.budget(1, Nanos::new(5_000_000_000)).and_then(|budget| budget.tokens).expect("a limit");
+        assert_eq!((left.most, left.level, left.until(600.0), left.until(100.0)), (600.0, 150.0, 45.0, 0.0));
+        assert_eq!(limits.budget(2, Nanos::ZERO), None);
     }
 
     #[test]

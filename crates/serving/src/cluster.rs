@@ -1,7 +1,7 @@
 //! The control plane as one state machine.
 
 use crate::action::{Action, Ended, Event, InstanceState, Timer, TransferId};
-use crate::admission::{Limits, Tenant};
+use crate::admission::{Budget, Limits, Tenant};
 use crate::custom::SharedPolicy;
 use crate::instance::{Instance, Surroundings};
 use crate::kv::Hold;
@@ -10,9 +10,9 @@ use crate::pools::{ClusterConfig, ConfigError, Deployment, Pool, Role};
 use crate::request::{InstanceId, Live, Phase, Place, Reason, Request, RequestId, Table};
 use crate::router::Router;
 use crate::time::Nanos;
-use cost::step::StepPricer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use steps::StepPricer;
 
 /// The control plane of a cluster: it is told what happened and the time, and answers with what to do.
 ///
@@ -179,6 +179,11 @@ impl<P: StepPricer> Cluster<P> {
             let told = |change| Action::Kv { instance: instance.id, rank: rank as u32, change };
             self.actions.extend(changes.into_iter().map(told));
         }
+    }
+
+    /// What a tenant has left of its limits at `now`; `None` if it has none.
+    pub fn budget(&self, tenant: u32, now: Nanos) -> Option<Budget> {
+        self.limits.budget(tenant, now)
     }
 
     /// Frees what ended requests held of their tenants' limits.

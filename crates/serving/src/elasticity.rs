@@ -6,7 +6,7 @@ use crate::custom::Pressure;
 use crate::pools::Role;
 use crate::request::InstanceId;
 use crate::time::Nanos;
-use cost::step::StepPricer;
+use steps::StepPricer;
 use units::Seconds;
 
 /// When to add and remove instances.

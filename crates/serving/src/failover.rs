@@ -4,7 +4,7 @@ use crate::action::{Action, InstanceState, KvChange, Timer, TransferId};
 use crate::cluster::Cluster;
 use crate::kv::Hold;
 use crate::request::{InstanceId, Phase, Reason, RequestId};
-use cost::step::StepPricer;
+use steps::StepPricer;
 use units::Seconds;
 
 /// How a deployment recovers.

@@ -6,7 +6,7 @@ use crate::engine::EngineLimits;
 use crate::pools::Role;
 use crate::request::{InstanceId, Phase, RequestId};
 use crate::speculative::TokenClock;
-use cost::step::StepPricer;
+use steps::StepPricer;
 
 /// An instance from outside.
 #[derive(Debug, Clone, Copy, PartialEq)]

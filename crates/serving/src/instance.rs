@@ -79,7 +79,7 @@ pub(crate) struct Instance {
     pub completed: Vec<RequestId>,
     /// Scratch: what is left of each rank's token budget.
     pub budget: Vec<u32>,
-    pub loads: Vec<cost::step::RankLoad>,
+    pub loads: Vec<steps::RankLoad>,
     pub orders: u64,
     /// What prompts that wait to start together have waited.
     pub held: Held,
@@ -143,7 +143,7 @@ impl Instance {
         while self.ranks.len() < count {
             self.ranks.push(empty.clone());
             self.budget.push(0);
-            self.loads.push(cost::step::RankLoad::default());
+            self.loads.push(steps::RankLoad::default());
         }
         if self.watches_kv {
             self.watch_kv();

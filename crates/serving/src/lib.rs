@@ -37,7 +37,7 @@ mod time;
 
 pub use action::{Action, Ended, Endpoint, Event, InstanceState, KvChange, LoadTime, Run, Timer, TransferId};
 pub use admin::{Command, CommandError};
-pub use admission::{Admission, Tenant};
+pub use admission::{Admission, Budget, Left, Tenant};
 pub use cluster::Cluster;
 pub use custom::{CustomPolicy, Decides, Pressure, RouteCandidate, SharedPolicy};
 pub use elasticity::{Scaling, ScalingRule};

@@ -6,7 +6,7 @@ use crate::gathering::Held;
 use crate::instance::{Chunk, Instance, Surroundings};
 use crate::kv::Hold;
 use crate::request::{Phase, Reason, RequestId};
-use cost::step::{RankLoad, StepPricer, StepShape};
+use steps::{RankLoad, StepPricer, StepShape};
 
 /// No run is longer than this, so that step counts stay small integers.
 const LONGEST_RUN: u64 = 1 << 20;

@@ -2,9 +2,9 @@
 //! and control plane, and compare.
 
 use crate::world::{SimError, Totals};
-use cost::step::StepPricer;
 use serving::{Action, Cluster, Event, InstanceId, InstanceState, Nanos, RequestId, TransferId};
 use std::collections::{BTreeMap, BTreeSet};
+use steps::StepPricer;
 
 /// Books on requests, runs and transfers.
 #[derive(Debug, Clone, Default)]

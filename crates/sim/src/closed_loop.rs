@@ -4,11 +4,11 @@ use crate::driver::Simulation;
 use crate::record::{Observer, Outcome, Record};
 use crate::wiring::PortConfig;
 use crate::world::{FirstToken, Ingress, Options, SimError};
-use cost::step::StepPricer;
 use serving::{
     Admission, ClusterConfig, DeploymentConfig, EngineLimits, LoadTime, PoolConfig, Recovery, Role,
     RouterPolicy,
 };
+use steps::StepPricer;
 use units::{PerSecond, Seconds, TokensPerSecond};
 use workload::Lengths;
 

@@ -3,9 +3,9 @@
 use crate::network::Network;
 use crate::record::{Observer, Record, RunRecord, TransferRecord};
 use crate::world::{Input, Options, SimError, Totals, World};
-use cost::step::StepPricer;
 use serving::{Action, ClusterConfig, ConfigError, Event, InstanceId, InstanceState, Nanos};
 use std::sync::atomic::Ordering;
+use steps::StepPricer;
 use units::Seconds;
 use workload::Source;
 

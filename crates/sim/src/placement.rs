@@ -78,14 +78,17 @@ pub(crate) enum Effect {
 
 /// The map.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Placement {
+pub struct Placement {
     pools: Vec<PoolHardware>,
     system_of: Vec<u32>,
+    /// The systems under the cluster.
     pub grounds: Vec<Ground>,
+    /// Who stands where.
     pub seats: BTreeMap<InstanceId, Seat>,
 }
 
 impl Placement {
+    /// With nobody on it.
     pub fn new(pools: Vec<PoolHardware>) -> Self {
         let (mut grounds, mut system_of) = (Vec::<Ground>::new(), Vec::new());
         for pool in &pools {
@@ -124,7 +127,7 @@ impl Placement {
     }
 
     /// Breaks or mends a part; says what that does to whom.
-    pub fn fault(&mut self, part: Part, works: bool) -> Vec<Effect> {
+    pub(crate) fn fault(&mut self, part: Part, works: bool) -> Vec<Effect> {
         let (system, chips, link) = self.chips(part);
         let Some(ground) = self.grounds.get(system as usize) else { return Vec::new() };
         let hit: Vec<Seat> =

@@ -5,8 +5,8 @@
 //! kept short enough (contexts grow by a quarter at most) that the sum is off by far less than one in a thousand; the
 //! comparison with stepping through every iteration is in the tests.
 
-use cost::step::{StepPrice, StepPricer, StepShape};
 use serving::Run;
+use steps::{StepPrice, StepPricer, StepShape};
 use units::{Joules, Seconds};
 
 /// Contexts grow by no more than this in a span.
@@ -140,7 +140,7 @@ fn later(run: &Run, steps: f64) -> StepShape {
 mod tests {
     use super::*;
     use crate::testing::Roofline;
-    use cost::step::RankLoad;
+    use steps::RankLoad;
 
     #[test]
     fn a_span_sums_to_what_its_steps_cost() {

@@ -1,6 +1,6 @@
 //! A small analytic price of a step, for tests and benches that need no catalog.
 
-use cost::step::{StepPrice, StepPricer, StepShape};
+use steps::{StepPrice, StepPricer, StepShape};
 use units::{Joules, Seconds};
 
 /// A dense model on a roofline: weights and KV are read once per step, every token costs compute, attention costs

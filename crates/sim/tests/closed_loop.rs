@@ -14,7 +14,7 @@ fn limits() -> EngineLimits {
 fn one_user_gets_the_bare_latencies() {
     let pricer = Roofline::default();
     let result = closed_loop(&pricer, &limits(), &ClosedLoop::inference_x(1, 1024, 128, 1.0)).unwrap();
-    use cost::step::{RankLoad, StepPricer, StepShape};
+    use steps::{RankLoad, StepPricer, StepShape};
     let prompt = pricer.price(&StepShape::even(RankLoad::prefill(1.0, 1024.0, 0.0), 1)).time;
     assert!((result.median_ttft / prompt - 1.0).abs() < 1e-6);
     let steps = (1..128).map(|token| f64::from(1024 + token));

@@ -6,8 +6,8 @@
 use rand::Rng;
 use serving::{
     Admission, Batching, ClusterConfig, DeploymentConfig, EngineLimits, Gathering, InstanceId, LoadTime,
-    Nanos, Order, PoolConfig, Preemption, Recovery, Role, RouterPolicy, Scaling, ScalingRule, Speculation,
-    Tenant, TierSpec,
+    Nanos, Order, PoolConfig, Preemption, Reason, Recovery, Role, RouterPolicy, Scaling, ScalingRule,
+    Speculation, Tenant, TierSpec,
 };
 use sim::faults::{Fault, FaultKind};
 use sim::testing::Roofline;
@@ -261,13 +261,42 @@ impl Observer for Watch {
     }
 }
 
+/// When everything that has broken works again.
+const HEALED: Seconds = Seconds::new(15.0);
+
+/// The faults with all of them mended in the end.
+fn healed(mut faults: Vec<Fault>) -> Vec<Fault> {
+    for fault in &mut faults {
+        if let FaultKind::Fail { repairable, .. } = &mut fault.kind {
+            *repairable = true;
+        }
+    }
+    let every: Vec<InstanceId> = (0..16).map(InstanceId).collect();
+    let mended = |kind| Fault { at: HEALED, kind };
+    faults.extend(every.iter().map(|instance| mended(FaultKind::Repair { instance: *instance })));
+    faults.push(mended(FaultKind::Links { instances: every, share: 1.0 }));
+    faults
+}
+
 fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
+    run_until(seed, exact, false)
+}
+
+/// Runs a seed; with `heals`, everything is mended in the end and nobody is turned away or goes away.
+fn run_until(seed: u64, exact: bool, heals: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
     let mut draw = Draw(stream(seed, "swarm"));
-    let deployments: Vec<DeploymentConfig> = (0..draw.whole(1, 2)).map(|_| draw.deployment()).collect();
-    let tenants = BTreeMap::from([(
+    let mut deployments: Vec<DeploymentConfig> = (0..draw.whole(1, 2)).map(|_| draw.deployment()).collect();
+    let mut tenants = BTreeMap::from([(
         2,
         Tenant { weight: 2.0, rate: draw.chance(0.3).then_some(PerSecond::new(5.0)), ..Tenant::default() },
     )]);
+    if heals {
+        tenants.values_mut().for_each(|tenant| tenant.rate = None);
+        for deployment in &mut deployments {
+            deployment.admission.queue_limit = None;
+            deployment.recovery.retries = u8::MAX;
+        }
+    }
     let pools: usize = deployments.iter().map(|deployment| deployment.pools.len()).sum();
     let tier = TierPort {
         reader: BytesPerSecond::new(50e9),
@@ -287,12 +316,12 @@ fn run(seed: u64, exact: bool) -> Result<(Totals, Vec<Record>), sim::SimError> {
             request: Seconds::from_ms(draw.real(0.0, 3.0)),
             ..sim::Ingress::default()
         }],
-        faults: draw.faults(),
-        until: draw.chance(0.1).then_some(Seconds::new(2.0)),
+        faults: if heals { healed(draw.faults()) } else { draw.faults() },
+        until: draw.chance(0.1).then_some(Seconds::new(2.0)).filter(|_| !heals),
         ..Options::default()
     };
     let source = draw.source(seed);
-    let source = Impatient(source, stream(seed, "patience"), draw.chance(0.4));
+    let source = Impatient(source, stream(seed, "patience"), draw.chance(0.4) && !heals);
     let config = ClusterConfig { deployments, tenants, seed };
     let pricers = vec![Roofline::default(); pools];
     let (totals, watch) = Simulation::new(config, pricers, source, Watch::default(), options)?.run()?;
@@ -330,6 +359,36 @@ fn laws_1_2_5_hold_whatever_happens() {
             "the swarm reaches every ending"
         );
     }
+}
+
+/// Liveness: once everything is mended, all that waits completes but what no instance could ever hold.
+#[test]
+fn what_waits_completes_once_everything_is_mended() {
+    let from = setting("SUPERNODE_SWARM_FROM", 0);
+    let (mut waited, mut completed) = (0, 0);
+    for seed in from..from + setting("SUPERNODE_SWARM_SEEDS", 1000) {
+        let (totals, records) =
+            run_until(seed, false, true).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(totals.arrived, records.len() as u64, "seed {seed}");
+        for record in &records {
+            let ended = match record.outcome {
+                Outcome::Completed => true,
+                Outcome::Rejected(reason) => matches!(
+                    reason,
+                    Reason::LongerThanContext
+                        | Reason::LongerThanKv
+                        | Reason::OutgrewKv
+                        | Reason::UnknownDeployment
+                ),
+                Outcome::Cancelled => false,
+            };
+            assert!(ended, "seed {seed}: {record:?}");
+        }
+        completed += totals.completed;
+        let late = |record: &&Record| record.arrival < HEALED && record.end > HEALED;
+        waited += records.iter().filter(late).count();
+    }
+    assert!(from > 0 || completed > 0 && waited > 0, "{waited} of {completed} waited for it");
 }
 
 /// Two sequences on one rank, swapped out, each without the block for its next token: they must not swap for ever.

@@ -17,6 +17,7 @@
 //! # Ok::<(), supernode::Error>(())
 //! ```
 
+mod decide;
 mod error;
 mod job;
 mod matching;
@@ -28,6 +29,10 @@ mod train;
 #[cfg(feature = "live")]
 pub mod up;
 
+pub use decide::{
+    EngineFit, Fit, FitRequest, Own, OwnRequest, SecondSource, SecondSourceRequest, Source, available, fit,
+    own, second_source, unsupported,
+};
 pub use error::{Error, Kind};
 pub use estimate::{Estimate, KEYS as POINT_KEYS, OperatingPoint};
 pub use job::ServingJob;

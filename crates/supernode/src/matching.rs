@@ -44,8 +44,10 @@ pub struct Match {
 
 /// A chip in the system asked for, or in its usual one.
 fn place(session: &Session, chip: &str, system: Option<&String>, chips: Option<u32>) -> Result<Place, Error> {
-    let found = session.catalog().chip(chip)?;
-    let system = system.cloned().unwrap_or_else(|| found.usual_system().to_owned());
+    let catalog = session.catalog();
+    let found = catalog.chip_or_that_of_a_system(chip)?;
+    let named = catalog.chip(chip).is_err().then(|| chip.to_owned());
+    let system = system.cloned().or(named).unwrap_or_else(|| found.usual_system().to_owned());
     let own = session.resolver().system(&system)?.chip == found.id;
     Ok(Place { system, chip: (!own).then(|| found.id.clone()), chips })
 }

@@ -57,6 +57,13 @@ pub struct TrainingPlan<'a> {
     report: TrainReport,
 }
 
+impl TrainingPlan<'_> {
+    /// What is said of the best.
+    pub fn report(&self) -> &TrainReport {
+        &self.report
+    }
+}
+
 /// The best way to cut a job, over every size that goes. What the job says of its layout stays as it is said.
 ///
 /// # Errors

@@ -60,6 +60,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// What is paid where it runs.
+    pub fn paying(&self) -> &money::Site {
+        &self.paying
+    }
+
     /// Looks up what a job names; `launched` is what a launch says beside it.
     ///
     /// # Errors

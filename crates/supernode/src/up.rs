@@ -1,7 +1,9 @@
 //! Clusters that come up: what is described, ready to be served, and its input log made again.
 
-mod cluster;
+mod jobs;
+mod world;
 
+pub use jobs::jobs;
 pub use live::core::Replayed;
 pub use live::{Cluster, Server, Settings};
 
@@ -101,7 +103,8 @@ pub fn build(session: &Session, description: Description) -> Result<Built, Error
         hardware::Basis::Rent => 0.0,
     };
     let seed = resolved.seed;
-    let cluster = cluster::cluster(resolved, &prices, per_joule).map_err(Error::input)?;
+    let mut cluster = world::cluster(resolved, &prices, per_joule).map_err(Error::input)?;
+    cluster.jobs = jobs::usual(session, &cluster);
     Ok(Built { cluster, output, seed })
 }
 
@@ -122,7 +125,7 @@ pub fn start(cluster: Cluster<Arc<StepModel>>, settings: Settings) -> Result<Ser
 /// A log that cannot be read, or whose entries the cluster cannot take in.
 pub fn replay(reader: Reader, cluster: Cluster<Arc<StepModel>>) -> Result<Replayed, Error> {
     let meters = cluster.meters();
-    live::core::replay(reader, cluster.world, meters).map_err(|error| match error {
+    live::core::replay(reader, cluster.world, cluster.jobs, meters).map_err(|error| match error {
         ReplayError::Log(_) => Error::input(error),
         ReplayError::Sim(_) => Error::no(error),
     })
@@ -154,7 +157,7 @@ impl Answer for Replayed {
             "prompt_tokens": meters.tokens.0, "output_tokens": meters.tokens.1,
             "ttft_s": {"p50": quantile(&meters.ttft, 0.5), "p99": quantile(&meters.ttft, 0.99)},
             "tpot_s": {"p50": quantile(&meters.tpot, 0.5), "p99": quantile(&meters.tpot, 0.99)},
-            "energy_j": meters.energy_at(self.end).get(),
+            "energy_j": meters.energy_at(self.end).get(), "jobs": self.jobs,
         })
     }
 
@@ -180,6 +183,13 @@ impl Answer for Replayed {
         for (name, histogram) in [("TTFT", &meters.ttft), ("TPOT", &meters.tpot)] {
             let (p50, p99) = (quantile(histogram, 0.5), quantile(histogram, 0.99));
             let _ = writeln!(text, "{name}       p50 {p50}, p99 {p99} (from buckets)");
+        }
+        if let Some(jobs) = &self.jobs {
+            let _ = writeln!(
+                text,
+                "jobs       {} over, {} running, {} waiting",
+                jobs.over, jobs.running, jobs.waiting
+            );
         }
         let _ = writeln!(text, "energy     {} of the chips over {}", meters.energy_at(self.end), self.end);
         text

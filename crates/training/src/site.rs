@@ -16,6 +16,9 @@ pub enum SiteError {
     /// The chip has no prices.
     #[error(transparent)]
     Price(#[from] PriceError),
+    /// A link that nothing goes over.
+    #[error("`nic` {0} is no bandwidth of a link; give more than 0 and at most 10 PB/s, for example 50 GB/s")]
+    Nic(BytesPerSecond),
     /// A framework profile cannot be read, or lacks a release.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -51,12 +54,18 @@ impl Site {
                 (system, chip)
             }
         };
+        if let Some(nic) = nic.filter(|nic| !(nic.get() > 0.0 && nic.get() <= 1e16)) {
+            return Err(SiteError::Nic(nic));
+        }
         let inner = system.domains.len() > 1;
         if let (Some(nic), Some(outermost), true) = (nic, system.domains.last_mut(), inner) {
             let per_rank = nic / f64::from(chip.ranks.max(1));
             outermost.bandwidth = Fact::assumed(per_rank, "given with the job");
         }
-        let tiers = Tiers::parse(catalog.text("networks", "default")?)?;
+        // A system whose network beyond one pod is known has a file of its own.
+        let network =
+            catalog.text("networks", &system.id).or_else(|_| catalog.text("networks", "default"))?;
+        let tiers = Tiers::parse(network)?;
         let pricer = Tiered::new(Measured::new(catalog, &chip, &system)?, tiers, chip.ranks);
         Ok(Self { system, chip, pricer })
     }

@@ -1,8 +1,9 @@
 //! Everything that is said of the accuracy of the shipped coefficients, in one place.
 
+use crate::launch::Launches;
 use crate::measurements::{Measurements, MeasurementsError};
 use crate::operator_sets::{SetErrors, operator_sets};
-use crate::published::{PublishedError, predict_published};
+use crate::published::{LAUNCHES_FOLDER, PublishedError, predict_published};
 use crate::serving::Fidelity;
 use crate::summary::Scored;
 use calibration::ops::{CalibrateError, OpTable};
@@ -76,11 +77,24 @@ pub struct ChipBand {
     pub sigma: f64,
 }
 
+/// A serving table with its rows predicted.
+#[derive(Debug, Clone)]
+pub struct ServingTable {
+    /// Its name.
+    pub name: String,
+    /// Whether no fit may ever use it.
+    pub apart: bool,
+    /// Launched as is known of the rows.
+    pub rows: Vec<Scored>,
+    /// The same, launched with every engine's defaults.
+    pub bare: Vec<Scored>,
+}
+
 /// Everything measured.
 #[derive(Debug, Clone)]
 pub struct Accuracy {
-    /// Serving tables by name, with their rows.
-    pub serving: Vec<(String, Vec<Scored>)>,
+    /// Serving tables with their rows.
+    pub serving: Vec<ServingTable>,
     /// Training tables by name, with their rows.
     pub training: Vec<(String, Vec<Scored>)>,
     /// Operators by set.
@@ -101,7 +115,7 @@ const FAMILIES: [&str; 4] = ["gemm", "attention_prefill", "attention_decode", "m
 /// Tables whose layouts are only partly stated: they have no prediction as measured.
 const PARTIAL: &str = "_partial";
 
-/// Measures everything in `data` (its folders `measured` and `ops`) and the `published` rows. `progress` is told what is
+/// Measures everything in `data` (its folders `measured`, `truth` and `ops`) and the `published` rows. `progress` is told what is
 /// being read.
 ///
 /// # Errors
@@ -114,7 +128,11 @@ pub fn collect(
     progress: &dyn Fn(&str),
 ) -> Result<Accuracy, AccuracyError> {
     let (mut serving, mut training) = (Vec::new(), Vec::new());
-    for path in tables(&data.join("measured"))? {
+    let launches = Launches::beside(&published.join(LAUNCHES_FOLDER)).map_err(MeasurementsError::from)?;
+    let apart = data.join("truth");
+    let mut files = tables(&data.join("measured"))?;
+    files.extend(if apart.is_dir() { tables(&apart)? } else { Vec::new() });
+    for path in files {
         let name = name(&path);
         let header = OpTable::open(&path).map_err(CalibrateError::from)?;
         let known = header.has(&["id", "mode"]) || header.has(&["framework", "seq_len"]);
@@ -123,11 +141,13 @@ pub fn collect(
         }
         progress(&name);
         let measurements = Measurements::open(&path, None)?;
-        let rows = measurements.score(catalog, site, Fidelity::Simulate)?;
-        match measurements {
-            Measurements::Training(_) => training.push((name, rows)),
-            _ => serving.push((name, rows)),
+        let bare = measurements.score(catalog, site, Fidelity::Simulate)?;
+        if matches!(measurements, Measurements::Training(_)) {
+            training.push((name, bare));
+            continue;
         }
+        let rows = measurements.launched_as(&launches).score(catalog, site, Fidelity::Simulate)?;
+        serving.push(ServingTable { name, apart: path.starts_with(&apart), rows, bare });
     }
     let mut operator_tables = Vec::new();
     for path in tables(&data.join("ops"))? {

@@ -25,7 +25,7 @@ struct Knob {
 /// Seconds below which a time is not told from nothing; keeps logarithms finite.
 const SMALLEST: f64 = 1e-8;
 
-const KNOBS: [Knob; 12] = [
+const KNOBS: [Knob; 13] = [
     Knob {
         name: "host.step",
         min: 1e-5,
@@ -62,11 +62,18 @@ const KNOBS: [Knob; 12] = [
         set: |e, v| e.host.hand_off.value = Seconds::new(v),
     },
     Knob {
-        name: "host.first_chunk",
-        min: 1.0,
-        max: 40.0,
-        get: |e| e.host.first_chunk.value,
-        set: |e, v| e.host.first_chunk.value = v,
+        name: "host.dispatch",
+        min: SMALLEST,
+        max: 5e-4,
+        get: |e| e.host.dispatch.value.get(),
+        set: |e, v| e.host.dispatch.value = Seconds::new(v),
+    },
+    Knob {
+        name: "host.replay",
+        min: SMALLEST,
+        max: 3e-3,
+        get: |e| e.host.replay.value.get(),
+        set: |e, v| e.host.replay.value = Seconds::new(v),
     },
     Knob {
         name: "device.expert_spread",
@@ -166,6 +173,10 @@ fn loss(outcomes: &[Outcome]) -> f64 {
             }
         };
         add(1.0, figures.tpot.map(|t| t.get()), measured.tpot.map(|t| t.get()));
+        // Where the time per token is given, throughput is the same measurement again.
+        if measured.tpot.is_none() {
+            add(1.0, figures.throughput.map(|t| t.get()), measured.throughput.map(|t| t.get()));
+        }
         add(TTFT_WEIGHT, figures.ttft.map(|t| t.get()), measured.ttft.map(|t| t.get()));
     }
     let means = groups.values().filter(|(_, weight)| *weight > 0.0).map(|(sum, weight)| {

@@ -1,13 +1,14 @@
 //! Predictions held to measurements: read a table, predict each row, say how far off.
 
 mod accuracy;
+mod anchors;
 mod engine_fit;
+mod launch;
 mod measurements;
 mod operator_sets;
 mod operators;
 mod published;
 mod ranking;
-mod recipe;
 mod score;
 mod serving;
 mod simulate;
@@ -16,14 +17,16 @@ mod summary;
 mod table;
 mod training;
 
-pub use accuracy::{Accuracy, AccuracyError, Carried, ChipBand, Unmeasured, collect};
+pub use accuracy::{Accuracy, AccuracyError, Carried, ChipBand, ServingTable, Unmeasured, collect};
+pub use anchors::{ANCHORS, Anchored, AnchorsError, anchor};
 pub use engine_fit::{EngineFit, fit_engine};
+pub use launch::{Launch, LaunchError, Launches};
 pub use measurements::{Measurements, MeasurementsError};
 pub use operator_sets::{SetErrors, operator_sets};
 pub use operators::{accepts, operator_id, operator_predictions, predict_operators, set_label};
 pub use published::{
-    ALLOWED_RISE, ERRORS_FILE, Errors, FileErrors, PublishedError, Rise, accepted_errors, errors_of,
-    errors_toml, predict_published, rises,
+    ALLOWED_RISE, ERRORS_FILE, Errors, FileErrors, LAUNCHES_FOLDER, PublishedError, Rise, accepted_errors,
+    errors_of, errors_toml, predict_published, rises,
 };
 pub use ranking::{CLOSE, Choice, Contest, Ranking, rank};
 pub use score::{Unscored, find, score_serving};

@@ -1,5 +1,6 @@
 //! A file of measurements, whatever its kind.
 
+use crate::launch::{LaunchError, Launches};
 use crate::operators::{accepts, predict_operators};
 use crate::score::score_serving;
 use crate::serving::{Fidelity, ServingRow, predict, read_serving};
@@ -25,6 +26,9 @@ pub enum MeasurementsError {
     /// A table of training runs that cannot be read.
     #[error(transparent)]
     Training(#[from] TrainingDataError),
+    /// A file of launches.
+    #[error(transparent)]
+    Launches(#[from] LaunchError),
     /// The catalog's frameworks cannot be used.
     #[error(transparent)]
     Frameworks(#[from] RowError),
@@ -72,6 +76,17 @@ impl Measurements {
             return Ok(Self::Training(calibration::training::read(&shown, open_text(path)?)?));
         }
         Ok(Self::Serving(read_serving(&Table::open(path)?)?))
+    }
+
+    /// Serving rows launched as is known of such rows; other rows have no launch.
+    #[must_use]
+    pub fn launched_as(self, launches: &Launches) -> Self {
+        match self {
+            Self::Serving(rows) => {
+                Self::Serving(rows.into_iter().map(|row| row.launched_as(launches)).collect())
+            }
+            other => other,
+        }
     }
 
     /// Predicts every row.

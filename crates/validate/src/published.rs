@@ -3,6 +3,7 @@
 //! The folder holds tables of measurements, each row a published fact with its source, and `errors.toml`: the errors
 //! that were accepted when coefficients last changed. A change that makes them worse has to say so.
 
+use crate::launch::{LaunchError, Launches};
 use crate::measurements::{Measurements, MeasurementsError};
 use crate::serving::Fidelity;
 use crate::summary::{Scored, summarise};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file with the accepted errors.
 pub const ERRORS_FILE: &str = "errors.toml";
+/// Name of the folder with files of launches.
+pub const LAUNCHES_FOLDER: &str = "launches";
 /// Relative rise of an error that is too much.
 pub const ALLOWED_RISE: f64 = 0.05;
 /// Errors are written to this precision, and rises smaller than it are rounding.
@@ -34,6 +37,9 @@ pub enum PublishedError {
     /// A table is malformed.
     #[error(transparent)]
     Rows(#[from] MeasurementsError),
+    /// A file of launches cannot be used.
+    #[error(transparent)]
+    Launches(#[from] LaunchError),
     /// The accepted errors are malformed.
     #[error("{}: {source}", path.display())]
     Errors {
@@ -89,10 +95,15 @@ pub fn predict_published(
         }
     }
     files.sort();
+    let launches = Launches::beside(&folder.join(LAUNCHES_FOLDER))?;
     files
         .into_iter()
         .map(|path| {
-            let rows = Measurements::open(&path, None)?.score(catalog, site, Fidelity::Simulate)?;
+            let rows = Measurements::open(&path, None)?.launched_as(&launches).score(
+                catalog,
+                site,
+                Fidelity::Simulate,
+            )?;
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             Ok((name, rows))
         })

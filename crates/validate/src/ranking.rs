@@ -132,6 +132,7 @@ fn choose(group: String, entries: &[Entry]) -> Option<Choice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launch::Launch;
     use crate::serving::{Measured, Prediction};
     use estimate::{OperatingPoint, Sizes};
     use units::TokensPerSecond;
@@ -150,12 +151,18 @@ mod tests {
                     sizes,
                     ..OperatingPoint::default()
                 },
+                launch: Launch::default(),
                 measured: figures(measured),
                 source: String::new(),
                 statistic: String::new(),
                 quality: String::new(),
             },
-            prediction: Ok(Prediction { figures: figures(predicted), sigma: 0.1, ttft_sigma: 0.1 }),
+            prediction: Ok(Prediction {
+                figures: figures(predicted),
+                sigma: 0.1,
+                ttft_sigma: 0.1,
+                power_sigma: 0.1,
+            }),
             deployment: format!("tp {tp}"),
         }
     }

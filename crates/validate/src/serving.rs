@@ -1,6 +1,6 @@
 //! Serving rows: what was run, what was measured, what is predicted.
 
-use crate::recipe::{self, Launch};
+use crate::launch::{self, Launch, Launches};
 use crate::simulate;
 use crate::summary::{Metric, Pair, Scored};
 use crate::table::{Row, Table, TableError};
@@ -8,7 +8,7 @@ use estimate::economics::Site;
 use estimate::{EstimateError, KEYS, Mode, OperatingPoint, Resolver};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use units::{Seconds, TokensPerSecond};
+use units::{Seconds, TokensPerSecond, Watts};
 
 /// One operating point of one deployment as a source measured it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,10 @@ pub struct ServingRow {
     pub id: String,
     /// Line in the file.
     pub line: u64,
-    /// What was run.
+    /// What was run, as the table has it.
     pub point: OperatingPoint,
+    /// How it was launched: as the table has it, completed by what is known of the launches of such rows.
+    pub launch: Launch,
     /// What was measured.
     pub measured: Measured,
     /// Paper, table or benchmark, and date.
@@ -38,6 +40,8 @@ pub struct Measured {
     pub tpot: Option<Seconds>,
     /// Output tokens (prompt tokens for a prefill point) per second and package.
     pub throughput: Option<TokensPerSecond>,
+    /// Drawn by one package, without what stands around it.
+    pub power: Option<Watts>,
 }
 
 /// How closed loops are predicted.
@@ -89,6 +93,8 @@ pub struct Prediction {
     pub sigma: f64,
     /// Spread of ln(true / predicted) of TTFT.
     pub ttft_sigma: f64,
+    /// Spread of ln(true / predicted) of power.
+    pub power_sigma: f64,
 }
 
 /// Reads a table of serving rows.
@@ -104,8 +110,45 @@ pub fn read_serving(table: &Table) -> Result<Vec<ServingRow>, TableError> {
             });
         }
     }
+    let known = |column: &str| {
+        COLUMNS.contains(&column)
+            || ALIASES.iter().any(|(name, _)| *name == column)
+            || estimate::Key::find(column).is_some()
+    };
+    if let Some(column) = table.columns().find(|column| !known(column)) {
+        return Err(TableError::Kind {
+            path: table.path().to_owned(),
+            reason: format!(
+                "the column `{column}` is none of a serving table and would be ignored; leave it out, or call it one of {}",
+                COLUMNS.join(", ")
+            ),
+        });
+    }
     table.rows().map(row).collect()
 }
+
+/// Columns beside the keys of an operating point.
+const COLUMNS: [&str; 15] = [
+    "id",
+    "source",
+    "source_url",
+    "cp",
+    "ttft_ms",
+    "tpot_ms",
+    "tokens_per_s_per_chip",
+    "power_w_per_chip",
+    "statistic",
+    "quality",
+    "notes",
+    "requests",
+    "request_rate",
+    "gathering",
+    "launch_source",
+];
+
+/// Columns that have another name than their key, as engines call them.
+const ALIASES: [(&str, &str); 3] =
+    [("max_seqs", "max_sequences"), ("graph", "execution"), ("prefix_cache", "")];
 
 fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     let seconds = |column| Ok(row.positive(column)?.map(Seconds::from_ms));
@@ -122,21 +165,61 @@ fn row(row: Row<'_>) -> Result<ServingRow, TableError> {
     for share in ["length_spread", "spec_accept", "prefix_hit"] {
         row.share(share)?;
     }
-    let mut row = ServingRow {
+    for (column, key) in ALIASES.iter().filter(|(_, key)| !key.is_empty()) {
+        if let Some(cell) = row.text(column) {
+            point.set(key, cell).map_err(|error| row.wrong(column, cell, &error.problem))?;
+        }
+    }
+    no_context_parallelism(row)?;
+    no_hits_without_cache(row, &point)?;
+    let launch = Launch {
+        point: point.clone(),
+        gathering: (row.text("gathering"))
+            .map(|cell| launch::gathering(cell).map_err(|problem| row.wrong("gathering", cell, &problem)))
+            .transpose()?,
+        requests: row.count("requests")?.filter(|count| *count > 0),
+        request_rate: row.positive("request_rate")?,
+        sources: name("launch_source").into_iter().collect(),
+    };
+    Ok(ServingRow {
         id: name("id").unwrap_or_default(),
         line: row.line(),
         point,
+        launch,
         measured: Measured {
             ttft: seconds("ttft_ms")?,
             tpot: seconds("tpot_ms")?,
             throughput: row.positive("tokens_per_s_per_chip")?.map(TokensPerSecond::new),
+            power: row.positive("power_w_per_chip")?.map(Watts::new),
         },
         source: name("source").unwrap_or_default(),
         statistic: name("statistic").unwrap_or_default(),
         quality: name("quality").unwrap_or_default(),
-    };
-    row.point.engine_version = recipe::version(&row);
-    Ok(row)
+    })
+}
+
+/// Prompts cut over ranks are not priced, so that a row that says so is not read as one without.
+fn no_context_parallelism(row: Row<'_>) -> Result<(), TableError> {
+    match row.count("cp")? {
+        Some(ranks) if ranks > 1 => Err(row.wrong(
+            "cp",
+            &ranks.to_string(),
+            "cannot be predicted: context parallelism in serving is not priced",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A prefix cache that is off has no hits; one that is on has those that `prefix_hit` says.
+fn no_hits_without_cache(row: Row<'_>, point: &OperatingPoint) -> Result<(), TableError> {
+    match row.text("prefix_cache") {
+        None | Some("on") => Ok(()),
+        Some("off") if point.prefix_hit == 0.0 => Ok(()),
+        Some("off") => {
+            Err(row.wrong("prefix_cache", "off", "contradicts `prefix_hit`; say which of them holds"))
+        }
+        Some(other) => Err(row.wrong("prefix_cache", other, "is not on or off")),
+    }
 }
 
 /// Sizes of layouts.
@@ -149,14 +232,16 @@ impl ServingRow {
         self.measured.throughput.or_else(|| implied(&self.point, self.measured.ttft?, self.measured.tpot?))
     }
 
-    /// What was run, as its source's published scripts launch it; see `recipes.toml`.
+    /// What was run, as it was launched.
     pub fn launched(&self) -> OperatingPoint {
         complete(self).point
     }
 
-    /// Where that launch is published; empty where the row is predicted as the table has it.
-    pub fn launch_evidence(&self) -> Vec<&'static str> {
-        recipe::evidence(self)
+    /// The row with what is known of the launches of such rows.
+    #[must_use]
+    pub fn launched_as(mut self, launches: &Launches) -> Self {
+        launches.apply(&mut self);
+        self
     }
 
     /// Load region of the row: users per chip.
@@ -205,16 +290,23 @@ fn predict_row(
     let estimate = estimate::estimate(resolver, point, site)?;
     let mut ttft = estimate.ttft.map(|figure| figure.value);
     let mut tpot = estimate.tpot.map(|figure| figure.value);
-    if fidelity == Fidelity::Simulate && matches!(point.mode, Mode::Agg | Mode::Disagg) {
+    let per_chip = estimate.throughput_per_chip().value;
+    let mut rate = per_chip;
+    // A prompt's cached part is known to the steady state alone.
+    let looped = matches!(point.mode, Mode::Agg | Mode::Disagg) && point.prefix_hit == 0.0;
+    if fidelity == Fidelity::Simulate && looped {
         let simulated = simulate::closed_loop(&estimate.pools, &launch, &row.statistic)?;
         (ttft, tpot) = (Some(simulated.ttft), Some(simulated.tpot));
+        rate = simulated.throughput * (per_chip / estimate.throughput.value);
     }
     let throughput = match (point.mode, row.measured.throughput, ttft, tpot) {
         (Mode::Agg | Mode::Disagg, None, Some(ttft), Some(tpot)) => implied(&row.point, ttft, tpot),
-        _ => Some(estimate.throughput_per_chip().value),
+        _ => Some(rate),
     };
+    let power = estimate.chip_power();
     let prediction = Prediction {
-        figures: Measured { ttft, tpot, throughput },
+        figures: Measured { ttft, tpot, throughput, power: power.map(|figure| figure.value) },
+        power_sigma: power.map_or(0.0, |figure| figure.sigma),
         sigma: estimate.throughput.sigma,
         ttft_sigma: estimate.ttft.map_or(0.0, |figure| figure.sigma),
     };
@@ -227,7 +319,7 @@ fn predict_row(
 
 /// The launch of a row, with what its source leaves out filled in by what it implies.
 fn complete(row: &ServingRow) -> Launch {
-    let mut launch = recipe::launch(row);
+    let mut launch = row.launch.clone();
     let point = &mut launch.point;
     if point.mode == Mode::Disagg && point.concurrency.is_none() {
         // Users that keep the measured latencies going are not known: take one batch per decode rank.
@@ -266,7 +358,7 @@ impl Outcome {
     fn launch(&self) -> BTreeMap<&'static str, String> {
         let point = self.row.launched();
         let said = KEYS.iter().filter_map(|key| Some((key.name, key.said(&point)?)));
-        let evidence = self.row.launch_evidence().join(", ");
+        let evidence = self.row.launch.sources.join(", ");
         said.chain((!evidence.is_empty()).then_some(("evidence", evidence))).collect()
     }
 
@@ -288,11 +380,13 @@ impl Outcome {
             Some(Pair { metric, predicted: predicted?, measured: measured?, sigma })
         };
         let ms = |time: Option<Seconds>| time.map(Seconds::ms);
+        let watts = |power: Option<Watts>| power.map(Watts::get);
         let rate = |rate: Option<TokensPerSecond>| rate.map(TokensPerSecond::get);
         [
             pair(Metric::Tpot, ms(figures.tpot), ms(measured.tpot), prediction.sigma),
             pair(Metric::Throughput, rate(figures.throughput), rate(self.row.throughput()), prediction.sigma),
             pair(Metric::Ttft, ms(figures.ttft), ms(measured.ttft), prediction.ttft_sigma),
+            pair(Metric::Power, watts(figures.power), watts(measured.power), prediction.power_sigma),
         ]
         .into_iter()
         .flatten()

@@ -1,16 +1,17 @@
 //! A closed loop, request by request, on the instances of an estimate.
 
-use crate::recipe::Launch;
+use crate::launch::Launch;
 use estimate::{EstimateError, Pool, Roles};
 use instance::Settings;
 use sim::ClosedLoop;
 use std::sync::Arc;
-use units::Seconds;
+use units::{Seconds, TokensPerSecond};
 
-/// Latencies as the source averages them.
+/// Latencies as the source averages them, and the rate of the whole run.
 pub(crate) struct Simulated {
     pub ttft: Seconds,
     pub tpot: Seconds,
+    pub throughput: TokensPerSecond,
 }
 
 fn failed(error: impl std::fmt::Display) -> EstimateError {
@@ -30,23 +31,26 @@ pub(crate) fn closed_loop(
     let length = (f64::from(isl) + f64::from(osl)) * point.length_factor();
     // Aggregated instances do the same side by side: one with its part of the users stands for all.
     let alone = |pool: &Pool| pool.role == Roles::Both;
-    let users = pools.iter().find(|pool| alone(pool)).map_or(users, |pool| users.div_ceil(pool.instances));
+    let beside = pools.iter().find(|pool| alone(pool)).map_or(1, |pool| pool.instances.max(1));
+    let users = users.div_ceil(beside).max(1);
     let running: Vec<instance::Pool> = pools
         .iter()
         .map(|pool| {
             let instances = if alone(pool) { 1 } else { pool.instances };
-            let settings = Settings {
-                gathering: launch.gathering,
-                stream_interval: launch.first_chunk,
-                ..Settings::default()
-            };
+            let settings = Settings { gathering: launch.gathering, ..Settings::default() };
             let model = Arc::clone(&pool.model);
             instance::Pool { settings, ..instance::Pool::new(pool.role.into(), model, instances) }
         })
         .collect();
     let wired = instance::wire(&running, length);
-    let client =
-        ClosedLoop { ingress: wired.ingress, ..ClosedLoop::inference_x(users.max(1), isl, osl, spread) };
+    let mut client =
+        ClosedLoop { ingress: wired.ingress, ..ClosedLoop::inference_x(users, isl, osl, spread) };
+    if let Some(requests) = launch.requests {
+        client.rounds = f64::from(requests) / f64::from(beside) / f64::from(users);
+    }
+    if let Some(rate) = launch.request_rate {
+        client.pace = client.pace.max(Seconds::new(f64::from(beside) / rate));
+    }
     let pricers = pools.iter().map(|pool| &*pool.model).collect();
     let result =
         sim::closed_loop_deployment(wired.pools, pricers, wired.ports, instance::FIRST_TOKEN, &client)
@@ -55,5 +59,6 @@ pub(crate) fn closed_loop(
         "median" => (result.median_ttft, result.median_tpot),
         _ => (result.mean_ttft, result.mean_tpot),
     };
-    Ok(Simulated { ttft, tpot })
+    let throughput = result.output_throughput * f64::from(beside);
+    Ok(Simulated { ttft, tpot, throughput })
 }

@@ -12,6 +12,8 @@ pub enum Metric {
     Ttft,
     /// Tokens per second and chip.
     Throughput,
+    /// Power of a package.
+    Power,
     /// Duration of a training step.
     StepTime,
     /// Duration of an operator.
@@ -25,6 +27,7 @@ impl Metric {
             Self::Tpot => "tpot",
             Self::Ttft => "ttft",
             Self::Throughput => "throughput",
+            Self::Power => "power",
             Self::StepTime => "step_time",
             Self::Latency => "latency",
         }
@@ -35,6 +38,7 @@ impl Metric {
         match self {
             Self::Tpot | Self::Ttft => "ms",
             Self::Throughput => "tokens/s/chip",
+            Self::Power => "W",
             Self::StepTime => "s",
             Self::Latency => "us",
         }

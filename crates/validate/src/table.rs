@@ -127,6 +127,11 @@ impl Table {
         self.columns.contains_key(column)
     }
 
+    /// The names of the columns, sorted.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.keys().map(String::as_str)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -175,7 +175,11 @@ fn choose<F: OpFamily>(
         let profile = Profile::parse(text, &id).map_err(|error| said(&error))?;
         let own = profile.sets.into_iter().find(|set| set.family == family.name() && key.matches(set));
         if let Some(set) = own {
-            let origin = Origin::Measured { stack: format!("{} {}", set.stack, set.version) };
+            let stack = format!("{} {}", set.stack, set.version);
+            let origin = match set.rows {
+                0 => Origin::Derived { stack },
+                rows => Origin::Measured { stack, rows },
+            };
             return Ok(Choice { sigma: set.sigma, set: Arc::new(set), origin });
         }
     }

@@ -88,8 +88,12 @@ impl<'a> Bench<'a> {
         };
         let stack = measured.key.stack.clone();
         let origin = match &evidence.basis {
-            Basis::Measured => Origin::Measured { stack },
-            Basis::Transferred(from) => Origin::Transferred { chip: from.clone(), stack },
+            // How far beyond what was measured a row lies is seen in its spread.
+            Basis::Measured | Basis::Extrapolated(_) => Origin::Measured { stack, rows: evidence.rows },
+            Basis::Derived => Origin::Derived { stack },
+            Basis::Transferred(from) => {
+                Origin::Transferred { chip: from.clone(), stack, rows: evidence.rows }
+            }
             Basis::Generic => Origin::Generic,
         };
         Some((cost.time, evidence.sigma, origin))

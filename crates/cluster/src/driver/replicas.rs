@@ -4,8 +4,8 @@ use super::work::Run;
 use super::{Driver, What, seconds};
 use crate::job::{Event, Job, JobId};
 use crate::plan::Pricer;
-use crate::results::{Ending, ServiceRecord};
-use crate::service::Service;
+use crate::results::{Ending, ServiceRecord, WindowRecord};
+use crate::service::{Service, flow};
 use serving::Nanos;
 
 /// A service with its replicas.
@@ -16,6 +16,8 @@ pub(super) struct Running<'a> {
     /// Of these, those that serve.
     ready: Vec<JobId>,
     record: ServiceRecord,
+    /// Requests that wait for a place.
+    backlog: f64,
     up: bool,
 }
 
@@ -23,7 +25,11 @@ impl<'a> Running<'a> {
     pub fn new(service: &'a Service) -> Self {
         let record =
             ServiceRecord { name: service.name.clone(), least: u32::MAX, ..ServiceRecord::default() };
-        Self { service, replicas: Vec::new(), ready: Vec::new(), record, up: false }
+        let window =
+            |(from, to): &(f64, f64)| WindowRecord { from: *from, to: *to, ..WindowRecord::default() };
+        let windows = service.windows.iter().map(window).collect();
+        let record = ServiceRecord { windows, ..record };
+        Self { service, replicas: Vec::new(), ready: Vec::new(), record, backlog: 0.0, up: false }
     }
 
     pub fn record(mut self) -> ServiceRecord {
@@ -44,14 +50,25 @@ impl<'a> Running<'a> {
 }
 
 impl<P: Pricer> Driver<'_, P> {
-    /// Counts requests until `at`: a fluid that finds `ready` replicas of constant capacity.
+    /// Counts requests until `at`: a fluid that finds `ready` replicas of constant capacity, and waits for them.
     pub(super) fn serve(&mut self, at: Nanos) {
         let (from, to) = (self.now.seconds().get(), at.seconds().get());
         for running in &mut self.services {
             let rate = running.service.load.at(0.5 * (from + to));
             let capacity = running.ready.len() as f64 * running.service.capacity;
-            running.record.requests += rate * (to - from);
-            running.record.within += rate.min(capacity) * (to - from);
+            let Service { slack, patience, .. } = *running.service;
+            let (found, backlog) = flow(rate, capacity, running.backlog, to - from, slack, patience);
+            running.backlog = backlog;
+            running.record.requests += found.came;
+            running.record.within += found.within;
+            running.record.lost += found.lost;
+            let ready = running.ready.len() as f64;
+            // There is an event at both ends of every window, so that no stretch is partly in one.
+            for window in running.record.windows.iter_mut().filter(|one| one.from <= from && to <= one.to) {
+                window.requests += found.came;
+                window.within += found.within;
+                window.replicas += ready * (to - from);
+            }
             let held: u32 = running.replicas.iter().map(|job| self.runs[job.0 as usize].held).sum();
             running.record.chip_seconds += f64::from(held) * (to - from);
         }

@@ -24,7 +24,7 @@ pub(super) struct Run {
     /// Progress since `since` that a checkpoint already holds counts at this many units per second.
     pace: Pace,
     /// Part of the pace that neighbours leave.
-    share: f64,
+    pub share: f64,
     checkpoint: Checkpoint,
     /// When it got its chips, and when it makes progress on them.
     from: Nanos,
@@ -147,6 +147,38 @@ impl Run {
         self.version += 1;
     }
 
+    /// As if it left its chips now and kept all that it did, if it runs.
+    pub fn settled(&self, now: Nanos, powers: (f64, f64)) -> Self {
+        let mut run = self.clone();
+        if run.ending == Ending::Running {
+            run.leave(now, true, powers);
+        }
+        run
+    }
+
+    /// Share of its work that is done at `now`.
+    pub fn progress(&self, now: Nanos) -> f64 {
+        if self.ending == Ending::Finished {
+            return 1.0;
+        }
+        let mut run = self.clone();
+        if run.ending == Ending::Running {
+            run.settle(now);
+        }
+        if run.work > 0.0 && run.work.is_finite() { ((run.done + run.made) / run.work).min(1.0) } else { 0.0 }
+    }
+
+    /// When it is done if it goes on as it does, seconds.
+    pub fn expected_end(&self, now: Nanos) -> Option<f64> {
+        let rate = self.rate();
+        if self.ending != Ending::Running || rate <= 0.0 || self.work.is_infinite() {
+            return None;
+        }
+        let mut run = self.clone();
+        run.settle(now);
+        Some(run.mark.max(now).seconds().get() + (run.work - run.done - run.made).max(0.0) / rate)
+    }
+
     pub fn record(&self, id: JobId, end: f64) -> Record {
         let late = self.deadline.and_then(|deadline| {
             let at = self.ended.unwrap_or(end);
@@ -175,7 +207,7 @@ impl Run {
 }
 
 impl<P: Pricer> Driver<'_, P> {
-    fn powers(&self) -> (f64, f64) {
+    pub(super) fn powers(&self) -> (f64, f64) {
         (self.options.busy_power, self.options.idle_power)
     }
 

@@ -130,13 +130,40 @@ pub struct RawTenant {
 }
 
 /// A priority by number or class.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone)]
 pub enum RawRank {
     /// Higher goes first.
     Number(i32),
     /// Name of a `[[priority]]`.
     Class(String),
+}
+
+impl<'de> Deserialize<'de> for RawRank {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Rank;
+        impl serde::de::Visitor<'_> for Rank {
+            type Value = RawRank;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a whole number of at most 2147483647, or the name of a `[[priority]]`")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<RawRank, E> {
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Signed(number), &self);
+                i32::try_from(number).map(RawRank::Number).map_err(wrong)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<RawRank, E> {
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self);
+                i32::try_from(number).map(RawRank::Number).map_err(wrong)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<RawRank, E> {
+                Ok(RawRank::Class(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Rank)
+    }
 }
 
 /// A job, or several alike.
@@ -198,7 +225,7 @@ pub struct RawJob {
 }
 
 /// A deployment with its load.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawServe {
     /// Model.
@@ -244,6 +271,21 @@ pub struct RawServe {
     pub headroom: Option<f64>,
     /// Until a new replica serves; from the size of its weights.
     pub load_time: Option<Seconds>,
+    /// How long a client waits for a place before it gives up; 1 min.
+    pub patience: Option<Seconds>,
+    /// Windows that are run request by request as well.
+    #[serde(default)]
+    pub window: Vec<RawWindow>,
+}
+
+/// A window of time.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWindow {
+    /// When it begins.
+    pub at: Seconds,
+    /// How long it lasts.
+    pub length: Seconds,
 }
 
 /// A point of a load curve.

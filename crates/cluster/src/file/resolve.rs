@@ -1,8 +1,9 @@
 //! From what is written to what runs.
 
 use super::raw::{Raw, RawJob, RawRank, RawTenant};
+use super::surroundings::options;
 use super::{ClusterError, Place};
-use crate::driver::{Faults, Options};
+use crate::driver::Options;
 use crate::job::{Range, Tenant, TenantId};
 use crate::plan::{Checkpoint, JobPlan, Kind};
 use crate::tree::{Ask, Level, MOST_CHIPS_PER_NODE, NodeId, Tree, Wish};
@@ -51,6 +52,7 @@ pub struct Setup {
 /// # Errors
 /// A value that makes no sense, named by file, line and key.
 pub fn setup(raw: &Raw, place: &Place, machine: &Machine) -> Result<Setup, ClusterError> {
+    super::limits::check(raw, place)?;
     let tree = tree(raw, place, machine)?;
     let tenants = tenants(raw, place, &tree)?;
     let ranks = ranks(raw, place)?;
@@ -218,80 +220,6 @@ fn ranks(raw: &Raw, place: &Place) -> Result<BTreeMap<String, i32>, ClusterError
     Ok(ranks)
 }
 
-fn options(raw: &Raw, place: &Place, machine: &Machine, tree: &Tree) -> Result<Options, ClusterError> {
-    let cluster = &raw.cluster;
-    let busy_power = cluster.busy_power.map_or(machine.busy_power, units::Watts::get);
-    let idle_power = cluster.idle_power.map_or(machine.idle_power, units::Watts::get);
-    let mut power_chips = None;
-    if let Some(cap) = cluster.power_cap {
-        let idle = f64::from(tree.chips()) * idle_power;
-        let chips = (cap.get() - idle) / (busy_power - idle_power).max(1e-9);
-        if chips < 1.0 {
-            let problem = format!("all chips idle draw {} already", units::Watts::new(idle));
-            return Err(place.wrong("cluster", 0, "power_cap", problem));
-        }
-        power_chips = Some(chips.min(f64::from(tree.chips())) as u32);
-    }
-    let level = |name: &str| raw.cluster.level.iter().find(|level| level.name == name);
-    let levels = tree.levels();
-    let per_domain: Vec<f64> = levels
-        .iter()
-        .map(|found| {
-            level(&found.name).and_then(|level| level.failure_rate).map_or(0.0, units::PerSecond::get)
-        })
-        .collect();
-    let per_chip =
-        cluster.failure_rate.map(units::PerSecond::get).or(cluster.failures.then_some(machine.failure_rate));
-    let repair = cluster.repair.map_or(machine.repair, units::Seconds::get);
-    let faults = (per_chip.is_some() || per_domain.iter().any(|rate| *rate > 0.0)).then(|| Faults {
-        per_chip: per_chip.unwrap_or(0.0),
-        per_domain,
-        repair,
-    });
-    let uplinks: Vec<Option<f64>> = levels
-        .iter()
-        .map(|found| level(&found.name).and_then(|level| level.uplink).map(units::BytesPerSecond::get))
-        .collect();
-    let uplinks = if uplinks.iter().all(Option::is_none) { Vec::new() } else { uplinks };
-    let mut maintenance = Vec::new();
-    for (index, window) in raw.maintenance.iter().enumerate() {
-        for node in nodes(&window.nodes, tree)
-            .map_err(|problem| place.wrong("maintenance", index, "nodes", problem))?
-        {
-            maintenance.push((node, window.at.get(), window.at.get() + window.length.get()));
-        }
-    }
-    let until = raw.until.map(units::Seconds::get);
-    Ok(Options {
-        until,
-        busy_power,
-        idle_power,
-        faults,
-        maintenance,
-        power_chips,
-        uplinks,
-        seed: raw.seed,
-        ..Options::default()
-    })
-}
-
-/// Nodes by number: `3`, `0-7` or both with commas.
-fn nodes(text: &str, tree: &Tree) -> Result<Vec<NodeId>, String> {
-    let mut found = Vec::new();
-    for part in text.split(',').map(str::trim) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| {
-            text.trim().parse::<u32>().map_err(|_| format!("`{part}` is no node; write numbers such as 0-7"))
-        };
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last || last >= tree.nodes() {
-            return Err(format!("there is no node `{part}`; the cluster has nodes 0-{}", tree.nodes() - 1));
-        }
-        found.extend((first..=last).map(NodeId));
-    }
-    Ok(found)
-}
-
 /// One entry of the file.
 pub(super) struct Context<'a> {
     place: &'a Place,
@@ -311,6 +239,7 @@ impl Context<'_> {
         let ask = self.ask(job)?;
         let work = self.work(job, kind)?;
         let elastic = self.elastic(job, ask)?;
+        self.allowed(self.tenant(job)?, ask)?;
         let count = job.count.unwrap_or(1);
         if count == 0 || count > 10_000_000 {
             return Err(self.wrong("count", format!("{count} jobs; write 1 to 10,000,000")));
@@ -346,7 +275,7 @@ impl Context<'_> {
                 ask,
                 elastic,
                 limit,
-                wish: self.wish(job)?,
+                wish: self.wish(job, ask)?,
                 preemptible: job.preemptible.unwrap_or(true),
                 deadline: job.deadline.map(units::Seconds::get),
                 scaling,
@@ -381,6 +310,18 @@ impl Context<'_> {
             return Err(self.wrong("nodes", problem));
         }
         Ok(Ask { count: nodes, each: chips / nodes, rest: 0 })
+    }
+
+    /// Whether a tenant may ever have so many chips.
+    fn allowed(&self, tenant: TenantId, ask: Ask) -> Result<(), ClusterError> {
+        let tenant = &self.tenants[tenant.0 as usize];
+        let most = tenant.quota.map_or(u32::MAX, |quota| quota.saturating_add(tenant.borrow));
+        if ask.chips() <= most {
+            return Ok(());
+        }
+        let problem =
+            format!("it asks for {} chips, tenant `{}` may use {most} at most", ask.chips(), tenant.name);
+        Err(self.wrong("chips", problem))
     }
 
     fn work(&self, job: &RawJob, kind: Kind) -> Result<f64, ClusterError> {
@@ -441,15 +382,14 @@ impl Context<'_> {
             Some(RawRank::Number(number)) => Ok(*number),
             Some(RawRank::Class(name)) => self.ranks.get(name).copied().ok_or_else(|| {
                 let known: Vec<&str> = self.ranks.keys().map(String::as_str).collect();
-                self.wrong(
-                    "priority",
-                    format!("there is no priority `{name}`; there are {}", known.join(", ")),
-                )
+                let known =
+                    if known.is_empty() { "none; write `[[priority]]`".to_owned() } else { known.join(", ") };
+                self.wrong("priority", format!("there is no priority `{name}`; there are {known}"))
             }),
         }
     }
 
-    fn wish(&self, job: &RawJob) -> Result<Option<Wish>, ClusterError> {
+    fn wish(&self, job: &RawJob, ask: Ask) -> Result<Option<Wish>, ClusterError> {
         let (key, name, required) = match (&job.require, &job.prefer) {
             (Some(_), Some(_)) => return Err(self.wrong("prefer", "a level is either required or preferred")),
             (Some(name), None) => ("require", name, true),
@@ -465,6 +405,11 @@ impl Context<'_> {
         })?;
         if job.slice == Some(0) {
             return Err(self.wrong("slice", "a slice has at least one node"));
+        }
+        let (nodes, inside) = (job.slice.unwrap_or(ask.nodes()), self.tree.levels()[level].nodes);
+        if required && nodes > inside {
+            let problem = format!("it takes {nodes} nodes, a {name} has {inside}");
+            return Err(self.wrong(if job.slice.is_some() { "slice" } else { key }, problem));
         }
         Ok(Some(Wish { level: level as u32, required, slice: job.slice }))
     }
@@ -483,5 +428,8 @@ pub fn standing(
     let ranks = ranks(raw, place)?;
     let context = Context { place, index, tree: &setup.tree, tenants: &setup.tenants, ranks: &ranks };
     let job = &raw.job[index];
-    Ok((context.ask(job)?, context.tenant(job)?, context.priority(job)?, context.wish(job)?))
+    let ask = context.ask(job)?;
+    let (tenant, wish) = (context.tenant(job)?, context.wish(job, ask)?);
+    context.allowed(tenant, ask)?;
+    Ok((ask, tenant, context.priority(job)?, wish))
 }

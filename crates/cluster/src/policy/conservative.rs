@@ -1,5 +1,5 @@
 //! Conservative backfill (Mu'alem and Feitelson 2001): every job looked at has a reservation, and nobody may delay an earlier
-//! one's. Slurm's `sched/backfill` works like this between two looks at the head.
+//! one's.
 
 use super::Policy;
 use super::fifo::strict;
@@ -23,8 +23,7 @@ impl Conservative {
         Self { depth, preempt, interval, next: interval }
     }
 
-    /// The pass itself, for policies that only order the queue.
-    pub(super) fn pass(&mut self, pass: &mut Pass<'_>) {
+    fn pass(&mut self, pass: &mut Pass<'_>) {
         if strict(pass, self.preempt).is_none() || pass.now < self.next || pass.state.tree.free_chips() == 0 {
             return;
         }

@@ -29,7 +29,7 @@ impl Policy for Las {
     }
 
     fn key(&self, entry: &Entry, _state: &State, now: Nanos) -> Key {
-        (self.queue(entry, now), entry.job.submitted.get() as i64)
+        (self.queue(entry, now), entry.queued.get() as i64)
     }
 
     fn plan(&mut self, pass: &mut Pass<'_>) {

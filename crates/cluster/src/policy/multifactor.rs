@@ -1,7 +1,7 @@
 //! Slurm's multifactor priority over its backfill: `w_age age + w_fs 2^(-usage/share) + w_size size + w_p priority`
 //! (`priority/multifactor`, classic fair share), where usage and share are fractions of all usage and all weights.
 
-use super::conservative::Conservative;
+use super::slurm::Backfill;
 use super::{Policy, Settings};
 use crate::job::TenantId;
 use crate::pass::Pass;
@@ -11,7 +11,7 @@ use serving::Nanos;
 /// Weighted factors, then backfill.
 pub struct Multifactor {
     settings: Settings,
-    backfill: Conservative,
+    backfill: Backfill,
     period: Nanos,
 }
 
@@ -21,7 +21,7 @@ impl Multifactor {
         let interval = Nanos::from_seconds(settings.backfill_interval);
         Self {
             settings: settings.clone(),
-            backfill: Conservative::new(settings.depth, settings.preempt, interval),
+            backfill: Backfill::new(settings.depth, settings.preempt, interval),
             period: Nanos::new(interval.get().max(1_000_000_000)),
         }
     }
@@ -29,7 +29,7 @@ impl Multifactor {
     /// The score of a job.
     fn score(&self, entry: &Entry, state: &State, now: Nanos) -> f64 {
         let settings = &self.settings;
-        let age = (now.since(entry.job.submitted) / settings.max_age).clamp(0.0, 1.0);
+        let age = (now.since(entry.queued) / settings.max_age).clamp(0.0, 1.0);
         let size = f64::from(entry.job.ask.chips()) / f64::from(state.tree.chips().max(1));
         settings.age_weight * age
             + settings.fair_share_weight * fair_share(state, entry.job.tenant, now)
@@ -55,7 +55,7 @@ impl Policy for Multifactor {
 
     fn key(&self, entry: &Entry, state: &State, now: Nanos) -> Key {
         let score = (self.score(entry, state, now) * 1e6).round();
-        (-(score as i64), entry.job.submitted.get() as i64)
+        (-(score as i64), entry.queued.get() as i64)
     }
 
     fn plan(&mut self, pass: &mut Pass<'_>) {

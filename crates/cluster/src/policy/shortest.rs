@@ -26,7 +26,7 @@ impl Policy for Shortest {
     }
 
     fn key(&self, entry: &Entry, _state: &State, now: Nanos) -> Key {
-        (left(entry, now), entry.job.submitted.get() as i64)
+        (left(entry, now), entry.queued.get() as i64)
     }
 
     fn plan(&mut self, pass: &mut Pass<'_>) {

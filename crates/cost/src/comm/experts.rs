@@ -177,7 +177,8 @@ impl Exchange {
         let mut evidence = group.evidence().clone();
         if let Some(stage) = group.stages.last() {
             let dispatch = Direction::Dispatch.name();
-            evidence = network.library_set(stage.level, dispatch, spec.library.name())?.evidence();
+            let found = network.library_set(stage.level, dispatch, spec.library.name())?;
+            evidence = found.evidence(f64::from(group.size()));
         }
         Ok(Self {
             dispatch: Leg::new(network, group, spec, Direction::Dispatch)?,

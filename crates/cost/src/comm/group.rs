@@ -90,11 +90,11 @@ impl Group {
 
     fn over(network: &Network, size: u32, spans: &[Span]) -> Result<Self, CommError> {
         let mut stages = Vec::new();
-        let mut evidence = Evidence { basis: Basis::Measured, sigma: 0.0 };
+        let mut evidence = Evidence { basis: Basis::Measured, rows: 0, sigma: 0.0 };
         for span in spans {
             let stage = Stage::new(network, span)?;
             let found = network.collective_set(stage.level, Collective::AllReduce.name(), stage.members)?;
-            let of_stage = found.evidence();
+            let of_stage = found.evidence(stage.members);
             if of_stage.sigma > evidence.sigma {
                 evidence = of_stage;
             }

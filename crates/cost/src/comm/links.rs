@@ -56,6 +56,8 @@ pub struct LinkSet {
     pub rings_to: f64,
     /// Largest group measured.
     pub most_ranks: f64,
+    /// Rows fitted; none where it is not measured.
+    pub rows: u32,
     /// Standard deviation of ln(measured / predicted) on rows kept out.
     pub sigma: f64,
     /// Coefficients by name.
@@ -214,6 +216,7 @@ impl RawSet {
             note: self.note,
             rings_to: self.rings_to,
             most_ranks: self.rings_to,
+            rows: 0,
             sigma: self.sigma,
             params: self.params,
             residual: Residual::default(),
@@ -248,10 +251,11 @@ impl LinkSet {
             op: set.family.clone(),
             library: set.stack.clone(),
             chip: chip.to_owned(),
-            basis: SetBasis::Measured,
+            basis: if set.rows > 0 { SetBasis::Measured } else { SetBasis::Published },
             note: String::new(),
             rings_to,
             most_ranks: measured.unwrap_or(rings_to),
+            rows: set.rows,
             sigma: set.sigma,
             params,
             residual: set.residual.clone(),

@@ -202,22 +202,29 @@ impl Level {
 }
 
 impl Found<'_> {
-    /// What a price from this set rests on. Borrowing a set from another class or chip adds to its error what such
-    /// borrowing has cost where it could be measured.
-    pub(super) fn evidence(&self) -> Evidence {
+    /// What a price from this set for a group of `ranks` rests on. Borrowing a set from another class or chip adds to its
+    /// error what such borrowing has cost where it could be measured. Beyond the groups that were measured each doubling may
+    /// be off by as much again as rows kept out of the fit are.
+    pub(super) fn evidence(&self, ranks: f64) -> Evidence {
+        let doublings = (ranks / self.set.most_ranks.max(1.0)).log2().max(0.0);
         let basis = match (self.set.basis, self.own, self.same_chip) {
+            (SetBasis::Measured, true, true) if doublings > 0.0 => {
+                Basis::Extrapolated(format!("to {ranks} ranks from {}", self.set.most_ranks.round()))
+            }
             (SetBasis::Measured, true, true) => Basis::Measured,
+            (SetBasis::Published, true, true) => Basis::Derived,
             (SetBasis::Assumed, _, _) => Basis::Generic,
             _ if self.set.chip.is_empty() => Basis::Transferred(self.class.id.clone()),
             _ => Basis::Transferred(format!("{} on {}", self.class.id, self.set.chip)),
         };
         let borrowed = match &basis {
-            Basis::Measured => 0.0,
+            Basis::Measured | Basis::Extrapolated(_) => 0.0,
             _ if self.set.basis != SetBasis::Measured => 0.0,
             _ if self.own => OTHER_CHIP_SIGMA,
             _ => OTHER_CLASS_SIGMA,
         };
-        Evidence { basis, sigma: self.set.sigma.hypot(borrowed) }
+        let beyond = if self.set.basis == SetBasis::Measured { 1.0 + doublings } else { 1.0 };
+        Evidence { basis, rows: self.set.rows, sigma: (self.set.sigma * beyond).hypot(borrowed) }
     }
 }
 

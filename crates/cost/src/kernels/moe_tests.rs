@@ -29,7 +29,7 @@ fn bumpy() -> PricedMoe {
         cores: 132.0,
         l2: Bytes::new(5.24e7),
     };
-    let origin = Origin::Measured { stack: "vllm".to_owned() };
+    let origin = Origin::Measured { stack: "vllm".to_owned(), rows: 1 };
     PricedMoe::new(Choice { set: Arc::new(set), origin, sigma: 0.1 }, BF16, machine).unwrap()
 }
 

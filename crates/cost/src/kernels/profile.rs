@@ -165,6 +165,20 @@ pub enum ProfileError {
         /// The coefficient.
         param: &'static str,
     },
+    /// A number of a set that no fit gives.
+    #[error("kernel profile `{file}`, set `{set}`: `{key}` is {value}; {allowed}")]
+    Number {
+        /// Catalog id or path.
+        file: String,
+        /// The set.
+        set: String,
+        /// Its key.
+        key: String,
+        /// What the file says.
+        value: f64,
+        /// What it may say.
+        allowed: &'static str,
+    },
     /// A structural choice that the form does not know.
     #[error("kernel set `{set}`: `{value}` is not a `{key}`; use {allowed}")]
     Structure {
@@ -329,6 +343,31 @@ impl Profile {
     }
 }
 
+impl KernelSet {
+    /// Coefficients are positive and spreads no less than nothing.
+    fn check_numbers(&self, file: &str) -> Result<(), ProfileError> {
+        let number = |key: String, value: f64, allowed| ProfileError::Number {
+            file: file.to_owned(),
+            set: self.label(),
+            key,
+            value,
+            allowed,
+        };
+        if let Some((key, value)) =
+            self.params.iter().find(|(_, value)| !(value.is_finite() && **value > 0.0))
+        {
+            return Err(number(format!("params.{key}"), *value, "give a positive number"));
+        }
+        let own = [("sigma", self.sigma), ("transfer_sigma", self.transfer_sigma)];
+        let spreads = self.spread.iter().map(|(key, value)| (format!("spread.{key}"), *value));
+        let mut all = own.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(spreads);
+        match all.find(|(_, value)| !(0.0..=100.0).contains(value)) {
+            Some((key, value)) => Err(number(key, value, "give a spread from 0 to 100")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl RawSet {
     fn resolve(self, file: &str) -> Result<KernelSet, ProfileError> {
         let mut set = KernelSet {
@@ -352,6 +391,7 @@ impl RawSet {
             features: self.features,
             residual: Residual::default(),
         };
+        set.check_numbers(file)?;
         set.residual = residual(&set.features, self.axes, self.grids)
             .map_err(|source| ProfileError::Residual { file: file.to_owned(), set: set.label(), source })?;
         Ok(set)

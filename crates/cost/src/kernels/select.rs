@@ -14,6 +14,13 @@ pub enum Origin {
     Measured {
         /// Stack and version.
         stack: String,
+        /// Rows fitted.
+        rows: u32,
+    },
+    /// Given for this chip without a row that was fitted: derived from published figures.
+    Derived {
+        /// Stack and version.
+        stack: String,
     },
     /// Measured on another chip, or in another format, and applied to this chip's datasheet.
     Transferred {
@@ -21,6 +28,8 @@ pub enum Origin {
         chip: String,
         /// Family, format, stack and version of the set.
         stack: String,
+        /// Rows fitted.
+        rows: u32,
     },
     /// Medians over all chips measured.
     Generic,
@@ -29,8 +38,9 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Measured { stack } => write!(f, "measured ({stack})"),
-            Self::Transferred { chip, stack } => write!(f, "transferred from {chip} ({stack})"),
+            Self::Measured { stack, .. } => write!(f, "measured ({stack})"),
+            Self::Derived { stack } => write!(f, "derived from published figures ({stack})"),
+            Self::Transferred { chip, stack, .. } => write!(f, "transferred from {chip} ({stack})"),
             Self::Generic => f.write_str("generic"),
         }
     }
@@ -288,11 +298,12 @@ impl Kernels {
         let own = shelf.chip == self.chip;
         let origin = match shelf.chip.as_str() {
             Self::GENERIC => Origin::Generic,
-            _ if own && exact => Origin::Measured { stack },
-            key => Origin::Transferred { chip: key.to_owned(), stack: set.label() },
+            _ if own && exact && set.rows == 0 => Origin::Derived { stack },
+            _ if own && exact => Origin::Measured { stack, rows: set.rows },
+            key => Origin::Transferred { chip: key.to_owned(), stack: set.label(), rows: set.rows },
         };
         let sigma = match origin {
-            Origin::Measured { .. } => set.sigma,
+            Origin::Measured { .. } | Origin::Derived { .. } => set.sigma,
             Origin::Transferred { .. } if own || shelf.architecture == self.architecture => {
                 set.transfer_sigma
             }

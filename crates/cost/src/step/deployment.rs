@@ -159,7 +159,7 @@ fn attention_heads(attention: &model::Attention) -> Option<u32> {
     }
 }
 
-/// Speculative decoding with drafts from the model's own multi-token-prediction module.
+/// Speculative decoding with drafts from the model's own multi-token-prediction module, or one like it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speculation {
     /// Draft tokens verified per step.
@@ -171,6 +171,12 @@ pub struct Speculation {
 impl Speculation {
     /// Plain decoding.
     pub const NONE: Self = Self { tokens: 0, acceptance: 0.0 };
+
+    /// Mean share of `tokens` drafts accepted where each is accepted with chance `each` after those before it were.
+    pub fn accepted_share(tokens: u32, each: f64) -> f64 {
+        let chain: f64 = (1..=tokens).map(|length| each.powi(length as i32)).sum();
+        if tokens == 0 { 0.0 } else { chain / f64::from(tokens) }
+    }
 
     /// Tokens a sequence gains per step.
     pub fn tokens_per_step(&self) -> f64 {

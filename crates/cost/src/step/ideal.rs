@@ -122,7 +122,7 @@ impl Operators for IdealOperators {
     }
 
     fn evidence(&self, _: Family) -> Evidence {
-        Evidence { basis: Basis::Generic, sigma: 0.0 }
+        Evidence { basis: Basis::Generic, rows: 0, sigma: 0.0 }
     }
 }
 
@@ -207,6 +207,6 @@ impl Collectives for IdealCollectives {
     }
 
     fn evidence(&self) -> Evidence {
-        Evidence { basis: Basis::Generic, sigma: 0.0 }
+        Evidence { basis: Basis::Generic, rows: 0, sigma: 0.0 }
     }
 }

@@ -169,12 +169,14 @@ impl KernelOperators {
     }
 }
 
-fn basis(origin: &Origin) -> Basis {
-    match origin {
-        Origin::Measured { .. } => Basis::Measured,
-        Origin::Transferred { chip, .. } => Basis::Transferred(chip.clone()),
-        Origin::Generic => Basis::Generic,
-    }
+fn evidence(origin: &Origin, sigma: f64) -> Evidence {
+    let (basis, rows) = match origin {
+        Origin::Measured { rows, .. } => (Basis::Measured, *rows),
+        Origin::Derived { .. } => (Basis::Derived, 0),
+        Origin::Transferred { chip, rows, .. } => (Basis::Transferred(chip.clone()), *rows),
+        Origin::Generic => (Basis::Generic, 0),
+    };
+    Evidence { basis, rows, sigma }
 }
 
 impl Operators for KernelOperators {
@@ -249,8 +251,8 @@ impl Operators for KernelOperators {
         // Small kernels and the host are in no table; their spread is that of kernels nobody measured.
         const UNMEASURED: f64 = 0.4;
         match self.origin(family) {
-            Some((origin, sigma)) => Evidence { basis: basis(&origin), sigma },
-            None => Evidence { basis: Basis::Generic, sigma: UNMEASURED },
+            Some((origin, sigma)) => evidence(&origin, sigma),
+            None => Evidence { basis: Basis::Generic, rows: 0, sigma: UNMEASURED },
         }
     }
 }

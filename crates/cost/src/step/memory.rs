@@ -2,6 +2,7 @@
 
 use super::deployment::Deployment;
 use super::plan::{LayerPlan, MixPlan, Product, RankPlan};
+use model::Quantization;
 use units::{Bytes, Dtype};
 
 /// Memory of the fullest rank by term, and the room for caches.
@@ -62,12 +63,13 @@ impl MemoryFit {
         let mut dense = 0.0;
         let mut experts = 0.0;
         let mut cache = CacheShape::default();
-        let kv = deployment.model.quantization.kv;
+        let formats = &deployment.model.quantization;
+        let kv = formats.kv;
         let draft = plan.draft.as_ref().filter(|_| deployment.speculation.tokens > 0);
         for layer in plan.layers.iter().chain(draft) {
             let count = layer.count / stages;
-            dense += count * dense_bytes(layer);
-            experts += count * expert_bytes(layer);
+            dense += count * dense_bytes(layer, formats);
+            experts += count * expert_bytes(layer, formats);
             cache.add(layer, count, kv, f64::from(deployment.layout.tp));
         }
         let head = plan.head.n * plan.head.k * plan.head.precision.weight.bytes();
@@ -170,25 +172,22 @@ impl CacheShape {
     }
 }
 
-fn product_bytes(product: &Product) -> f64 {
-    product.n * product.k * product.precision.weight.bytes()
-}
-
-fn dense_bytes(layer: &LayerPlan) -> f64 {
+fn dense_bytes(layer: &LayerPlan, formats: &Quantization) -> f64 {
+    let bytes = |product: &Product| product.n * product.k * formats.bytes(product.precision.weight);
     let absorbed = match &layer.mix {
-        MixPlan::Softmax(softmax) => softmax.decode_products.iter().map(product_bytes).sum(),
+        MixPlan::Softmax(softmax) => softmax.decode_products.iter().map(bytes).sum(),
         _ => 0.0,
     };
-    layer.products.iter().map(product_bytes).sum::<f64>() + absorbed
+    layer.products.iter().map(bytes).sum::<f64>() + absorbed
 }
 
-fn expert_bytes(layer: &LayerPlan) -> f64 {
+fn expert_bytes(layer: &LayerPlan, formats: &Quantization) -> f64 {
     layer.experts.as_ref().map_or(0.0, |experts| {
         let matrices = if experts.gated { 3.0 } else { 2.0 };
         experts.local_experts
             * matrices
             * experts.hidden
             * experts.intermediate
-            * experts.precision.weight.bytes()
+            * formats.bytes(experts.precision.weight)
     })
 }

@@ -54,8 +54,12 @@ pub trait Collectives: Send + Sync {
 /// What a figure rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Basis {
-    /// Coefficients fitted on this chip and stack.
+    /// Coefficients fitted on rows of this chip and stack.
     Measured,
+    /// Coefficients of this chip and stack that were fitted on no rows: derived from published figures.
+    Derived,
+    /// Coefficients fitted on this chip and stack, applied beyond what was measured: how far, in words.
+    Extrapolated(String),
     /// Coefficients of another chip or stack, named, applied to this one's datasheet.
     Transferred(String),
     /// No measurement of a relative: typical values.
@@ -67,6 +71,8 @@ pub enum Basis {
 pub struct Evidence {
     /// Where the coefficients come from.
     pub basis: Basis,
+    /// Rows they were fitted on; none where nothing was fitted.
+    pub rows: u32,
     /// Standard deviation of ln(predicted / measured) on rows that no fit has seen.
     pub sigma: f64,
 }

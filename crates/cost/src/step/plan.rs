@@ -123,7 +123,13 @@ pub(super) fn plan(model: &Model, layout: &Layout) -> RankPlan {
     RankPlan {
         layers,
         mixes,
-        draft: model.mtp.as_ref().map(|(_, group)| cut.draft(group)),
+        // A drafter that the checkpoint does not bring (EAGLE and its kin) is about one more layer of the model.
+        draft: model
+            .mtp
+            .as_ref()
+            .map(|(_, group)| group)
+            .or(model.layers.last())
+            .map(|group| cut.draft(group)),
         head: Product {
             family: Family::Head,
             n: shard(model.vocab, layout.tp),

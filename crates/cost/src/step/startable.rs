@@ -9,7 +9,7 @@
 //! vocabulary, padded to a multiple of 64, divides (`VocabParallelEmbedding`). TensorRT-LLM pads the vocabulary.
 
 use super::deployment::{Deployment, Layout};
-use model::{Attention, Ffn, LayerGroup, Model, Moe};
+use model::{Attention, Ffn, LayerGroup, Model, Moe, Quantization};
 use units::Dtype;
 
 /// Why an engine does not start.
@@ -82,12 +82,13 @@ pub enum Unstartable {
 }
 
 /// Weights along an edge of a shard that share a scale, where engines insist on whole ones. MXFP4 and MXFP8 weights are
-/// padded when they are loaded; how many values share a scale in INT4 differs between checkpoints and is not known here.
-fn block(format: Dtype) -> Option<u32> {
+/// padded when they are loaded; how many integers share a scale is the checkpoint's, where it says so (the Marlin kernels
+/// of AWQ and GPTQ want whole groups in a shard).
+fn block(format: Dtype, formats: &Quantization) -> Option<u32> {
     match format {
         Dtype::Fp8Block => Some(128),
         Dtype::Nvfp4 => Some(16),
-        _ => None,
+        _ => formats.group_of(format).map(|group| group.size),
     }
 }
 
@@ -97,6 +98,7 @@ struct Cut<'a> {
     key: &'static str,
     ranks: u32,
     instead: &'static str,
+    formats: &'a Quantization,
 }
 
 impl Cut<'_> {
@@ -122,7 +124,9 @@ impl Cut<'_> {
             return Ok(());
         }
         self.even(part, size)?;
-        let Some(block) = block(format).filter(|block| size / self.ranks % block != 0) else { return Ok(()) };
+        let Some(block) = block(format, self.formats).filter(|block| size / self.ranks % block != 0) else {
+            return Ok(());
+        };
         Err(Unstartable::Block {
             engine: self.engine.to_owned(),
             part,
@@ -159,6 +163,7 @@ pub(super) fn check(deployment: &Deployment) -> Result<(), Unstartable> {
         key: "tp",
         ranks: layout.tp,
         instead: ", data-parallel attention or pipeline stages",
+        formats: &model.quantization,
     };
     let drafts = model.mtp.iter().map(|(_, group)| group).filter(|_| deployment.speculation.tokens > 0);
     for group in model.layers.iter().chain(drafts) {

@@ -8,13 +8,13 @@ use super::memory::{DoesNotFit, MemoryFit};
 use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
 use super::pool::TablePool;
-use super::shape::{StepPrice, StepPricer, StepShape};
 use super::startable::{self, Unstartable};
 use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
 use hardware::{Engine, Execution};
 use std::sync::Arc;
+use steps::{StepPrice, StepPricer, StepShape};
 use units::{Dtype, Joules, Seconds, Watts};
 
 /// Why a deployment cannot be priced.
@@ -98,10 +98,11 @@ pub(super) struct Tables {
     pub(super) draft_experts: Arc<Table>,
 }
 
-/// A step with its breakdown before overlap, and what overlap hides of it.
+/// A step with its breakdown before overlap, what overlap hides of it, and the clock it ran at.
 struct Timed {
     tally: Tally,
     hidden: Seconds,
+    clock: f64,
 }
 
 impl Timed {
@@ -271,30 +272,48 @@ impl StepModel {
         self.energy.map(|energy| (energy.idle + energy.overhead) * f64::from(self.deployment.layout.ranks()))
     }
 
+    /// What stands around the chips of the instance draws; `None` where the chip's rating is unknown.
+    pub fn overhead_power(&self) -> Option<Watts> {
+        self.energy.map(|energy| energy.overhead * f64::from(self.deployment.layout.ranks()))
+    }
+
     /// The price with its breakdown, energy and error band.
     ///
     /// An engine that can run two micro-batches against each other does so where that is quicker: halves hide
     /// communication, but read every weight twice.
     pub fn cost(&self, shape: &StepShape) -> StepCost {
-        let Timed { tally, hidden } = self.timed(shape);
+        let Timed { tally, hidden, clock } = self.timed(shape);
         let time = tally.total() - hidden;
-        StepCost { time, energy: self.joules(&tally, time), sigma: self.sigma(&tally), tally, hidden }
+        StepCost { time, energy: self.joules(&tally, time, clock), sigma: self.sigma(&tally), tally, hidden }
     }
 
     fn timed(&self, shape: &StepShape) -> Timed {
         let load = self.load(shape).in_flight(f64::from(self.deployment.layout.pp));
         let whole = self.timed_in(&load, 1.0);
         if !self.deployment.micro_batches {
-            return whole;
+            return self.capped(whole);
         }
         let halves = self.timed_in(&load, 2.0);
-        if halves.time() < whole.time() { halves } else { whole }
+        self.capped(if halves.time() < whole.time() { halves } else { whole })
+    }
+
+    /// The step as it runs under the chip's power cap.
+    fn capped(&self, mut timed: Timed) -> Timed {
+        let Some(pace) = self.energy.and_then(|energy| energy.pace(&timed.tally, timed.hidden)) else {
+            return timed;
+        };
+        for bound in [Bound::Compute, Bound::Launch] {
+            timed.tally.stretch_bound(bound, 1.0 / pace.clock);
+        }
+        timed.tally.stretch(pace.wait);
+        timed.hidden = timed.hidden * pace.wait;
+        Timed { clock: pace.clock, ..timed }
     }
 
     /// Of all ranks.
-    fn joules(&self, tally: &Tally, time: Seconds) -> Option<Joules> {
+    fn joules(&self, tally: &Tally, time: Seconds, clock: f64) -> Option<Joules> {
         let ranks = f64::from(self.deployment.layout.ranks());
-        self.energy.map(|energy| energy.energy(tally, time) * ranks)
+        self.energy.map(|energy| energy.energy(tally, time, clock) * ranks)
     }
 
     /// The step cut into `split` equal micro-batches.
@@ -313,20 +332,25 @@ impl StepModel {
         for (mix, count) in &self.plan.mixes {
             self.mix(mix, count * split, &part, &mut device);
         }
-        self.draft(load, &mut device);
-        device.stretch(self.slowdown(load));
+        let slowdown = self.slowdown(load) * self.correction(load, &device);
+        device.stretch(slowdown);
+        let mut drafts = Tally::default();
+        self.draft(load, &mut drafts);
+        drafts.stretch(slowdown);
         let mut exchange = Tally::default();
         tables.exchange.add(&mut exchange, split, load.total_tokens / split, |m| self.exchange_at(m));
         let hidden = self.hidden(load, split, device.total(), exchange.total());
         device.add_scaled(&exchange, 1.0);
         let one_by_one = self.one_by_one(load, &device);
         device.add_time(Family::Elementwise, Bound::Launch, self.gaps(one_by_one, &device, split));
-        let issue = self.deployment.engine.host.dispatch.value * one_by_one;
-        let behind = (issue - (device.total() - hidden)).max(Seconds::ZERO);
+        // Drafting starts from tokens that the step has verified, so that nothing of it is launched ahead.
+        let behind = (self.issue(load, one_by_one) - (device.total() - hidden)).max(Seconds::ZERO)
+            + (self.issue_drafts(load, &drafts) - drafts.total()).max(Seconds::ZERO);
+        device.add_scaled(&drafts, 1.0);
         device.add_time(Family::Host, Bound::Launch, behind);
         let busy = device.total() - hidden;
         device.add_time(Family::Host, Bound::Launch, self.host(load, busy));
-        Timed { tally: device, hidden }
+        Timed { tally: device, hidden, clock: 1.0 }
     }
 
     fn load(&self, shape: &StepShape) -> Load {
@@ -362,6 +386,27 @@ impl StepModel {
         device.decode_slowdown.value.max(1.0) * (1.0 - share) + device.prefill_slowdown.value.max(1.0) * share
     }
 
+    /// What runs of the user's own say of the device's time, never below what its memory and matrix units need at their peak.
+    fn correction(&self, load: &Load, device: &Tally) -> f64 {
+        let of = &self.deployment.engine.device;
+        let (decode, prefill) = (of.decode_correction.value, of.prefill_correction.value);
+        if decode == 1.0 && prefill == 1.0 {
+            return 1.0;
+        }
+        let share = if load.tokens > 0.0 { load.prefill_tokens / load.tokens } else { 0.0 };
+        let asked = decode * (1.0 - share) + prefill * share;
+        let rank = &self.deployment.chip.rank;
+        let formats = &self.deployment.model.quantization;
+        let peak = [formats.activations, formats.experts, Dtype::Bf16]
+            .into_iter()
+            .filter_map(|format| rank.peak(format));
+        let peak = peak.map(|peak| peak.get()).fold(f64::MIN_POSITIVE, f64::max);
+        let least =
+            (device.flop().get() / peak).max(device.memory_bytes().get() / rank.bandwidth.value.get());
+        let total = device.total().get();
+        if total > 0.0 { asked.max((least / total).min(1.0)) } else { asked }
+    }
+
     fn hidden(&self, load: &Load, split: f64, compute: Seconds, exchange: Seconds) -> Seconds {
         if split == 1.0 {
             return Seconds::ZERO;
@@ -391,9 +436,27 @@ impl StepModel {
         match self.deployment.engine.execution {
             _ if load.prefill_tokens > 0.0 => device.launches(),
             Execution::Eager => device.launches(),
-            // Between two attentions one captured piece is replayed.
-            Execution::Piecewise => device.mixing_launches() + self.layers(),
+            Execution::Piecewise => device.mixing_launches(),
             Execution::FullGraph => 0.0,
+        }
+    }
+
+    /// Time the host takes to launch them; between two attentions of a piecewise step one captured piece is replayed.
+    fn issue(&self, load: &Load, one_by_one: f64) -> Seconds {
+        let engine = &self.deployment.engine;
+        let pieces = match engine.execution {
+            Execution::Piecewise if load.prefill_tokens == 0.0 => self.layers(),
+            _ => 0.0,
+        };
+        engine.host.dispatch.value * one_by_one + engine.host.replay.value * pieces
+    }
+
+    /// The same of the draft module's operators.
+    fn issue_drafts(&self, load: &Load, drafts: &Tally) -> Seconds {
+        let engine = &self.deployment.engine;
+        match engine.draft_execution {
+            Execution::FullGraph if load.prefill_tokens == 0.0 => Seconds::ZERO,
+            _ => engine.host.dispatch.value * drafts.launches(),
         }
     }
 
@@ -415,7 +478,7 @@ impl StepModel {
                 (share * self.evidence(*family).sigma).powi(2)
             })
             .sum();
-        variance.sqrt().hypot(self.deployment.chip.spread())
+        variance.sqrt().hypot(self.deployment.chip.spread()).hypot(self.deployment.engine.spread.value)
     }
 
     /// What the prices of a family rest on.
@@ -431,6 +494,6 @@ impl StepPricer for StepModel {
     fn price(&self, shape: &StepShape) -> StepPrice {
         let timed = self.timed(shape);
         let time = timed.time();
-        StepPrice { time, energy: self.joules(&timed.tally, time).unwrap_or(Joules::ZERO) }
+        StepPrice { time, energy: self.joules(&timed.tally, time, timed.clock).unwrap_or(Joules::ZERO) }
     }
 }

@@ -135,6 +135,11 @@ impl Tally {
         self.time.iter_mut().flatten().for_each(|time| *time *= factor);
     }
 
+    /// Multiplies the times under one bound by `factor`.
+    pub fn stretch_bound(&mut self, bound: Bound, factor: f64) {
+        self.time.iter_mut().for_each(|row| row[bound as usize] *= factor);
+    }
+
     /// Multiplies the times of one family by `factor`.
     pub fn stretch_family(&mut self, family: Family, factor: f64) {
         self.time[family as usize].iter_mut().for_each(|time| *time *= factor);

@@ -62,6 +62,9 @@ impl Catalog {
             ("engines", id) => {
                 self.engine(id).err().into_iter().for_each(|error| problems.add(file, error));
             }
+            ("", "support") => {
+                self.support().err().into_iter().for_each(|error| problems.add(file, error));
+            }
             ("", "supply") => {
                 self.supply().err().into_iter().for_each(|error| problems.add(file, error));
             }

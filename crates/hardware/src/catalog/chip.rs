@@ -108,6 +108,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
         memory: reader.fact(raw.memory.capacity, limits::CAPACITY)?,
         bandwidth: reader.fact(raw.memory.bandwidth, limits::MEMORY_RATE)?,
     };
+    let tdp = reader.optional(raw.tdp, limits::POWER)?;
     Ok(Chip {
         id: document.id.to_owned(),
         name: raw.name.into_inner(),
@@ -120,7 +121,8 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
         scale_up: raw.scale_up.map(|port| port.resolve(&reader)).transpose()?,
         scale_out: raw.scale_out.map(|port| port.resolve(&reader)).transpose()?,
         release: raw.release.map(|release| reader.as_given(release)).transpose()?,
-        tdp: reader.optional(raw.tdp, limits::POWER)?,
+        rating: tdp.as_ref().map(|fact| fact.value),
+        tdp,
         idle: reader.optional(raw.idle, limits::POWER)?,
         die_area: reader.optional(raw.die_area, limits::AREA)?,
         interconnect_bidirectional: reader.optional(raw.interconnect_bidirectional, limits::LINK_RATE)?,

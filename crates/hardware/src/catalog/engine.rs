@@ -26,6 +26,10 @@ struct RawEngine {
     platforms: Vec<Platform>,
     #[serde(default)]
     execution: Execution,
+    #[serde(default)]
+    draft_execution: Execution,
+    #[serde(default)]
+    spread: Option<RawFact<f64>>,
     stacks: Spanned<Vec<String>>,
     #[serde(default)]
     fused_quantise: bool,
@@ -53,6 +57,8 @@ struct RawHost {
     hand_off: RawFact<Seconds>,
     #[serde(default)]
     dispatch: Option<RawFact<Seconds>>,
+    #[serde(default)]
+    replay: Option<RawFact<Seconds>>,
     first_chunk: RawFact<f64>,
 }
 
@@ -64,6 +70,10 @@ struct RawDevice {
     layer_eager: RawFact<Seconds>,
     decode_slowdown: RawFact<f64>,
     prefill_slowdown: RawFact<f64>,
+    #[serde(default)]
+    decode_correction: Option<RawFact<f64>>,
+    #[serde(default)]
+    prefill_correction: Option<RawFact<f64>>,
     expert_skew: RawFact<f64>,
     expert_spread: RawFact<f64>,
     decode_overlap: RawFact<f64>,
@@ -83,6 +93,8 @@ struct RawScheduler {
     token_budget: RawFact<u32>,
     max_sequences: RawFact<u32>,
     block: RawFact<u32>,
+    #[serde(default)]
+    acceptance: Option<RawFact<f64>>,
     chunked_prefill: bool,
     mixed_steps: bool,
 }
@@ -120,6 +132,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
         releases: raw.releases,
         platforms: raw.platforms,
         execution: raw.execution,
+        draft_execution: raw.draft_execution,
         stacks: raw.stacks.into_inner(),
         fused_quantise: raw.fused_quantise,
         micro_batches: raw.micro_batches,
@@ -130,15 +143,8 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             request: reader.fact(raw.host.request, limits::OVERHEAD_TIME)?,
             prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
             hand_off: reader.fact(raw.host.hand_off, limits::OVERHEAD_TIME)?,
-            dispatch: match raw.host.dispatch {
-                Some(fact) => reader.fact(fact, limits::OVERHEAD_TIME)?,
-                None => Fact {
-                    value: Seconds::ZERO,
-                    source: "what the host launches is within `layer` and `layer_eager`".to_owned(),
-                    grade: Grade::Assumed,
-                    note: None,
-                },
-            },
+            dispatch: launched(&reader, raw.host.dispatch)?,
+            replay: launched(&reader, raw.host.replay)?,
             first_chunk: reader.fact(raw.host.first_chunk, limits::CHUNK)?,
         },
         device: DeviceOverhead {
@@ -147,6 +153,20 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             layer_eager: reader.fact(raw.device.layer_eager, limits::OVERHEAD_TIME)?,
             decode_slowdown: reader.fact(raw.device.decode_slowdown, limits::FACTOR)?,
             prefill_slowdown: reader.fact(raw.device.prefill_slowdown, limits::FACTOR)?,
+            decode_correction: usual(
+                &reader,
+                raw.device.decode_correction,
+                limits::FACTOR,
+                1.0,
+                UNCORRECTED,
+            )?,
+            prefill_correction: usual(
+                &reader,
+                raw.device.prefill_correction,
+                limits::FACTOR,
+                1.0,
+                UNCORRECTED,
+            )?,
             expert_skew: reader.fact(raw.device.expert_skew, limits::SKEW)?,
             expert_spread: reader.fact(raw.device.expert_spread, limits::SKEW)?,
             decode_overlap: reader.fact(raw.device.decode_overlap, limits::SHARE)?,
@@ -160,6 +180,13 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             token_budget: reader.fact(raw.scheduler.token_budget, limits::TOKENS)?,
             max_sequences: reader.fact(raw.scheduler.max_sequences, limits::TOKENS)?,
             block: reader.fact(raw.scheduler.block, limits::BLOCK)?,
+            acceptance: usual(
+                &reader,
+                raw.scheduler.acceptance,
+                limits::SHARE,
+                USUAL_ACCEPTANCE,
+                ACCEPTANCE_SOURCE,
+            )?,
             chunked_prefill: raw.scheduler.chunked_prefill,
             mixed_steps: raw.scheduler.mixed_steps,
         },
@@ -168,12 +195,45 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
             utilisation: reader.fact(raw.memory.utilisation, limits::SHARE)?,
             reserve: reader.fact(raw.memory.reserve, limits::RESERVE)?,
         },
+        spread: usual(&reader, raw.spread, limits::SKEW, 0.0, "none found beside the kernels'")?,
         sharding: Sharding {
             pads: raw.sharding.pads,
             vocabulary: raw.sharding.vocabulary.map(|raw| reader.fact(raw, limits::BLOCK)).transpose()?,
         },
         sources: sources.clone(),
     })
+}
+
+/// What the host takes to launch something; nothing of its own where the file says nothing.
+fn launched(reader: &Reader<'_>, raw: Option<RawFact<Seconds>>) -> Result<Fact<Seconds>, CatalogError> {
+    match raw {
+        Some(fact) => reader.fact(fact, limits::OVERHEAD_TIME),
+        None => Ok(Fact {
+            value: Seconds::ZERO,
+            source: "what the host launches is within `layer` and `layer_eager`".to_owned(),
+            grade: Grade::Assumed,
+            note: None,
+        }),
+    }
+}
+
+/// Chance that a draft token is accepted where an engine's file says nothing.
+const USUAL_ACCEPTANCE: f64 = 0.7;
+const ACCEPTANCE_SOURCE: &str = "what published runs of DeepSeek-R1 with one draft assume: arXiv 2506.12708 v2, section 5.1, and CANN's recipes";
+const UNCORRECTED: &str = "not corrected by runs of the user's own";
+
+/// A figure that a file may leave out.
+fn usual(
+    reader: &Reader<'_>,
+    raw: Option<RawFact<f64>>,
+    limit: limits::Limit<f64>,
+    value: f64,
+    source: &str,
+) -> Result<Fact<f64>, CatalogError> {
+    match raw {
+        Some(fact) => reader.fact(fact, limit),
+        None => Ok(Fact { value, source: source.to_owned(), grade: Grade::Assumed, note: None }),
+    }
 }
 
 fn choice(reader: &Reader<'_>, raw: Spanned<String>, allowed: &[&str]) -> Result<String, CatalogError> {

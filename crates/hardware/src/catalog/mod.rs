@@ -11,6 +11,7 @@ pub(crate) mod limits;
 mod raw;
 mod scan;
 mod supply;
+mod support;
 mod system;
 
 pub use check::Problem;
@@ -23,6 +24,7 @@ use crate::engine::Engine;
 use crate::export_rules::ExportRules;
 use crate::overrides::{self, Override};
 use crate::supply::Supply;
+use crate::support::SupportMatrix;
 use crate::system::System;
 use index::Index;
 use std::path::Path;
@@ -110,6 +112,21 @@ impl Catalog {
             set.apply_to_chip(&mut chip)?;
         }
         Ok(chip)
+    }
+
+    /// A chip by key or alias, or the chip of a system by the system's.
+    ///
+    /// # Errors
+    /// No chip and no system has the name, or a file is malformed.
+    pub fn chip_or_that_of_a_system(&self, name: &str) -> Result<Chip, CatalogError> {
+        match self.chip(name) {
+            Err(CatalogError::UnknownName { .. }) => match self.system(name) {
+                Ok(system) => self.chip(&system.chip),
+                Err(CatalogError::UnknownName { .. }) => Err(self.unknown(&["chips", "systems"], name)),
+                Err(error) => Err(error),
+            },
+            found => found,
+        }
     }
 
     /// A system by key or alias, with its own chip in it.
@@ -209,6 +226,14 @@ impl Catalog {
     /// The file is malformed.
     pub fn supply(&self) -> Result<Supply, CatalogError> {
         supply::resolve(self.document("", "supply")?)
+    }
+
+    /// What engines say they support.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn support(&self) -> Result<SupportMatrix, CatalogError> {
+        support::resolve(self.document("", "support")?)
     }
 
     /// An engine by key or alias.

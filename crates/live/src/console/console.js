@@ -58,6 +58,59 @@ function draw(state) {
     for (let chip = seat.from; chip < seat.to; chip++) seats.set(seat.system + ":" + chip, { instance: seat.instance, chips: seat.to - seat.from });
 }
 
+// A hue per job, far from those next to it.
+const hue = id => (id * 137.5) % 360;
+const span = seconds => seconds == null ? "–" : seconds < 90 ? seconds.toFixed(0) + " s" : seconds < 5400 ? (seconds / 60).toFixed(1) + " min" : (seconds / 3600).toFixed(1) + " h";
+
+async function order(body) {
+  try {
+    const { seq, jobs } = await call("command", body);
+    $("said").textContent = (jobs ? "job " + jobs.join(", ") + " submitted" : Object.keys(body)[0].replace("_", " ")) + ", entry " + seq + " of the log";
+  } catch (error) { $("said").textContent = error.message; }
+}
+
+function showJobs(state) {
+  const jobs = state.jobs, chips = new Map();
+  $("jobs").hidden = !jobs;
+  if (!jobs) return chips;
+  $("queue").textContent = jobs.policy + ": " + jobs.running + " running on " + jobs.held_chips + " chips, " + jobs.waiting + " waiting, " + jobs.over + " over, " + jobs.free_chips + " chips free, " + number(jobs.power_w / 1e3) + " kW";
+  for (const job of jobs.rows) for (const [from, to] of job.chips) for (let chip = from; chip < to; chip++) chips.set(jobs.system + ":" + chip, job);
+  const focused = document.activeElement && document.activeElement.dataset.order;
+  $("joblist").replaceChildren(...jobs.rows.slice(0, 200).map(job => {
+    const row = element("tr");
+    const left = job.ends_s == null || job.state !== "running" ? null : job.ends_s - state.virtual_seconds;
+    const values = [job.id, job.name, job.state, job.tenant, job.priority, job.asked_chips, (job.done * 100).toFixed(0) + " %", span(job.waited_s), span(left), job.preemptions + job.failures, job.why || ""];
+    for (const value of values) row.append(element("td", value));
+    row.children[10].className = "why";
+    if (job.chips.length) { row.children[0].className = "own"; row.children[0].style.setProperty("--hue", hue(job.id)); }
+    const cell = element("td");
+    const can = { running: ["preempt", "hold", "cancel"], waiting: ["hold", "cancel"], held: ["release", "cancel"] }[job.state] || [];
+    for (const name of can) {
+      const button = element("button", name);
+      button.dataset.order = name + ":" + job.id;
+      button.ariaLabel = name + " job " + job.id;
+      cell.append(button, " ");
+    }
+    row.append(cell);
+    return row;
+  }));
+  if (focused) { const again = document.querySelector('[data-order="' + focused + '"]'); if (again) again.focus(); }
+  return chips;
+}
+
+$("joblist").addEventListener("click", event => {
+  const [name, id] = (event.target.dataset.order || "").split(":");
+  if (name) order({ [name + "_job"]: Number(id) });
+});
+
+$("submit").addEventListener("submit", event => {
+  event.preventDefault();
+  const fields = new FormData(event.target);
+  let more = {};
+  try { more = fields.get("more") ? JSON.parse(fields.get("more")) : {}; } catch (error) { $("said").textContent = "The further keys are no JSON: " + error.message; return; }
+  order({ submit_job: { name: fields.get("name"), chips: Number(fields.get("chips")), duration: fields.get("duration"), priority: Number(fields.get("priority")), ...more } });
+});
+
 function show(state) {
   const moved = layout && state.instances.length !== show.count;
   show.count = state.instances.length;
@@ -83,6 +136,7 @@ function show(state) {
       return figure;
     }));
   }
+  const jobs = showJobs(state);
   const dead = state.broken.map(one => new Set(one.dead)), cut = state.broken.map(one => new Set(one.cut));
   for (const { cell, system, chip } of cells) {
     const seat = seats.get(system + ":" + chip), one = seat && state.instances[seat.instance];
@@ -90,9 +144,11 @@ function show(state) {
     const pool = one && layout.pools[one.pool];
     const over = one ? (one.power_w / seat.chips - pool.idle_w) / Math.max(pool.peak_w - pool.idle_w, 1) : 0;
     const isDead = dead[system].has(chip), isCut = cut[system].has(chip);
-    cell.className = "chip" + (isDead ? " dead" : !one ? " free" : up ? "" : " down") + (isCut ? " cut" : "");
+    const job = one ? null : jobs.get(system + ":" + chip);
+    cell.className = "chip" + (isDead ? " dead" : job ? " job" : !one ? " free" : up ? "" : " down") + (isCut ? " cut" : "");
+    if (job) cell.style.setProperty("--hue", hue(job.id));
     cell.style.setProperty("--heat", one && up ? Math.min(1, Math.max(0, over)).toFixed(2) : 0);
-    cell.ariaLabel = "chip " + chip + (isDead ? ", dead" : isCut ? ", link down" : "") + (one ? ", instance " + seat.instance + " " + one.state : ", free");
+    cell.ariaLabel = "chip " + chip + (isDead ? ", dead" : isCut ? ", link down" : "") + (one ? ", instance " + seat.instance + " " + one.state : job ? ", job " + job.id + " " + job.name : ", free");
     cell.title = cell.ariaLabel;
   }
   $("instances").replaceChildren(...state.instances.map(one => {

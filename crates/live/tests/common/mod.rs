@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use supernode_live::app::{Model, Money, PoolFacts};
+use supernode_live::jobs::Jobs;
 use supernode_live::{Cluster, Server, Settings};
 use units::{Bytes, DollarsPerHour, Seconds, Watts};
 
@@ -72,8 +73,19 @@ pub fn cluster() -> Cluster<Roofline> {
         pools: vec![facts],
         entries: vec![0, 1, 2, 3],
         chips: 8,
+        jobs: Some(jobs()),
         money: Money { hourly: Some(DollarsPerHour::new(8.0)), per_joule: 1e-8 },
     }
+}
+
+/// A workload manager on the same eight chips.
+pub fn jobs() -> Jobs {
+    let text = "[cluster]\nchips = 8\nnode = 4\n[[tenant]]\nname = \"a\"\n[[tenant]]\nname = \"b\"\n";
+    let raw = cluster::file::parse("jobs.toml", text).unwrap();
+    let place = cluster::Place { file: "jobs.toml".to_owned(), text: text.to_owned() };
+    let catalog = hardware::Catalog::builtin();
+    let (manager, intake) = jobs::Manager::open(&catalog, raw, &place, Default::default()).unwrap();
+    Jobs::new(manager, intake, 0)
 }
 
 /// Any free ports, a hundred times as fast as the cluster would be.

@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::arch::{LayerGroup, Model, Quantization};
+use crate::arch::{Group, LayerGroup, Model, Quantization};
 use crate::import::{self, ImportError};
 use crate::names;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,8 @@ struct Formats {
     embedding: Option<Dtype>,
     kv: Option<Dtype>,
     state: Option<Dtype>,
+    /// Integer weights that share a scale.
+    group: Option<u32>,
 }
 
 impl Formats {
@@ -81,6 +83,7 @@ impl Formats {
             embedding: self.embedding.unwrap_or(Dtype::Bf16),
             expert_activations: self.expert_activations.unwrap_or(activations),
             state: self.state.unwrap_or(Dtype::Fp32),
+            group: self.group.map(|size| Group { size, zero_points: false }),
         }
     }
 }

@@ -64,6 +64,7 @@ pub(super) const ARCHITECTURES: &[(&str, &str)] = architectures![
     "nemotron-h-56b",
     "pangu-pro-moe",
     "pangu-ultra-moe",
+    "phi-3-mini-4k",
     "phi-4",
     "qwen2.5-0.5b",
     "qwen2.5-1.5b",

@@ -60,8 +60,9 @@ impl Model {
 
     /// Size of the weights in the checkpoint's formats, by part.
     pub fn weight_bytes(&self) -> ByPart<Bytes> {
-        let size =
-            |part: Part, weights: &Weights| weights.total() as f64 * Bytes::new(self.format(part).bytes());
+        let size = |part: Part, weights: &Weights| {
+            weights.total() as f64 * Bytes::new(self.quantization.bytes(self.format(part)))
+        };
         let weights = self.weights();
         let mut bytes = ByPart::from_fn(|part| size(part, &weights[part]));
         if let Some((modules, module)) = self.mtp_weights() {

@@ -9,7 +9,7 @@ use super::job::Objective;
 use super::kinds::{Ground, Kind};
 use super::price::batches;
 use super::visit::{DecodeOption, PrefillOption, Surroundings, Visit};
-use super::worth::{Candidate, Class, Front, Shape, Side, Worth, money};
+use super::worth::{Candidate, Class, Front, Shape, Side, Worth};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -412,8 +412,8 @@ pub(super) fn pair_worth(
     let chips = [side(&fill.kind, fills), side(&option.kind, decodes)];
     let power =
         [fills * fill.idle + rate * fill.above_idle, decodes * option.idle + rate * option.above_idle];
-    let paid = money(around.site, around.ownership(fill.kind.ground), chips[0], power[0])
-        + money(around.site, around.ownership(option.kind.ground), chips[1], power[1]);
+    let paid = around.hourly[fill.kind.ground].of(chips[0], power[0])
+        + around.hourly[option.kind.ground].of(chips[1], power[1]);
     Worth { rate, tpot: option.tpot, chips: chips[0] + chips[1], power: power[0] + power[1], money: paid }
 }
 

@@ -201,8 +201,7 @@ impl Job {
 
     /// Mean share of `drafts` draft tokens that is accepted: each needs the one before it.
     pub fn accepted_share(&self, drafts: u32) -> f64 {
-        let chain: f64 = (1..=drafts).map(|length| self.acceptance.powi(length as i32)).sum();
-        if drafts == 0 { 0.0 } else { chain / f64::from(drafts) }
+        cost::step::Speculation::accepted_share(drafts, self.acceptance)
     }
 }
 

@@ -30,7 +30,7 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use units::TokensPerSecond;
 use visit::{Bar, Counts, Surroundings, Visit, visit_all};
-use worth::{Candidate, Front, Judge};
+use worth::{Candidate, Front, Hourly, Judge};
 
 /// Kinds, whatever their number of stages, visited before what is known is brought up to date.
 const BLOCK: usize = 16;
@@ -197,12 +197,14 @@ fn search_grounds(
     let mut refused = None;
     let mut done = 0;
     let nothing = Bar::default();
+    let hourly: Vec<Hourly> =
+        grounds.iter().map(|ground| Hourly::new(site, ground.ownership(site))).collect();
     let around = Surroundings {
         resolver,
         job,
         grounds: &grounds,
         judge,
-        site,
+        hourly: &hourly,
         drafts,
         bar: &nothing,
         exhaustive,

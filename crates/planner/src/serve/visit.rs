@@ -3,9 +3,8 @@
 use super::job::Job;
 use super::kinds::{Ground, Kind};
 use super::price::{self, DecodeStep, Prefilling, Serving, batches};
-use super::worth::{Candidate, Class, Front, Judge, Shape, Side, Worth, money};
+use super::worth::{Candidate, Class, Front, Hourly, Judge, Shape, Side, Worth};
 use cost::step::{Speculation, StepError, StepModel};
-use estimate::economics::{Ownership, Site};
 use estimate::{EstimateError, Resolver};
 use instance::KvTransfer;
 use sim::PortConfig;
@@ -183,7 +182,8 @@ pub(super) struct Surroundings<'a> {
     pub job: &'a Job,
     pub grounds: &'a [Ground],
     pub judge: Judge,
-    pub site: &'a Site,
+    /// What packages of each ground cost.
+    pub hourly: &'a [Hourly],
     pub drafts: u32,
     pub bar: &'a Bar,
     /// Whether everything is priced, for tests.
@@ -196,10 +196,6 @@ impl Surroundings<'_> {
     /// Whether the search was stopped.
     pub fn stopped(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
-    }
-
-    pub fn ownership(&self, ground: usize) -> Option<Ownership> {
-        self.grounds[ground].ownership(self.site)
     }
 
     /// Instances that a deployment has: as many as there are chips for, or as the target takes.
@@ -218,7 +214,7 @@ impl Surroundings<'_> {
         let most = serving.rate * f64::from(instances);
         let rate = self.judge.target.unwrap_or(most);
         let power = f64::from(instances) * (idle + (serving.power - idle) * rate / most);
-        let money = money(self.site, self.ownership(kind.ground), chips, power);
+        let money = self.hourly[kind.ground].of(chips, power);
         Some((instances, Worth { rate, tpot: serving.tpot, chips, power, money }))
     }
 }

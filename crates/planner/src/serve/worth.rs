@@ -67,6 +67,29 @@ pub(super) fn money(site: &Site, ownership: Option<Ownership>, chips: f64, power
     ownership.map_or(f64::NAN, |ownership| ownership.running(site, chips, Watts::new(power)).get())
 }
 
+/// What packages of one system cost, which is linear in their number and in what they draw: found once, asked for every
+/// deployment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hourly {
+    /// Dollars per hour of a package.
+    chip: f64,
+    /// Of a watt.
+    watt: f64,
+}
+
+impl Hourly {
+    pub fn new(site: &Site, ownership: Option<Ownership>) -> Self {
+        let chip = money(site, ownership, 1.0, 0.0);
+        Self { chip, watt: money(site, ownership, 1.0, 1.0) - chip }
+    }
+
+    /// Dollars per hour of `chips` packages that draw `power` watts.
+    pub fn of(&self, chips: f64, power: f64) -> f64 {
+        // Where watts cost nothing, as they do for whoever rents, it does not matter that nobody knows them.
+        chips * self.chip + if self.watt == 0.0 { 0.0 } else { power * self.watt }
+    }
+}
+
 /// Says which of two deployments is better.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Judge {

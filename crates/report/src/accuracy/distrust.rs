@@ -34,7 +34,8 @@ pub(super) fn distrust(accuracy: &Accuracy) -> String {
 }
 
 fn cells(accuracy: &Accuracy, text: &mut String) {
-    for (name, rows) in &accuracy.serving {
+    for table in &accuracy.serving {
+        let (name, rows) = (&table.name, &table.rows);
         for (cell, rows) in by(rows, "cell") {
             let Some((n, ratio)) = ratio(&rows, Metric::Tpot) else { continue };
             if n >= CELL_ROWS && !CELL_RANGE.contains(&ratio) {
@@ -49,7 +50,8 @@ fn cells(accuracy: &Accuracy, text: &mut String) {
 }
 
 fn loose(accuracy: &Accuracy, text: &mut String) {
-    let tables = accuracy.serving.iter().chain(&accuracy.training);
+    let serving = accuracy.serving.iter().map(|table| (&table.name, &table.rows));
+    let tables = serving.chain(accuracy.training.iter().map(|(name, rows)| (name, rows)));
     for (name, rows) in tables {
         for column in ["load", "mode", "engine", "framework"] {
             for (value, rows) in by(rows, column) {
@@ -140,10 +142,10 @@ const KNOWN: &str =
 - Serving rows do not say which speculative decoding, if any, was on; a row that used it looks slow here.
 - Eight rows of gpt-oss-120b on H100 under vLLM 0.11 at 512 users show a third of the time per token that the same
   deployments take at 64 users: no price of a step gives both. They alone make up a sixth of the mean TPOT error.
-- Tables of serving rows have no column for an engine's flags. Where the source publishes its launch scripts, the rows are
-  predicted as those scripts launch them (`crates/validate/recipes.toml`): format of the cache, tokens of a step, prompts that
-  wait to start together, tokens of the first response, and the layout where the table has another than the script can launch.
-  Other rows are predicted under the engine's defaults.
+- Where a table has no column for an engine's flags and the source publishes its launch scripts, the rows are predicted as those
+  scripts launch them (`validation/launches`): format of the cache, tokens of a step, sequences of a rank, graph mode, prompts that
+  wait to start together, tokens of the first response, requests of the run, and the layout where the table has another than the
+  script can launch. Other rows are predicted under the engine's defaults; what that is worth stands beside each table.
 - Some of the rows that ask for the better of two layouts differ in their date too, and with it in releases and flags: eight
   chips of B200 are slower for Qwen3.5 than four, four days later. No order of layouts explains those.
 - The shortest attention of an Ascend die takes 31 us where that of an H100 takes 6 us; its shortest matrix product takes 5 us like

@@ -195,6 +195,7 @@ fn bands(accuracy: &Accuracy) -> String {
         cells.push(format!("+-{:.0} %", 100.0 * ((Z80 * band.sigma).exp() - 1.0)));
         origins.insert(match &band.origin {
             Origin::Measured { .. } => "measured".to_owned(),
+            Origin::Derived { .. } => "derived".to_owned(),
             Origin::Transferred { chip, .. } => chip.clone(),
             Origin::Generic => "generic".to_owned(),
         });

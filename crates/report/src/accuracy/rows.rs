@@ -4,7 +4,7 @@ use super::{markdown, percent, signed};
 use calibration::stats::{ErrorStats, median};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use validate::{Metric, Scored, Summary, summarise};
+use validate::{Metric, Scored, ServingTable, Summary, summarise};
 
 /// The value of one of a row's columns.
 pub(super) fn key<'a>(row: &'a Scored, column: &str) -> Option<&'a str> {
@@ -118,10 +118,40 @@ pub(super) fn ratio(rows: &[Scored], metric: Metric) -> Option<(usize, f64)> {
     (!ratios.is_empty()).then(|| (ratios.len(), median(&ratios)))
 }
 
+/// Errors of the same rows with what is known of their launches and with the engines' defaults instead.
+fn launches(table: &ServingTable) -> String {
+    let launched = [("as launched", &table.rows), ("with the engines' defaults", &table.bare)];
+    let lines = launched.iter().flat_map(|(name, rows)| {
+        let summary = summarise(rows);
+        let predicted = share(summary.predicted, summary.rows);
+        let inside = summary.band.map_or("-".to_owned(), |band| percent(band.inside));
+        summary
+            .metrics
+            .iter()
+            .map(|(metric, stats)| {
+                let mut line = vec![(*name).to_owned(), predicted.clone(), metric.name().to_owned()];
+                line.extend(errors(Some(stats)));
+                line.push(inside.clone());
+                line
+            })
+            .collect::<Vec<_>>()
+    });
+    let header = ["launch", "predicted", "metric", "median", "mean", "p90", "bias", "inside (all metrics)"];
+    markdown(&header, lines)
+}
+
 /// A table of serving rows.
-pub(super) fn serving(rows: &[Scored]) -> String {
+pub(super) fn serving(table: &ServingTable) -> String {
     let metrics = [Metric::Tpot, Metric::Ttft, Metric::Throughput];
+    let mut rows = table.rows.clone();
+    if table.apart {
+        rows.iter_mut().for_each(|row| row.keys.retain(|(column, _)| *column != "split"));
+    }
+    let rows = &rows;
     let mut text = splits(rows);
+    if table.rows.iter().zip(&table.bare).any(|(launched, bare)| launched.pairs != bare.pairs) {
+        let _ = write!(text, "\n{}", launches(table));
+    }
     let mut pairs: Vec<(String, Vec<Scored>)> = vec![("all".to_owned(), rows.to_vec())];
     pairs.extend(by(rows, "split").into_iter().map(|(name, rows)| (name.to_owned(), rows)));
     for (name, rows) in pairs {
@@ -139,7 +169,9 @@ pub(super) fn serving(rows: &[Scored]) -> String {
         let _ = write!(text, "\n{}", groups(rows, column, &metrics));
     }
     let lines = by(rows, "cell").into_iter().flat_map(|(cell, rows)| {
-        by(&rows, "split")
+        let parts = by(&rows, "split");
+        let parts = if parts.is_empty() { BTreeMap::from([("-", rows.clone())]) } else { parts };
+        parts
             .into_iter()
             .map(|(split, rows)| {
                 let shown =

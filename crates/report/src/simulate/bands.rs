@@ -14,7 +14,7 @@ use sim::metrics::Usage;
 
 /// A spread of ln(true / predicted) with the grade of what it rests on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Band {
+pub(crate) struct Band {
     /// Standard deviation.
     pub sigma: f64,
     /// The weakest grade among the facts.
@@ -71,7 +71,7 @@ impl Band {
 }
 
 /// The bands of a run.
-pub(super) struct Bands {
+pub(crate) struct Bands {
     /// Times from one token to the next.
     pub token: Band,
     /// Times with a queue in them.
@@ -101,7 +101,7 @@ fn busy<O>(outcome: &Outcome<O>) -> f64 {
 }
 
 /// The bands of a run that is paid for as `costs` say.
-pub(super) fn bands<O>(outcome: &Outcome<O>, costs: &Costs) -> Bands {
+pub(crate) fn bands<O>(outcome: &Outcome<O>, costs: &Costs) -> Bands {
     let metrics = &outcome.metrics;
     let pools = || outcome.pools.iter().zip(&outcome.used);
     let widest = |leaves_out: Role| {

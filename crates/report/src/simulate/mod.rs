@@ -1,15 +1,13 @@
 //! What a simulation reports: the summary on the terminal, JSON, per-request records, the form of vLLM's benchmark,
-//! Perfetto traces and a page of charts.
+//! Perfetto traces.
 
-mod bands;
-mod html;
+pub(crate) mod bands;
 mod perfetto;
-mod pools;
+pub(crate) mod pools;
 mod records;
-mod summary;
+pub(crate) mod summary;
 mod vllm;
 
-pub use html::simulate_html;
 pub use perfetto::Perfetto;
 pub use records::{RecordFormat, Records};
 pub use summary::{simulate_json, simulate_text};

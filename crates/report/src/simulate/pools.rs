@@ -6,17 +6,19 @@ use scenario::{Outcome, PoolInfo};
 use serde_json::{Map, Value, json};
 use sim::metrics::Usage;
 
-struct PoolRow {
-    instances: usize,
-    busy: f64,
-    batch: f64,
-    steps: u64,
-    energy: f64,
-    kv_mean: f64,
-    kv_peak: f64,
+/// What the instances of a pool did.
+pub(crate) struct PoolRow {
+    pub instances: usize,
+    pub busy: f64,
+    pub batch: f64,
+    pub steps: u64,
+    pub energy: f64,
+    pub kv_mean: f64,
+    pub kv_peak: f64,
 }
 
-fn pool_row<O>(outcome: &Outcome<O>, index: usize) -> PoolRow {
+/// Sums the instances of a pool up.
+pub(crate) fn pool_row<O>(outcome: &Outcome<O>, index: usize) -> PoolRow {
     let metrics = &outcome.metrics;
     let usage: Vec<&Usage> = metrics.usage.values().filter(|usage| usage.pool as usize == index).collect();
     let sum = |of: &dyn Fn(&Usage) -> f64| usage.iter().map(|usage| of(usage)).sum::<f64>();

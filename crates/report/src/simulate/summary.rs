@@ -10,28 +10,30 @@ use sim::sketch::Sketch;
 use units::{Dollars, GramsCo2, Joules, Seconds};
 
 /// The percentiles reported.
-const PERCENTILES: [(&str, f64); 5] =
+pub(crate) const PERCENTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
 
-struct Sums {
-    duration: Seconds,
-    chips: f64,
+/// What is summed up over a run.
+pub(crate) struct Sums {
+    pub duration: Seconds,
+    pub chips: f64,
     /// Rates and shares are unknown where nothing was counted that they could be of.
-    output_rate: Option<f64>,
-    input_rate: Option<f64>,
-    request_rate: Option<f64>,
-    goodput: Option<f64>,
-    hit_rate: Option<f64>,
-    fetch_rate: Option<f64>,
+    pub output_rate: Option<f64>,
+    pub input_rate: Option<f64>,
+    pub request_rate: Option<f64>,
+    pub goodput: Option<f64>,
+    pub hit_rate: Option<f64>,
+    pub fetch_rate: Option<f64>,
     /// At the facility.
-    energy: Joules,
-    joules_per_token: Option<f64>,
-    mean_power: Option<f64>,
-    carbon: Option<f64>,
-    cost: Option<f64>,
+    pub energy: Joules,
+    pub joules_per_token: Option<f64>,
+    pub mean_power: Option<f64>,
+    pub carbon: Option<f64>,
+    pub cost: Option<f64>,
 }
 
-fn sums<O>(outcome: &Outcome<O>, costs: &Costs) -> Sums {
+/// Sums a run up.
+pub(crate) fn sums<O>(outcome: &Outcome<O>, costs: &Costs) -> Sums {
     let metrics = &outcome.metrics;
     let duration = metrics.duration();
     let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
@@ -64,7 +66,11 @@ fn sums<O>(outcome: &Outcome<O>, costs: &Costs) -> Sums {
     }
 }
 
-fn latencies<'a, O>(outcome: &'a Outcome<O>, bands: &Bands) -> [(&'static str, &'a Sketch, Band); 5] {
+/// The latencies in the order they are shown.
+pub(crate) fn latencies<'a, O>(
+    outcome: &'a Outcome<O>,
+    bands: &Bands,
+) -> [(&'static str, &'a Sketch, Band); 5] {
     let metrics = &outcome.metrics;
     [
         ("TTFT", &metrics.ttft, bands.queue),
@@ -76,7 +82,7 @@ fn latencies<'a, O>(outcome: &'a Outcome<O>, bands: &Bands) -> [(&'static str, &
 }
 
 /// A figure of a distribution, unless nothing was measured.
-pub(super) fn known(sketch: &Sketch, figure: impl Fn(&Sketch) -> f64) -> Option<f64> {
+pub(crate) fn known(sketch: &Sketch, figure: impl Fn(&Sketch) -> f64) -> Option<f64> {
     Some(figure(sketch)).filter(|value| sketch.count() > 0.0 && value.is_finite())
 }
 

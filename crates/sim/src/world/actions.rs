@@ -3,9 +3,9 @@
 use super::engines::Engine;
 use super::{SimError, What, World};
 use crate::record::{Observer, Outcome, Record};
-use cost::step::StepPricer;
 use serving::{Action, Event, InstanceId, InstanceState, RequestId, Timer};
 use std::cmp::Reverse;
+use steps::StepPricer;
 
 impl<P: StepPricer> World<P> {
     /// Tells the cluster and does what it says.

@@ -3,10 +3,10 @@
 use super::{FirstToken, SimError, What, World};
 use crate::record::{Observer, RunRecord};
 use crate::span::Span;
-use cost::step::StepPricer;
 use serving::{Ended, Event, InstanceId, Nanos, RequestId, Run};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use steps::StepPricer;
 use units::{Joules, Seconds};
 
 #[derive(Debug, Clone, Copy)]

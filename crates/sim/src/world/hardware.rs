@@ -5,8 +5,8 @@ use super::{SimError, World};
 use crate::faults::{FaultKind, Part};
 use crate::placement::{Effect, Ground, Seat};
 use crate::record::Observer;
-use cost::step::StepPricer;
 use serving::{CommandError, Event, InstanceId};
+use steps::StepPricer;
 
 /// Whether a chip works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,6 @@ use crate::network::Network;
 use crate::placement::Placement;
 use crate::record::{Observer, Outcome};
 use crate::wiring::Wiring;
-use cost::step::StepPricer;
 use engines::Engine;
 use serving::{
     Action, Cluster, ClusterConfig, ConfigError, Event, InstanceId, InstanceState, Nanos, Order, RequestId,
@@ -25,6 +24,7 @@ use serving::{
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use steps::StepPricer;
 use transfers::Transfer;
 use units::Seconds;
 

@@ -2,8 +2,8 @@
 
 use super::{SimError, What, World};
 use crate::record::{Observer, TransferRecord};
-use cost::step::StepPricer;
 use serving::{Endpoint, Event, InstanceId, Nanos, RequestId, TransferId};
+use steps::StepPricer;
 use units::Bytes;
 
 #[derive(Debug, Clone, Copy)]

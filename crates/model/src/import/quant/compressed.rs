@@ -14,6 +14,12 @@ pub(super) fn groups(config: &Keys, base: Dtype) -> Read<Scheme> {
     for name in groups.names() {
         let group = groups.object(name)?.ok_or_else(|| groups.missing(name))?;
         let format = Some(format(&group, base)?);
+        if let Some(weights) = group.object("weights")?.filter(|_| format.is_some_and(is_integer)) {
+            let symmetric = weights.flag("symmetric", true)?;
+            let found = super::group(&weights, !symmetric)?;
+            // Of several the smallest, which takes most memory.
+            scheme.group = [scheme.group, found].into_iter().flatten().min_by_key(|group| group.size);
+        }
         let targets = Pattern::list(&group, "targets")?;
         if targets.is_empty() {
             scheme.default = format;
@@ -26,6 +32,10 @@ pub(super) fn groups(config: &Keys, base: Dtype) -> Read<Scheme> {
         }
     }
     Ok(scheme)
+}
+
+fn is_integer(format: Format) -> bool {
+    matches!(format.weights, Dtype::Int4 | Dtype::Int8)
 }
 
 /// The format of one group; no input activations means that they stay as they were.

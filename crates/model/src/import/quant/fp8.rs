@@ -64,5 +64,8 @@ pub(super) fn weight_only(config: &Keys, base: Dtype) -> Read<Scheme> {
         _ => return Err(config.unknown_value("bits|w_bit", "4 and 8 bits are understood")),
     };
     let format = Format { weights, activations: base };
-    Ok(Scheme::with_exclusions(Some(format), Pattern::list(config, EXCLUDED)?))
+    // AWQ stores zero points unless told not to; of GPTQ's, the kernels of today want none.
+    let awq = config.text("quant_method")?.is_some_and(|method| method.contains("awq"));
+    let group = super::group(config, config.flag("zero_point", awq)?)?;
+    Ok(Scheme { group, ..Scheme::with_exclusions(Some(format), Pattern::list(config, EXCLUDED)?) })
 }

@@ -14,7 +14,7 @@ mod weight_only;
 use super::decoder::{Decoder, Layout};
 use super::error::ImportError;
 use super::keys::{Keys, Read};
-use crate::arch::{Attention, Ffn, LayerGroup, Quantization};
+use crate::arch::{Attention, Ffn, Group, LayerGroup, Quantization};
 use scheme::{Format, Scheme};
 use serde_json::{Map, Value};
 use units::Dtype;
@@ -51,6 +51,21 @@ pub(crate) fn read(keys: &Keys, decoder: &Decoder, siblings: &Siblings) -> Resul
         None => Dtype::Fp32,
     };
     Ok(Quantization { state, ..resolve(decoder, &scheme, base) })
+}
+
+/// `group_size` of integer weights; -1, 0 and none stand for one scale per channel, which takes next to nothing.
+fn group(config: &Keys, zero_points: bool) -> Read<Option<Group>> {
+    const KEY: &str = "group_size|q_group_size|groupsize";
+    let size = match config.value(KEY)? {
+        None => return Ok(None),
+        Some(value) if value.as_i64().is_some_and(|size| size <= 0) => return Ok(None),
+        Some(value) => {
+            value.as_u64().and_then(|size| u32::try_from(size).ok()).filter(|size| *size <= 65_536)
+        }
+    };
+    let size =
+        size.ok_or_else(|| config.unknown_value(KEY, "give weights per scale, 65536 at most, or -1"))?;
+    Ok(Some(Group { size, zero_points }))
 }
 
 /// The format of whatever is not quantised.
@@ -142,6 +157,7 @@ fn resolve(decoder: &Decoder, scheme: &Scheme, base: Dtype) -> Quantization {
         embedding: head.map_or(base, |format| format.weights),
         expert_activations: experts.activations,
         state: Dtype::Fp32,
+        group: scheme.group,
     }
 }
 

@@ -22,7 +22,9 @@ pub(super) fn embedded(config: &Keys, base: Dtype) -> Read<Scheme> {
             let format = algorithm(config, "quant_algo", name, base)?;
             let mut excluded = Pattern::list(config, "exclude_modules|ignore")?;
             excluded.shrink_to_fit();
-            Scheme::with_exclusions(Some(format), excluded)
+            let integer = matches!(format.weights, Dtype::Int4 | Dtype::Int8);
+            let group = if integer { super::group(config, false)? } else { None };
+            Scheme { group, ..Scheme::with_exclusions(Some(format), excluded) }
         }
         None if config.has("config_groups") => compressed::groups(config, base)?,
         None => Scheme::plain(),

@@ -1,6 +1,7 @@
 //! Which format a module has.
 
 use super::pattern::Pattern;
+use crate::arch::Group;
 use std::collections::BTreeMap;
 use units::Dtype;
 
@@ -31,6 +32,8 @@ pub(super) struct Scheme {
     pub experts: Option<Format>,
     /// The cache.
     pub kv: Option<Dtype>,
+    /// Scales of integer weights.
+    pub group: Option<Group>,
 }
 
 impl Scheme {

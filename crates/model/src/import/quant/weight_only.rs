@@ -46,5 +46,7 @@ pub(super) fn by_name(config: &Keys, base: Dtype) -> Read<Scheme> {
     }
     let dynamic = has("dynamic_activation") || has("dynamicactivation");
     let activations = if dynamic { weights } else { base };
-    Ok(Scheme::with_exclusions(Some(Format { weights, activations }), Pattern::list(config, EXCLUDED)?))
+    let group = super::group(config, false)?;
+    let format = Some(Format { weights, activations });
+    Ok(Scheme { group, ..Scheme::with_exclusions(format, Pattern::list(config, EXCLUDED)?) })
 }

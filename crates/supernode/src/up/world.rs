@@ -47,7 +47,7 @@ pub fn cluster(
     let idle = resolved.pools.iter().map(|pool| pool.idle).collect();
     let world = World::new(resolved.config, pricers, options)?;
     let money = Money { hourly, per_joule };
-    Ok(Cluster { world, idle, models, pools, entries, chips: chips.round() as u32, money })
+    Ok(Cluster { world, idle, models, pools, entries, chips: chips.round() as u32, money, jobs: None })
 }
 
 /// Models as clients see them. Prefixes are cached block by block, as engines do, whatever the hashes of the scenario's

@@ -1,4 +1,4 @@
-//! What a step does, reduced to the sums that its price depends on.
+//! What a step of an instance does, reduced to the sums that its price depends on, and the trait of what prices it.
 
 use units::{Joules, Seconds};
 

@@ -1,0 +1,378 @@
+//! What a lost supplier costs: the same job on each vendor's machine, a forced move, and a fleet that stands one loss.
+
+use crate::error::Error;
+use crate::job::ServingJob;
+use crate::session::Session;
+use crate::{Answer, compare};
+use hardware::support::Support;
+use hardware::{Catalog, Chip};
+use planner::compare::Entry;
+use planner::serve::Watch;
+use report::chart::{Bar, Chart, Kind};
+use report::page::{Document, Grid, GridCell, Section};
+use report::{Setting, Words};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The systems, the one in use first, and how much of the service must outlive a loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecondSourceRequest {
+    /// Systems, the one in use first.
+    pub systems: Vec<String>,
+    /// Packages in use; one whole system by default.
+    pub chips: Option<u32>,
+    /// Share of the service that must be kept when one vendor's machines are gone, above 0 and at most 1.
+    pub keep: f64,
+}
+
+impl Default for SecondSourceRequest {
+    fn default() -> Self {
+        Self { systems: Vec::new(), chips: None, keep: 1.0 }
+    }
+}
+
+/// One vendor's way to do the job.
+pub struct Source {
+    /// The system.
+    pub system: String,
+    /// Its chip.
+    pub chip: Chip,
+    /// Its engine.
+    pub engine: String,
+    /// The link that holds it together.
+    pub link: String,
+    /// Output tokens per second and package.
+    pub rate: f64,
+    /// Mean time per output token, seconds.
+    pub tpot: f64,
+    /// Mean time to the first token, seconds.
+    pub ttft: f64,
+    /// Joules per token at the plug, where the chip's rating is known.
+    pub energy: Option<f64>,
+    /// Dollars per million tokens, where a price is known.
+    pub cost: Option<f64>,
+    /// Purchase price of a package, where it is known.
+    pub price: Option<f64>,
+    /// Whether the engine claims to run the model.
+    pub runs: Support,
+    /// Packages for the whole service.
+    pub chips: f64,
+    /// What the catalog says of where its parts come from.
+    pub foreign: Vec<String>,
+}
+
+/// Two vendors side by side that stand the loss of either.
+pub struct Fleet {
+    /// Indices of the two among the sources.
+    pub pair: [usize; 2],
+    /// Packages of each.
+    pub chips: [f64; 2],
+    /// Purchase of both, where prices are known.
+    pub price: Option<f64>,
+}
+
+/// The answer.
+pub struct SecondSource {
+    /// What was asked.
+    pub request: SecondSourceRequest,
+    /// The model.
+    pub model: String,
+    /// Tokens per second that are to be served.
+    pub service: f64,
+    /// The systems that can do the job, the one in use first.
+    pub sources: Vec<Source>,
+    /// Systems that cannot, and why.
+    pub without: Vec<(String, String)>,
+    /// Fleets of two vendors, the cheapest first.
+    pub fleets: Vec<Fleet>,
+}
+
+/// Plans the job on every system, for the service that the first gives.
+///
+/// # Errors
+/// Names that are unknown, fewer than two systems, a first system that cannot do the job.
+pub fn second_source(
+    session: &Session,
+    job: &ServingJob,
+    request: &SecondSourceRequest,
+    watch: &Watch,
+) -> Result<SecondSource, Error> {
+    if request.systems.len() < 2 {
+        return Err(Error::at("systems", "name the system in use and at least one other"));
+    }
+    if !(request.keep > 0.0 && request.keep <= 1.0) {
+        return Err(Error::at("keep", "must be above 0 and at most 1"));
+    }
+    let entries = compare(session, job, &request.systems, request.chips, watch)?;
+    let mut sources = Vec::new();
+    let mut without = Vec::new();
+    for entry in &entries {
+        match &entry.plan {
+            Ok(_) => sources.push(source(session, job, entry)?),
+            Err(reason) => without.push((entry.system.clone(), reason.clone())),
+        }
+    }
+    if entries.first().is_none_or(|entry| entry.plan.is_err()) {
+        let why = without.first().map_or("", |(_, why)| why.as_str());
+        return Err(Error::no(format!("{} cannot do this job: {why}", request.systems[0])));
+    }
+    let service = sources[0].rate * sources[0].chips;
+    for source in &mut sources[1..] {
+        source.chips = service / source.rate;
+    }
+    let fleets = fleets(&sources, request.keep);
+    Ok(SecondSource { request: request.clone(), model: job.model.clone(), service, sources, without, fleets })
+}
+
+fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Source, Error> {
+    let catalog = session.catalog();
+    let system = catalog.system(&entry.system)?;
+    let chip = catalog.chip(&system.chip)?;
+    let Ok(plan) = &entry.plan else { return Err(Error::no(entry.system.clone())) };
+    let best = plan.best();
+    let predicted = &best.predicted;
+    let engine = best.pools.last().map_or_else(String::new, |pool| pool.engine.clone());
+    let (runs, _) = catalog.support()?.runs(&chip, &job.model, &engine);
+    let supply = catalog.supply()?;
+    let foreign = supply
+        .of(&chip.id)
+        .into_iter()
+        .filter(|statement| statement.what == hardware::supply::Matter::ForeignContent);
+    let link = system.domains.iter().rev().map(|domain| domain.link.clone()).next().unwrap_or_default();
+    Ok(Source {
+        system: entry.system.clone(),
+        engine,
+        link: chip.scale_up.as_ref().map_or(link, |port| port.link.clone()),
+        rate: predicted.throughput_per_chip.value,
+        tpot: predicted.tpot.value,
+        ttft: predicted.ttft.value,
+        energy: predicted.energy_per_token.as_ref().map(|energy| energy.value),
+        cost: predicted.cost_per_million_tokens.as_ref().map(|cost| cost.value),
+        price: system.price.as_ref().map(|price| price.value.get()),
+        runs,
+        chips: predicted.chips,
+        foreign: foreign.filter_map(|statement| statement.note.clone()).collect(),
+        chip,
+    })
+}
+
+/// Every pair of two vendors: both together serve everything, and either alone what must be kept. Of the split between the
+/// two the cheaper is taken; without prices both carry half.
+fn fleets(sources: &[Source], keep: f64) -> Vec<Fleet> {
+    let mut fleets = Vec::new();
+    for (first, mine) in sources.iter().enumerate() {
+        for (second, theirs) in sources.iter().enumerate().skip(first + 1) {
+            if mine.chip.vendor == theirs.chip.vendor {
+                continue;
+            }
+            let least = keep;
+            // What is left once either carries what must be kept goes to the one that serves it for less money.
+            let rest = (1.0 - 2.0 * least).max(0.0);
+            let money = |source: &Source| source.price.map(|price| price * source.chips);
+            let cheaper = match (money(mine), money(theirs)) {
+                (Some(one), Some(other)) if one > other => [0.0, rest],
+                (Some(_), Some(_)) => [rest, 0.0],
+                _ => [rest / 2.0, rest / 2.0],
+            };
+            let chips =
+                [mine.chips * (least + cheaper[0]), theirs.chips * (least + cheaper[1])].map(f64::ceil);
+            let price = mine.price.zip(theirs.price).map(|(one, other)| one * chips[0] + other * chips[1]);
+            fleets.push(Fleet { pair: [first, second], chips, price });
+        }
+    }
+    let order =
+        |fleet: &Fleet| (fleet.price.is_none(), fleet.price.unwrap_or(fleet.chips[0] + fleet.chips[1]));
+    fleets.sort_by(|a, b| {
+        let (a, b) = (order(a), order(b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    fleets
+}
+
+fn change(now: Option<f64>, then: Option<f64>) -> Option<f64> {
+    Some(100.0 * (then? / now? - 1.0))
+}
+
+fn percent(words: &Words, value: Option<f64>) -> String {
+    value.map_or_else(|| words.say("unknown").to_owned(), |value| format!("{value:+.0}"))
+}
+
+impl SecondSource {
+    /// The answer as a report.
+    pub fn report(&self, setting: &Setting<'_>) -> Document {
+        let words = setting.words;
+        let first = &self.sources[0];
+        let service = super::number(self.service);
+        let title = words
+            .fill("second-title", &[("model", &self.model), ("tokens", &service), ("system", &first.system)]);
+        let mut document = Document::new(words, title);
+        self.headline(&mut document);
+        document
+            .push(Section::new(words.say("forced-move")).table(self.moves(words)).charts(self.charts(words)));
+        let kept = super::number(100.0 * self.request.keep);
+        let fleets = Section::new(words.say("mixed-fleets"));
+        document.push(fleets.note(words.fill("mixed-note", &[("share", &kept)])).table(self.mixed(words)));
+        document.push(Section::new(words.say("dependence")).table(self.dependence(words)));
+        let failed = self.without.iter().cloned();
+        document.push(Section::new(words.say("compare-without")).table(Grid::pairs(
+            words.say("system"),
+            words.say("why"),
+            failed,
+        )));
+        let names = self.sources.iter().flat_map(|source| [source.system.as_str(), source.chip.id.as_str()]);
+        setting.close(&mut document, names);
+        document
+    }
+
+    fn headline(&self, document: &mut Document) {
+        let words = document.words;
+        let first = &self.sources[0];
+        let other = |source: &&Source| source.chip.vendor != first.chip.vendor;
+        let Some(best) = self.sources[1..].iter().filter(other).min_by(|a, b| a.chips.total_cmp(&b.chips))
+        else {
+            document.headline = words.say("second-none").to_owned();
+            return;
+        };
+        document.headline = words.fill(
+            "second-headline",
+            &[
+                ("vendor", &first.chip.vendor),
+                ("system", &best.system),
+                ("chips", &super::number(best.chips.ceil())),
+                ("now", &super::number(first.chips)),
+                ("cost", &percent(words, change(first.cost, best.cost))),
+                ("energy", &percent(words, change(first.energy, best.energy))),
+            ],
+        );
+        let state = words.term(&best.runs.to_string()).to_owned();
+        document.certainty = words.fill("second-sure", &[("engine", &best.engine), ("state", &state)]);
+    }
+
+    fn moves(&self, words: &Words) -> Grid {
+        let mut grid = Grid::default()
+            .words(words.say("system"))
+            .words(words.say("vendor"))
+            .figures(words.say("chips"), "")
+            .figures(words.say("throughput"), words.say("unit-tokens-chip"))
+            .figures("TTFT", "s")
+            .figures("TPOT", "ms")
+            .figures(words.say("energy"), "%")
+            .figures(words.say("money"), "%")
+            .figures(words.say("purchase"), "M$")
+            .words(words.say("runs"))
+            .words(words.say("evidence"));
+        let first = &self.sources[0];
+        for (index, source) in self.sources.iter().enumerate() {
+            let price = source.price.map(|price| super::number(price * source.chips.ceil() / 1e6));
+            grid.row([
+                GridCell { strong: index == 0, ..source.system.as_str().into() },
+                source.chip.vendor.as_str().into(),
+                super::number(source.chips.ceil()).into(),
+                super::number(source.rate).into(),
+                super::number(source.ttft).into(),
+                super::number(source.tpot * 1e3).into(),
+                percent(words, change(first.energy, source.energy)).into(),
+                percent(words, change(first.cost, source.cost)).into(),
+                price.unwrap_or_else(|| words.say("unknown").to_owned()).into(),
+                words.term(&source.runs.to_string()).into(),
+                source.chip.grade().into(),
+            ]);
+        }
+        grid
+    }
+
+    fn charts(&self, words: &Words) -> Vec<Chart> {
+        let bar = |source: &Source| Bar {
+            name: source.system.clone(),
+            value: source.chips.ceil(),
+            band: None,
+            text: super::number(source.chips.ceil()),
+        };
+        let bars = self.sources.iter().map(bar).collect();
+        vec![Chart::new(words.say("same-service"), words.say("chips"), Kind::Bars(bars))]
+    }
+
+    fn mixed(&self, words: &Words) -> Grid {
+        let mut grid = Grid::default()
+            .words(words.say("first-vendor"))
+            .figures(words.say("chips"), "")
+            .words(words.say("second-vendor"))
+            .figures(words.say("chips"), "")
+            .figures(words.say("purchase"), "M$")
+            .figures(words.say("premium"), "%");
+        let alone = self.sources[0].price.map(|price| price * self.sources[0].chips.ceil());
+        for fleet in &self.fleets {
+            let [first, second] = fleet.pair.map(|index| &self.sources[index]);
+            let price = fleet.price.map(|price| super::number(price / 1e6));
+            grid.row([
+                first.system.clone(),
+                super::number(fleet.chips[0]),
+                second.system.clone(),
+                super::number(fleet.chips[1]),
+                price.unwrap_or_else(|| words.say("unknown").to_owned()),
+                percent(words, change(alone, fleet.price)),
+            ]);
+        }
+        grid
+    }
+
+    fn dependence(&self, words: &Words) -> Grid {
+        let mut grid = Grid::default()
+            .words(words.say("system"))
+            .words(words.say("chip"))
+            .words(words.say("vendor"))
+            .words(words.say("engine"))
+            .words(words.say("interconnect"))
+            .words(words.say("foreign"));
+        for source in &self.sources {
+            let foreign = source.foreign.join("; ");
+            grid.row([
+                source.system.clone(),
+                source.chip.name.clone(),
+                source.chip.vendor.clone(),
+                source.engine.clone(),
+                source.link.clone(),
+                if foreign.is_empty() { words.say("not-said").to_owned() } else { foreign },
+            ]);
+        }
+        grid
+    }
+}
+
+impl Answer for SecondSource {
+    fn document(&self) -> Value {
+        let source = |source: &Source| {
+            json!({
+                "system": source.system, "chip": source.chip.id, "vendor": source.chip.vendor, "engine": source.engine,
+                "interconnect": source.link, "chips": source.chips.ceil(),
+                "throughput_per_chip": { "value": source.rate, "unit": "tokens/s" },
+                "ttft": { "value": source.ttft, "unit": "s" }, "tpot": { "value": source.tpot, "unit": "s" },
+                "energy_per_token": source.energy.map(|value| json!({ "value": value, "unit": "J" })),
+                "cost_per_million_tokens": source.cost.map(|value| json!({ "value": value, "unit": "USD" })),
+                "purchase": source.price.map(|price| json!({ "value": price * source.chips.ceil(), "unit": "USD" })),
+                "engine_runs_model": source.runs, "foreign_content": source.foreign,
+            })
+        };
+        let fleet = |fleet: &Fleet| {
+            let systems = fleet.pair.map(|index| self.sources[index].system.clone());
+            json!({
+                "systems": systems, "chips": fleet.chips,
+                "purchase": fleet.price.map(|price| json!({ "value": price, "unit": "USD" })),
+            })
+        };
+        json!({
+            "schema": "supernode.second-source/1", "model": self.model,
+            "service": { "value": self.service, "unit": "tokens/s" }, "keep": self.request.keep,
+            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
+            "without": self.without.iter().map(|(system, why)| json!({ "system": system, "why": why })).collect::<Vec<_>>(),
+            "fleets": self.fleets.iter().map(fleet).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let catalog = Catalog::builtin();
+        let words = Words::of(report::Lang::En);
+        self.report(&Setting { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
+    }
+}
