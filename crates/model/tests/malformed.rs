@@ -275,7 +275,7 @@ fn quantisation_files_beside_the_configuration() {
     write("hf_quant_config.json", r#"{"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP7"}}"#);
     assert_snapshot!(say(), @r#"DIR/hf_quant_config.json: key `quantization.kv_cache_quant_algo` is "FP7", which is not understood; known formats are FP8, INT8 and NVFP4"#);
     write("hf_quant_config.json", r#"{"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}"#);
-    assert_snapshot!(say(), @"Quantization { weights: Fp8, activations: Fp8, experts: Fp8, kv: Fp8, attention: Fp8, embedding: Bf16, expert_activations: Fp8, state: Fp32 }");
+    assert_snapshot!(say(), @"Quantization { weights: Fp8, activations: Fp8, experts: Fp8, kv: Fp8, attention: Fp8, embedding: Bf16, expert_activations: Fp8, state: Fp32, group: None }");
     write("quant_model_description.json", r#"{"model.layers.0.self_attn.q_proj.weight": "W3A3"}"#);
     assert_snapshot!(say(), @"DIR/quant_model_description.json: key `model.layers.0.self_attn.q_proj.weight` is `W3A3`, which is not understood; known formats are W8A8, W4A8, W8A16, W4A16 and FLOAT");
     let mut description = Map::new();
@@ -288,5 +288,5 @@ fn quantisation_files_beside_the_configuration() {
     }
     description.insert("kv_cache_type".to_owned(), json!("C8"));
     write("quant_model_description.json", &Value::Object(description).to_string());
-    assert_snapshot!(say(), @"Quantization { weights: Int4, activations: Int8, experts: Int4, kv: Int8, attention: Int8, embedding: Bf16, expert_activations: Int8, state: Fp32 }");
+    assert_snapshot!(say(), @"Quantization { weights: Int4, activations: Int8, experts: Int4, kv: Int8, attention: Int8, embedding: Bf16, expert_activations: Int8, state: Fp32, group: None }");
 }

@@ -105,7 +105,7 @@ impl Drawn {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
     #[test]
     fn a_step_is_bounded_adds_up_and_gains_from_more_hardware(drawn in drawn(), which in 0_usize..64) {
         let step = match drawn.priced(None) {
