@@ -136,7 +136,7 @@ fn world(seed: u64) -> (String, Outcome) {
 #[test]
 fn random_clusters_keep_the_laws() {
     let text = std::env::var("SUPERNODE_SWARM").unwrap_or_else(|_| "2000".to_owned());
-    let (first, last) = text.split_once("..").unwrap_or(("0", &text));
+    let (first, last) = text.split_once("..").unwrap_or(("0", text.as_str()));
     let number = |text: &str| text.parse::<u64>().expect("a number of worlds");
     for seed in number(first)..number(last) {
         let (text, outcome) = world(seed);
