@@ -165,7 +165,14 @@ fn diff(catalog: &Catalog, first: &str, second: &str) -> Result<(), Failure> {
         vec![difference.key, mine, theirs, factor]
     });
     let table = report::list(&["figure", first, second, "second over first"], rows);
-    print(&format!("{table}\n{same} figures are the same.\n"))
+    let ranks = [first, second].map(|name| catalog.chip(name).map(|chip| chip.ranks));
+    let ranks = match ranks {
+        [Ok(mine), Ok(theirs)] if mine != theirs => format!(
+            " Arithmetic, memory and ports are per rank: a package of {first} is {mine}, one of {second} {theirs}."
+        ),
+        _ => String::new(),
+    };
+    print(&format!("{table}\n{same} figures are the same.{ranks}\n"))
 }
 
 fn sheets(catalog: &Catalog, name: &str) -> Result<String, Failure> {

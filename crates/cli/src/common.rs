@@ -196,6 +196,13 @@ impl CatalogArgs {
         Ok(Session::open(&self.facts(site))?)
     }
 
+    /// What questions are answered from in which money plays no part, or only where it is spent.
+    pub fn session_in(&self, region: Option<&str>) -> Result<Session, Failure> {
+        let (catalog, set) = (self.catalog.clone(), self.sets.clone());
+        let region = region.map(str::to_owned);
+        Ok(Session::open(&Facts { catalog, set, region, ..Facts::default() })?)
+    }
+
     /// The same as plain data.
     pub fn facts(&self, site: &SiteArgs) -> Facts {
         Facts {

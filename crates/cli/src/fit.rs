@@ -1,6 +1,6 @@
 //! `supernode fit`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, print, print_json};
 use crate::page::PageArgs;
 use supernode::{Answer, FitRequest};
 
@@ -24,19 +24,17 @@ pub struct Args {
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
-    site: SiteArgs,
-    #[command(flatten)]
     catalog: CatalogArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
-    let session = args.catalog.session(&args.site)?;
+    let session = args.catalog.session_in(None)?;
     let request =
         FitRequest { model: args.model.clone(), system: args.system.clone(), engine: args.engine.clone() };
     let fit = supernode::fit(&session, &request)?;
-    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    let setting = page.setting(session.catalog(), None, None);
     let show = || if args.json { print_json(&fit.document()) } else { print(&fit.report(&setting).text()) };
     page.deliver(|| fit.report(&setting), args.json, show)?;
     if fit.is_refused() {

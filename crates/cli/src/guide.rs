@@ -70,7 +70,7 @@ const QUESTIONS: [(&str, &[(&str, &str, &str)]); 4] = [
             (
                 "How do I start it on the real machine?",
                 "launch vllm kubernetes export",
-                "supernode export plan.json",
+                "supernode export plan.json --to vllm",
             ),
         ],
     ),

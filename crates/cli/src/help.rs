@@ -196,8 +196,8 @@ pub const EXAMPLES: [(&str, &[(&str, &str)]); 26] = [
         &[("A cluster to send requests to", "supernode up --system h100-8 --model meta-llama/Llama-3.1-8B")],
     ),
     ("replay", &[("What was decided, once more", "supernode replay input.log")]),
-    ("keys", &[("A key for a tenant", "supernode keys research")]),
-    ("observe", &[("What clients of a real endpoint see", "supernode observe --url http://localhost:8000")]),
+    ("keys", &[("A key for a tenant", "supernode keys --tenant 1")]),
+    ("observe", &[("What clients of a real endpoint see", "supernode observe http://localhost:8000")]),
     (
         "cluster",
         &[(
@@ -218,7 +218,7 @@ pub const EXAMPLES: [(&str, &[(&str, &str)]); 26] = [
     ),
     ("export-rules", &[("Which thresholds does a chip meet?", "supernode export-rules h20")]),
     ("calibrate", &[("Fit a chip to my timings", "supernode calibrate --help")]),
-    ("export", &[("A plan as launch files", "supernode export plan.json --out launch")]),
+    ("export", &[("A plan as launch files", "supernode export plan.json --to sglang --out launch")]),
     (
         "match",
         &[(
@@ -253,7 +253,7 @@ pub fn dress(command: Command) -> Command {
     let command = dressed(command, "");
     let groups = groups(&command);
     command.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}\n{{all-args}}\n\nBegin with `supernode guide`, \
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}\n\nBegin with `supernode guide`, \
          or with `supernode compare`, which needs nothing.\n"
     ))
 }
@@ -294,7 +294,7 @@ fn groups(command: &Command) -> String {
     for (heading, names) in GROUPS {
         let _ = writeln!(text, "{heading}:");
         for (name, about) in names.iter().filter_map(|name| Some((name, about(name)?))) {
-            let _ = writeln!(text, "  {name:<14}{about}");
+            let _ = writeln!(text, "  {name:<15}{about}");
         }
         text.push('\n');
     }
@@ -311,7 +311,7 @@ pub fn next(command: &str) -> Option<&'static str> {
             "supernode plan serve looks for a better deployment; --html FILE shows where the time goes"
         }
         "plan serve" => {
-            "--json > plan.json, then supernode export plan.json makes launch files; --html FILE shows the front"
+            "--json > plan.json, then supernode export plan.json --to vllm makes launch files; --html FILE shows the front"
         }
         "plan train" => "supernode train with a line above prices it under failures (--tokens)",
         "train" => "supernode plan train looks for a better layout; --html FILE shows the pipeline",

@@ -32,6 +32,9 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     job: JobArgs,
+    /// Also say how likely the chip is to do as well, from what is not known of its figures and the error of predictions.
+    #[arg(long)]
+    odds: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -50,11 +53,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         chips: args.chips,
         vary: args.vary.clone(),
     };
-    let found = supernode::match_(&session, &args.job.job(&args.model), &request, &quiet_watch())?;
+    let job = args.job.job(&args.model);
+    let found = supernode::match_(&session, &job, &request, &quiet_watch())?;
+    let odds = args.odds.then(|| supernode::odds(&session, &job, &request, &quiet_watch())).transpose()?;
     if args.json {
-        print_json(&found.document())?;
+        let mut document = found.document();
+        if let Some(odds) = &odds {
+            document["odds"] = odds.document();
+        }
+        print_json(&document)?;
     } else {
-        print(&found.text())?;
+        print(&(found.text() + &odds.map_or_else(String::new, |odds| odds.text())))?;
     }
     if found.is_never() { Err(Failure::No(String::new())) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! `supernode own`.
 
-use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::common::{CatalogArgs, Failure, print, print_json};
 use crate::page::PageArgs;
 use supernode::{Answer, OwnRequest};
 use units::{Dollars, DollarsPerHour};
@@ -37,8 +37,9 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     page: PageArgs,
-    #[command(flatten)]
-    site: SiteArgs,
+    /// Region whose electricity price is paid, for example cn or us-texas; the catalog's default by default.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
     #[command(flatten)]
     catalog: CatalogArgs,
 }
@@ -46,7 +47,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
-    let session = args.catalog.session(&args.site)?;
+    let session = args.catalog.session_in(args.region.as_deref())?;
     let request = OwnRequest {
         system: args.system.clone(),
         chips: args.chips,
@@ -58,7 +59,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         api_price: args.api_price,
     };
     let own = supernode::own(&session, &request)?;
-    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    let mut setting = page.setting(session.catalog(), Some(session.site()), None);
+    setting.region = args.region.as_deref();
     let show = || if args.json { print_json(&own.document()) } else { print(&own.report(&setting).text()) };
     page.deliver(|| own.report(&setting), args.json, show)
 }

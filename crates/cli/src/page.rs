@@ -4,7 +4,7 @@ use crate::common::{Failure, SiteArgs, print};
 use ::estimate::economics::Site;
 use hardware::Catalog;
 use report::page::Document;
-use report::{Lang, OutputId, Outputs, Setting, Words};
+use report::{Lang, OutputId, Outputs, Surroundings, Words};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -62,8 +62,8 @@ impl Page {
         catalog: &'a Catalog,
         site: Option<&'a Site>,
         args: Option<&'a SiteArgs>,
-    ) -> Setting<'a> {
-        Setting {
+    ) -> Surroundings<'a> {
+        Surroundings {
             words: self.words(),
             catalog,
             site,

@@ -7,8 +7,8 @@ use crate::point::InstanceArgs;
 use crate::progress::Progress;
 use ::estimate::{KEYS, Mode, OperatingPoint, Resolver, Sizes, refuse_unused};
 use report::{
-    Detail, Happenings, Outputs, Perfetto, RecordFormat, Records, Setting, simulate_document, simulate_json,
-    simulate_text, vllm_json,
+    Detail, Happenings, Outputs, Perfetto, RecordFormat, Records, Surroundings, simulate_document,
+    simulate_json, simulate_text, vllm_json,
 };
 use scenario::Costs;
 use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
@@ -308,7 +308,7 @@ struct Ready<'a> {
     watch: Happenings,
     page: Page,
     costs: Costs,
-    setting: Setting<'a>,
+    setting: Surroundings<'a>,
 }
 
 /// Prints the answer and writes the report that is asked for.
@@ -318,7 +318,7 @@ fn deliver(
     outcome: &Outcome<()>,
     costs: &Costs,
     watch: &Happenings,
-    setting: &Setting<'_>,
+    setting: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let document = || simulate_document(outcome, costs, watch, setting);
     page.deliver(document, args.json, || print_answer(args, outcome, costs))?;

@@ -17,6 +17,8 @@ struct Tables {
     unheld: Vec<String>,
     /// Flags that take any text, or name a file that is written.
     free: Vec<String>,
+    /// Flags that every command has; the table of one holds them.
+    global: Vec<String>,
     commands: BTreeMap<String, Table>,
 }
 
@@ -59,18 +61,23 @@ fn supernode(arguments: &[&str], folder: &Path) -> Output {
     Command::new(cargo_bin("supernode")).args(arguments).current_dir(folder).output().expect("it runs")
 }
 
-/// Sections of a help text by their heading.
-fn section<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
-    let lines = help.lines().skip_while(move |line| *line != heading).skip(1);
-    lines.take_while(|line| line.is_empty() || line.starts_with(' ')).filter(|line| !line.trim().is_empty())
+/// What every command has and other tests hold: those of tables and of reports as PDF (`pages.rs`, `personas.rs`).
+const COMMON: [&str; 5] = ["help", "version", "wide", "width", "pdf"];
+
+/// The lines of a help text that name commands: those of the whole stand in groups.
+fn named(help: &str) -> impl Iterator<Item = &str> {
+    let lines =
+        help.lines().take_while(|line| !line.starts_with("Options:") && !line.starts_with("Examples:"));
+    lines
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with(|letter: char| letter.is_ascii_lowercase()))
 }
 
 /// Every command of the binary with its flags.
 fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<String>>) {
     let help = supernode(&[path, &["-h"]].concat(), folder);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let nested: Vec<&str> = section(&help, "Commands:")
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+    let nested: Vec<&str> = named(&help)
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();
@@ -78,10 +85,10 @@ fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<Strin
         commands(&[path, &[name]].concat(), folder, found);
     }
     if nested.is_empty() {
-        let flags = section(&help, "Options:").filter_map(|line| {
+        let flags = help.lines().take_while(|line| !line.starts_with("Examples:")).filter_map(|line| {
             let name = line.split_whitespace().find_map(|word| word.strip_prefix("--"))?;
             let starts = line.trim_start().starts_with('-');
-            (starts && !matches!(name, "help" | "version")).then(|| name.to_owned())
+            (starts && !COMMON.contains(&name)).then(|| name.to_owned())
         });
         found.insert(path.join(" "), flags.collect());
     }
@@ -200,7 +207,8 @@ fn every_flag_is_in_the_table() {
             }
             continue;
         };
-        let new = flags.iter().filter(|flag| !table.flags.contains_key(*flag));
+        let own = |flag: &&String| table.flags.contains_key(*flag);
+        let new = flags.iter().filter(|flag| !own(flag) && !tables.global.contains(flag));
         problems.extend(new.map(|flag| format!("{command} --{flag} is not in the table")));
         let gone = table.flags.keys().filter(|flag| !flags.contains(flag));
         problems.extend(gone.map(|flag| format!("{command} has no --{flag}")));

@@ -4,9 +4,9 @@ use crate::run::{Comparison, Prepared, Side};
 use crate::tables::{cluster_money, name, productive, waited};
 use cluster::results::Summary;
 use cluster::{TenantId, Why};
-use report::chart::{Bar, Chart, Heat, Kind, Lane, Stack, Stretch};
+use report::chart::{Bar, Chart, Drawing, Heat, Lane, Stack, Stretch};
 use report::page::{Document, Grid, GridCell, Section};
-use report::{Setting, Words};
+use report::{Surroundings, Words};
 
 /// Chips that are drawn at most.
 const MOST_CHIPS: usize = 4096;
@@ -22,7 +22,7 @@ fn share(part: f64, all: f64) -> f64 {
 }
 
 /// The report of runs; stretches are drawn where the runs kept them.
-pub fn document(comparison: &Comparison<'_>, setting: &Setting<'_>) -> Document {
+pub fn document(comparison: &Comparison<'_>, setting: &Surroundings<'_>) -> Document {
     let words = setting.words;
     let prepared = comparison.prepared;
     let tree = &prepared.setup.tree;
@@ -126,12 +126,12 @@ fn policies(words: &Words, comparison: &Comparison<'_>) -> Grid {
     grid
 }
 
-fn bars(comparison: &Comparison<'_>, of: impl Fn(&Side) -> f64, text: impl Fn(f64) -> String) -> Kind {
+fn bars(comparison: &Comparison<'_>, of: impl Fn(&Side) -> f64, text: impl Fn(f64) -> String) -> Drawing {
     let bar = |side: &Side| {
         let value = of(side);
         Bar { name: side.label.clone(), value, band: None, text: text(value) }
     };
-    Kind::Bars(comparison.sides.iter().map(bar).collect())
+    Drawing::Bars(comparison.sides.iter().map(bar).collect())
 }
 
 fn waits(words: &Words, comparison: &Comparison<'_>) -> Chart {
@@ -150,7 +150,7 @@ fn used(words: &Words, comparison: &Comparison<'_>) -> Chart {
         Stack { name: side.label.clone(), values, text: format!("{kept:.0} %") }
     };
     let stacks = comparison.sides.iter().map(stack).collect();
-    Chart::new(words.say("chip-time"), "%", Kind::Stacked { parts: parts.to_vec(), stacks, limit: None })
+    Chart::new(words.say("chip-time"), "%", Drawing::Stacked { parts: parts.to_vec(), stacks, limit: None })
 }
 
 fn reasons(words: &Words, comparison: &Comparison<'_>) -> Chart {
@@ -162,7 +162,7 @@ fn reasons(words: &Words, comparison: &Comparison<'_>) -> Chart {
         Stack { name: side.label.clone(), values, text: format!("{:.0} h", total / 3600.0) }
     };
     let stacks = comparison.sides.iter().map(stack).collect();
-    Chart::new(words.say("why-waited"), "h", Kind::Stacked { parts, stacks, limit: None })
+    Chart::new(words.say("why-waited"), "h", Drawing::Stacked { parts, stacks, limit: None })
 }
 
 fn services(words: &Words, comparison: &Comparison<'_>) -> Grid {
@@ -244,7 +244,7 @@ fn gantt(words: &Words, prepared: &Prepared, side: &Side) -> Chart {
     let groups = prepared.setup.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let all = drawn <= report::chart::MOST_STRETCHES && tree.nodes() as usize <= MOST_LANES;
     let note = if all { String::new() } else { words.say("gantt-cut").to_owned() };
-    Chart::new(words.say("gantt"), "", Kind::Lanes { unit: "h".to_owned(), groups, lanes }).with_note(note)
+    Chart::new(words.say("gantt"), "", Drawing::Lanes { unit: "h".to_owned(), groups, lanes }).with_note(note)
 }
 
 /// The share of the run in which each chip was held.
@@ -274,5 +274,5 @@ fn map(words: &Words, prepared: &Prepared, side: &Side) -> Chart {
         }
     }
     let heat = Heat { rows, ends: (0.0, 100.0), cell: words.say("chip").to_owned() };
-    Chart::new(words.say("held-map"), "%", Kind::Heat(heat)).with_note(words.say("held-note"))
+    Chart::new(words.say("held-map"), "%", Drawing::Heat(heat)).with_note(words.say("held-note"))
 }

@@ -26,12 +26,12 @@ pub use estimate::{estimate_json, estimate_line, estimate_text};
 pub use operator::{operator_line, operator_text};
 pub use outputs::{OutputError, OutputId, Outputs, abandon};
 pub use pages::{
-    Happenings, Setting, compare_document, estimate_document, number, plan_document, plan_train_document,
-    simulate_document, train_document, validate_document,
+    Happenings, Surroundings, compare_document, estimate_document, number, plan_document,
+    plan_train_document, simulate_document, train_document, validate_document,
 };
 pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, parquet_columns, read_parquet};
 pub use pdf::{PdfError, find_chromium, print_pdf};
-pub use plan::{plan_json, plan_text};
+pub use plan::{plan_figure, plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};
 pub use simulate::{Detail, Perfetto, RecordFormat, Records, simulate_json, simulate_text, vllm_json};
 pub use table::{fit_tables, list, table, table_keeping};

@@ -79,7 +79,7 @@ fn plot(plan: &PlanFile) -> String {
     text
 }
 
-fn layout(pool: &PoolFile) -> String {
+pub(crate) fn layout(pool: &PoolFile) -> String {
     let mut text = format!("TP{}", pool.tp);
     for (name, size) in [("PP", pool.pp), ("DP", pool.dp), ("EP", pool.ep)] {
         if size > 1 {
@@ -106,6 +106,12 @@ fn number(value: &Value) -> String {
         _ if value.value >= 100.0 => format!("{:.0}", value.value),
         _ => format!("{:.2}", value.value),
     }
+}
+
+/// For people: a figure with its band and grade.
+pub fn plan_figure(value: &Value) -> String {
+    let grade = value.grade.map_or_else(String::new, |grade| format!(" ({grade})"));
+    format!("{}{grade}", banded(value))
 }
 
 fn banded(value: &Value) -> String {

@@ -1,12 +1,14 @@
 //! Questions of those who decide: what runs where, what it costs to own, what a lost supplier costs.
 
 mod fit;
+mod odds;
 mod own;
 mod second_source;
 
 pub use fit::{EngineFit, Fit, FitRequest, fit, unsupported};
+pub use odds::{Doubt, Odds, odds};
 pub use own::{Own, OwnRequest, own};
-pub use second_source::{SecondSource, SecondSourceRequest, Source, second_source};
+pub use second_source::{SecondSource, SecondSourceRequest, Supplier, second_source};
 
 /// The systems whose chips are sold by then, and a line for each that is left out.
 ///

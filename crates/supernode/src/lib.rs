@@ -30,8 +30,8 @@ mod train;
 pub mod up;
 
 pub use decide::{
-    EngineFit, Fit, FitRequest, Own, OwnRequest, SecondSource, SecondSourceRequest, Source, available, fit,
-    own, second_source, unsupported,
+    Doubt, EngineFit, Fit, FitRequest, Odds, Own, OwnRequest, SecondSource, SecondSourceRequest, Supplier,
+    available, fit, odds, own, second_source, unsupported,
 };
 pub use error::{Error, Kind};
 pub use estimate::{Estimate, KEYS as POINT_KEYS, OperatingPoint};

@@ -14,13 +14,13 @@ mod tornado;
 pub use bars::{Bar, Stack};
 pub use heat::Heat;
 pub use lanes::{Lane, MOST as MOST_STRETCHES, Stretch};
-pub use plot::{Axis, Curve, Dot, Limit, Occurrence, Style};
+pub use plot::{Curve, Dot, Limit, Occurrence, PlotAxis, Style};
 pub use tornado::Swing;
 
 use svg::escape;
 
 /// Colours that charts take in turn.
-const COLOURS: usize = 8;
+const COLOURS: usize = 10;
 
 /// The class of the series at `index`.
 fn colour(index: usize) -> String {
@@ -28,7 +28,7 @@ fn colour(index: usize) -> String {
 }
 
 /// What is drawn.
-pub enum Kind {
+pub enum Drawing {
     /// A bar per name, lying, each with its band as whiskers.
     Bars(Vec<Bar>),
     /// Bars made of parts; the capacity they may fill is a line.
@@ -43,9 +43,9 @@ pub enum Kind {
     /// Lines and dots over two axes.
     Plot {
         /// Across.
-        x: Axis,
+        x: PlotAxis,
         /// Up.
-        y: Axis,
+        y: PlotAxis,
         /// What is drawn.
         curves: Vec<Curve>,
         /// Lines to be held against.
@@ -82,7 +82,7 @@ pub struct Chart {
     /// What else to know to read it.
     pub note: String,
     /// What is drawn.
-    pub kind: Kind,
+    pub kind: Drawing,
 }
 
 /// Room for a drawing.
@@ -97,7 +97,7 @@ const NARROW: Room = Room { width: 340.0, label: "narrow" };
 
 impl Chart {
     /// A chart of a kind.
-    pub fn new(title: impl Into<String>, unit: impl Into<String>, kind: Kind) -> Self {
+    pub fn new(title: impl Into<String>, unit: impl Into<String>, kind: Drawing) -> Self {
         Self { title: title.into(), unit: unit.into(), note: String::new(), kind }
     }
 
@@ -111,14 +111,14 @@ impl Chart {
     /// Whether there is nothing to draw; an empty chart is left out of a page.
     pub fn is_empty(&self) -> bool {
         match &self.kind {
-            Kind::Bars(bars) => bars.iter().all(|bar| !bar.value.is_finite()),
-            Kind::Stacked { stacks, .. } => {
+            Drawing::Bars(bars) => bars.iter().all(|bar| !bar.value.is_finite()),
+            Drawing::Stacked { stacks, .. } => {
                 stacks.iter().all(|stack| stack.values.iter().all(|value| *value <= 0.0))
             }
-            Kind::Plot { curves, .. } => curves.iter().all(|curve| curve.dots.is_empty()),
-            Kind::Heat(heat) => heat.rows.iter().all(|(_, cells)| cells.iter().all(Option::is_none)),
-            Kind::Lanes { lanes, .. } => lanes.iter().all(|lane| lane.stretches.is_empty()),
-            Kind::Tornado { swings, .. } => swings.is_empty(),
+            Drawing::Plot { curves, .. } => curves.iter().all(|curve| curve.dots.is_empty()),
+            Drawing::Heat(heat) => heat.rows.iter().all(|(_, cells)| cells.iter().all(Option::is_none)),
+            Drawing::Lanes { lanes, .. } => lanes.iter().all(|lane| lane.stretches.is_empty()),
+            Drawing::Tornado { swings, .. } => swings.is_empty(),
         }
     }
 
@@ -150,16 +150,16 @@ impl Chart {
     fn draw(&self, room: Room) -> String {
         let label = &self.title;
         match &self.kind {
-            Kind::Bars(bars) => bars::draw(room, label, bars),
-            Kind::Stacked { parts, stacks, limit } => {
+            Drawing::Bars(bars) => bars::draw(room, label, bars),
+            Drawing::Stacked { parts, stacks, limit } => {
                 bars::draw_stacked(room, label, parts, stacks, limit.as_ref())
             }
-            Kind::Plot { x, y, curves, limits, events } => {
-                plot::Frame { room, label, x, y }.draw(curves, limits, events)
+            Drawing::Plot { x, y, curves, limits, events } => {
+                plot::PlotFrame { room, label, x, y }.draw(curves, limits, events)
             }
-            Kind::Heat(heat) => heat.draw(room, label),
-            Kind::Lanes { unit, groups, lanes } => lanes::draw(room, label, unit, groups, lanes),
-            Kind::Tornado { base, swings } => tornado::draw(room, label, *base, swings),
+            Drawing::Heat(heat) => heat.draw(room, label),
+            Drawing::Lanes { unit, groups, lanes } => lanes::draw(room, label, unit, groups, lanes),
+            Drawing::Tornado { base, swings } => tornado::draw(room, label, *base, swings),
         }
     }
 
@@ -169,9 +169,9 @@ impl Chart {
             names.into_iter().enumerate().map(|(index, name)| (colour(index), name.clone())).collect()
         };
         match &self.kind {
-            Kind::Stacked { parts, .. } => numbered(parts.iter().collect()),
-            Kind::Lanes { groups, .. } => numbered(groups.iter().collect()),
-            Kind::Plot { curves, .. } if curves.len() > 1 => {
+            Drawing::Stacked { parts, .. } => numbered(parts.iter().collect()),
+            Drawing::Lanes { groups, .. } => numbered(groups.iter().collect()),
+            Drawing::Plot { curves, .. } if curves.len() > 1 => {
                 numbered(curves.iter().map(|curve| &curve.name).collect())
             }
             _ => Vec::new(),

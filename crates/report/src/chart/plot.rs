@@ -6,7 +6,7 @@ use super::{Room, colour};
 
 /// An axis.
 #[derive(Debug, Clone)]
-pub struct Axis {
+pub struct PlotAxis {
     /// What it counts, with its unit.
     pub name: String,
     /// Whether equal distances are equal factors.
@@ -15,7 +15,7 @@ pub struct Axis {
     pub zero: bool,
 }
 
-impl Axis {
+impl PlotAxis {
     /// From nought up.
     pub fn from_zero(name: impl Into<String>) -> Self {
         Self { name: name.into(), log: false, zero: true }
@@ -105,35 +105,35 @@ pub struct Occurrence {
 }
 
 /// Where a plot is drawn.
-pub struct Frame<'a> {
+pub struct PlotFrame<'a> {
     /// The room.
     pub(super) room: Room,
     /// Its name, to be read aloud.
     pub label: &'a str,
     /// Across.
-    pub x: &'a Axis,
+    pub x: &'a PlotAxis,
     /// Up.
-    pub y: &'a Axis,
+    pub y: &'a PlotAxis,
 }
 
 const TOP: f64 = 26.0;
 const FOOT: f64 = 44.0;
 
-fn scale(axis: &Axis, figures: impl Iterator<Item = f64>, from: f64, to: f64, ends: bool) -> Scale {
+fn scale(axis: &PlotAxis, figures: impl Iterator<Item = f64>, from: f64, to: f64, ends: bool) -> Scale {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for figure in figures.filter(|figure| figure.is_finite() && (!axis.log || *figure > 0.0)) {
         low = low.min(figure);
         high = high.max(figure);
     }
     match axis {
-        Axis { log: true, .. } => Scale::log(low, high, from, to),
-        Axis { zero: true, .. } if ends => Scale::exact(0.0, high, from, to),
-        Axis { zero: true, .. } => Scale::linear(0.0, high, from, to),
+        PlotAxis { log: true, .. } => Scale::log(low, high, from, to),
+        PlotAxis { zero: true, .. } if ends => Scale::exact(0.0, high, from, to),
+        PlotAxis { zero: true, .. } => Scale::linear(0.0, high, from, to),
         _ => Scale::linear(low, high, from, to),
     }
 }
 
-impl Frame<'_> {
+impl PlotFrame<'_> {
     /// The drawing.
     pub fn draw(&self, curves: &[Curve], limits: &[Limit], events: &[Occurrence]) -> String {
         let (width, wide) = (self.room.width, self.room.width > 500.0);

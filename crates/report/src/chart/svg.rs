@@ -22,7 +22,7 @@ pub fn escape(text: &str) -> String {
 
 /// About how wide a text is drawn, in pixels of a chart.
 pub fn text_width(text: &str) -> f64 {
-    text.chars().map(|letter| if letter.is_ascii() { 6.9 } else { 12.5 }).sum()
+    text.chars().map(|letter| if letter.is_ascii() { 8.0 } else { 13.5 }).sum()
 }
 
 /// A text that is at most so many pixels wide.

@@ -36,23 +36,41 @@ pub fn references<'a>(catalog: &Catalog, names: impl IntoIterator<Item = &'a str
     all
 }
 
+/// Documents, a row each; what rests on words (an assumption and why) is one row.
 fn of_sheet(sheet: &Sheet) -> Vec<Reference> {
     let entry = sheet.title.split(':').next().unwrap_or_default();
     let mut found: Vec<Reference> = Vec::new();
+    let mut reasons = Reference {
+        entry: entry.to_owned(),
+        figures: Vec::new(),
+        title: String::new(),
+        address: String::new(),
+        date: String::new(),
+    };
     for figure in &sheet.figures {
-        let source = sheet.sources.get(&figure.source);
-        let title = source.map_or(figure.source.as_str(), |source| source.title.as_str());
-        let named = (figure.key.clone(), figure.grade);
-        match found.iter_mut().find(|reference| reference.title == title) {
+        let key = figure.key.split_once('.').map_or(figure.key.as_str(), |(_, own)| own);
+        let named = (key.to_owned(), figure.grade);
+        let Some(source) = sheet.sources.get(&figure.source) else {
+            reasons.figures.push(named);
+            let comma = if reasons.title.is_empty() { "" } else { "; " };
+            if !reasons.title.contains(&figure.source) {
+                reasons.title += &format!("{comma}{key}: {}", figure.source);
+            }
+            continue;
+        };
+        match found.iter_mut().find(|reference| reference.title == source.title) {
             Some(reference) => reference.figures.push(named),
             None => found.push(Reference {
                 entry: entry.to_owned(),
                 figures: vec![named],
-                title: title.to_owned(),
-                address: source.map_or_else(String::new, |source| source.address.clone()),
-                date: source.map_or_else(String::new, |source| source.date.clone()),
+                title: source.title.clone(),
+                address: source.address.clone(),
+                date: source.date.clone(),
             }),
         }
+    }
+    if !reasons.figures.is_empty() {
+        found.push(reasons);
     }
     found
 }

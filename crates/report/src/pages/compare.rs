@@ -1,7 +1,7 @@
 //! The report of `compare`.
 
-use super::{Setting, figure, maybe, number, spread};
-use crate::chart::{Bar, Chart, Kind, Stack};
+use super::{Surroundings, figure, maybe, number, spread};
+use crate::chart::{Bar, Chart, Drawing, Stack};
 use crate::page::{Document, Grid, GridCell, Section};
 use cost::step::Family;
 use planner::compare::{Compared, Entry};
@@ -10,7 +10,7 @@ use planner::plan_file::{PoolFile, Value};
 type Plans<'a> = Vec<(&'a str, &'a Compared)>;
 
 /// The report.
-pub fn compare_document(entries: &[Entry], setting: &Setting<'_>) -> Document {
+pub fn compare_document(entries: &[Entry], setting: &Surroundings<'_>) -> Document {
     let words = setting.words;
     let plans: Plans<'_> =
         entries.iter().filter_map(|entry| Some((entry.system.as_str(), entry.plan.as_ref().ok()?))).collect();
@@ -98,7 +98,7 @@ fn sizes(pool: &PoolFile) -> String {
     crate::compare::sizes(pool)
 }
 
-fn table(setting: &Setting<'_>, plans: &Plans<'_>) -> Grid {
+fn table(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Grid {
     let words = setting.words;
     let mut grid = Grid::default()
         .words(words.say("system"))
@@ -149,9 +149,9 @@ fn table(setting: &Setting<'_>, plans: &Plans<'_>) -> Grid {
     grid
 }
 
-fn charts(setting: &Setting<'_>, plans: &Plans<'_>) -> Vec<Chart> {
+fn charts(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Vec<Chart> {
     let words = setting.words;
-    let bars = |value: fn(&Compared) -> Option<&Value>| -> Kind {
+    let bars = |value: fn(&Compared) -> Option<&Value>| -> Drawing {
         let bar = |(system, plan): &(&str, &Compared)| {
             let figure = value(plan)?;
             let text = number(figure.value);
@@ -164,7 +164,7 @@ fn charts(setting: &Setting<'_>, plans: &Plans<'_>) -> Vec<Chart> {
         };
         let mut bars: Vec<Bar> = plans.iter().filter_map(bar).collect();
         bars.sort_by(|a, b| b.value.total_cmp(&a.value));
-        Kind::Bars(bars)
+        Drawing::Bars(bars)
     };
     let families: Vec<Family> = Family::ALL
         .into_iter()
@@ -195,7 +195,7 @@ fn charts(setting: &Setting<'_>, plans: &Plans<'_>) -> Vec<Chart> {
         Chart::new(
             words.say("decode-step"),
             "ms",
-            Kind::Stacked { parts, stacks: stacks.collect(), limit: None },
+            Drawing::Stacked { parts, stacks: stacks.collect(), limit: None },
         ),
     ]
 }

@@ -1,8 +1,8 @@
 //! The report of `estimate`.
 
 use super::roofline::roofline;
-use super::{Setting, number, range};
-use crate::chart::{Chart, Kind, Stack};
+use super::{Surroundings, number, range};
+use crate::chart::{Chart, Drawing, Stack};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::words::Words;
 use cost::step::{Bound, Family};
@@ -10,7 +10,7 @@ use estimate::{Estimate, Figure, Pool, Roles};
 use std::ops::Mul;
 
 /// The report.
-pub fn estimate_document(estimate: &Estimate, setting: &Setting<'_>) -> Document {
+pub fn estimate_document(estimate: &Estimate, setting: &Surroundings<'_>) -> Document {
     let words = setting.words;
     let Some(first) = estimate.pools.first() else { return Document::new(words, "supernode estimate") };
     let deployment = first.model.deployment();
@@ -94,7 +94,7 @@ fn figures(words: &Words, estimate: &Estimate) -> Grid {
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, [value, band]: [GridCell; 2], unit: &str| {
         grid.row([name.into(), value, band, unit.into()]);
@@ -146,7 +146,7 @@ fn time_charts(words: &Words, estimate: &Estimate) -> Vec<Chart> {
             _ => String::new(),
         };
         charts.push(
-            Chart::new(title, "ms", Kind::Stacked { parts, stacks: stacks.collect(), limit: None })
+            Chart::new(title, "ms", Drawing::Stacked { parts, stacks: stacks.collect(), limit: None })
                 .with_note(hidden),
         );
     }
@@ -194,7 +194,7 @@ fn memory(words: &Words, pool: &Pool) -> Chart {
     };
     let capacity = gigabytes(memory.capacity);
     let name = words.fill("capacity-of", &[("size", &number(capacity))]);
-    let kind = Kind::Stacked { parts, stacks: vec![stack], limit: Some((capacity, name)) };
+    let kind = Drawing::Stacked { parts, stacks: vec![stack], limit: Some((capacity, name)) };
     Chart::new(words.fill("memory-of", &[("role", words.term(role(pool.role)))]), "GB", kind)
 }
 

@@ -24,7 +24,7 @@ use planner::plan_file::Value;
 
 /// What a report is written with beside its answer.
 #[derive(Clone, Copy)]
-pub struct Setting<'a> {
+pub struct Surroundings<'a> {
     /// The words.
     pub words: &'static Words,
     /// Where figures come from.
@@ -37,7 +37,7 @@ pub struct Setting<'a> {
     pub launch: &'a [String],
 }
 
-impl Setting<'_> {
+impl Surroundings<'_> {
     /// Adds what was assumed and where the figures of the named entries come from.
     pub fn close<'n>(&self, document: &mut Document, names: impl IntoIterator<Item = &'n str>) {
         if let Some(site) = self.site {

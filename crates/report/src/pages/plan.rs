@@ -1,14 +1,15 @@
 //! The report of `plan serve`.
 
 use super::compare::unique;
-use super::{Setting, figure, maybe, number, spread};
-use crate::chart::{Axis, Chart, Curve, Dot, Kind, Limit, Style};
+use super::{Surroundings, figure, maybe, number, spread};
+use crate::chart::{Chart, Curve, Dot, Drawing, Limit, PlotAxis, Style};
 use crate::page::{Document, Grid, GridCell, Section};
+use crate::plan::layout;
 use crate::words::Words;
-use planner::plan_file::{DeploymentFile, DeploymentMode, PlanFile, PoolFile};
+use planner::plan_file::{DeploymentFile, DeploymentMode, PlanFile};
 
 /// The report.
-pub fn plan_document(plan: &PlanFile, setting: &Setting<'_>) -> Document {
+pub fn plan_document(plan: &PlanFile, setting: &Surroundings<'_>) -> Document {
     let words = setting.words;
     let job = &plan.job;
     let title = words.fill(
@@ -41,7 +42,7 @@ pub fn plan_document(plan: &PlanFile, setting: &Setting<'_>) -> Document {
     document
 }
 
-fn headline(document: &mut Document, plan: &PlanFile, setting: &Setting<'_>) {
+fn headline(document: &mut Document, plan: &PlanFile, setting: &Surroundings<'_>) {
     let words = document.words;
     let best = &plan.best;
     let predicted = &best.predicted;
@@ -115,16 +116,6 @@ fn kinds(words: &Words, plan: &PlanFile) -> Grid {
     grid
 }
 
-fn layout(pool: &PoolFile) -> String {
-    let mut text = format!("TP{}", pool.tp);
-    for (name, size) in [("PP", pool.pp), ("DP", pool.dp), ("EP", pool.ep), ("MoE-TP", pool.moe_tp)] {
-        if size > 1 {
-            text += &format!(" {name}{size}");
-        }
-    }
-    text
-}
-
 /// The instances of the best deployment.
 fn pools(words: &Words, plan: &PlanFile) -> Grid {
     let mut grid = Grid::default()
@@ -190,7 +181,7 @@ fn front_chart(words: &Words, plan: &PlanFile) -> Chart {
         value: slowest,
         across: true,
     });
-    let axis = |name: &str, unit: &str| Axis::from_zero(format!("{name}, {unit}"));
+    let axis = |name: &str, unit: &str| PlotAxis::from_zero(format!("{name}, {unit}"));
     let mut curves: Vec<Curve> = [DeploymentMode::Aggregated, DeploymentMode::Disaggregated]
         .into_iter()
         .map(curve)
@@ -200,7 +191,7 @@ fn front_chart(words: &Words, plan: &PlanFile) -> Chart {
     Chart::new(
         words.say("front-title"),
         "",
-        Kind::Plot {
+        Drawing::Plot {
             x: axis(words.say("speed"), words.say("unit-tokens-user")),
             y: axis(words.say("throughput"), words.say("unit-tokens-chip")),
             curves,

@@ -3,7 +3,7 @@
 //! S. Williams, A. Waterman, D. Patterson: Roofline, Communications of the ACM 52(4), 2009.
 
 use super::number;
-use crate::chart::{Axis, Chart, Curve, Dot, Kind, Style};
+use crate::chart::{Chart, Curve, Dot, Drawing, PlotAxis, Style};
 use crate::words::Words;
 use estimate::{Pool, Roles};
 
@@ -26,7 +26,7 @@ pub fn roofline(words: &Words, pools: &[Pool], role: fn(Roles) -> &'static str) 
         let mut drawn: Vec<f64> = Vec::new();
         for (dtype, peak) in &rank.matrix {
             let peak = peak.value.get();
-            if drawn.iter().any(|other| (other / peak - 1.0).abs() < 1e-9) {
+            if drawn.iter().any(|other| (other / peak - 1.0).abs() < 0.01) {
                 continue;
             }
             drawn.push(peak);
@@ -48,9 +48,9 @@ pub fn roofline(words: &Words, pools: &[Pool], role: fn(Roles) -> &'static str) 
     Chart::new(
         words.say("roofline"),
         "",
-        Kind::Plot {
-            x: Axis::log(format!("{}, FLOP/B", words.say("intensity"))),
-            y: Axis::log(format!("{}, TFLOP/s", words.say("per-rank"))),
+        Drawing::Plot {
+            x: PlotAxis::log(format!("{}, FLOP/B", words.say("intensity"))),
+            y: PlotAxis::log(format!("{}, TFLOP/s", words.say("per-rank"))),
             curves,
             limits: Vec::new(),
             events: Vec::new(),

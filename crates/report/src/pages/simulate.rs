@@ -5,7 +5,7 @@ mod watch;
 
 pub use watch::Happenings;
 
-use super::{Setting, number, range};
+use super::{Surroundings, number, range};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::simulate::bands::{Band, Bands, bands};
 use crate::simulate::summary::{PERCENTILES, Sums, latencies, sums};
@@ -18,7 +18,7 @@ pub fn simulate_document<O>(
     outcome: &Outcome<O>,
     costs: &Costs,
     watched: &Happenings,
-    setting: &Setting<'_>,
+    setting: &Surroundings<'_>,
 ) -> Document {
     let words = setting.words;
     let (sums, bands) = (sums(outcome, costs), bands(outcome, costs));
@@ -83,12 +83,12 @@ fn totals<O>(words: &Words, outcome: &Outcome<O>, sums: &Sums, costs: &Costs, ba
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, value: Option<f64>, band: Option<Band>, scale: f64, unit: &str| {
         let ends = value.zip(band).map(|(value, band)| band.around(value * scale));
         let ends = ends.map_or_else(String::new, |(low, high)| range(low, high));
-        let value = value.map_or_else(|| words.say("none").to_owned(), |value| number(value * scale));
+        let value = value.map_or_else(|| words.say("unknown").to_owned(), |value| number(value * scale));
         grid.row([name.to_owned(), value, ends, unit.to_owned()]);
     };
     let (rate, energy) = (Some(bands.rate), Some(bands.energy));

@@ -1,7 +1,7 @@
 //! The reports of `train` and `plan train`.
 
-use super::{Setting, number, range};
-use crate::chart::{Chart, Kind, Lane, Stack, Stretch};
+use super::{Surroundings, number, range};
+use crate::chart::{Chart, Drawing, Lane, Stack, Stretch};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::train::{LayoutReport, LongRun, StageMemory, TrainReport, Trained, Value};
 use crate::words::Words;
@@ -13,7 +13,7 @@ use training::{Job, Step};
 const MOST_TASKS: u32 = 1_800;
 
 /// The report of a priced job.
-pub fn train_document(report: &TrainReport, trained: &Trained<'_>, setting: &Setting<'_>) -> Document {
+pub fn train_document(report: &TrainReport, trained: &Trained<'_>, setting: &Surroundings<'_>) -> Document {
     let words = setting.words;
     let title = words.fill(
         "train-title",
@@ -46,7 +46,7 @@ pub fn plan_train_document(
     found: &[(&Job, &Step, Spread)],
     report: &TrainReport,
     trained: &Trained<'_>,
-    setting: &Setting<'_>,
+    setting: &Surroundings<'_>,
 ) -> Document {
     let words = setting.words;
     let mut document = train_document(report, trained, setting);
@@ -104,7 +104,7 @@ fn figures(words: &Words, report: &TrainReport) -> Grid {
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, value: &Value, scale: f64, unit: &str| {
         let cell = banded(value, scale);
@@ -166,7 +166,7 @@ fn add_job(document: &mut Document, report: &TrainReport, trained: &Trained<'_>)
     let step = Chart::new(
         words.say("where-time-goes"),
         "ms",
-        Kind::Stacked { parts, stacks: vec![stack], limit: None },
+        Drawing::Stacked { parts, stacks: vec![stack], limit: None },
     );
     document.push(Section::new(words.say("where-time-goes")).charts(vec![step]).table(grid));
     let charts = vec![timeline(words, trained), memory(words, report)];
@@ -212,7 +212,7 @@ fn timeline(words: &Words, trained: &Trained<'_>) -> Chart {
     Chart::new(
         words.say("timeline"),
         "",
-        Kind::Lanes { unit: "ms".to_owned(), groups, lanes: lanes.collect() },
+        Drawing::Lanes { unit: "ms".to_owned(), groups, lanes: lanes.collect() },
     )
     .with_note(note)
 }
@@ -220,7 +220,7 @@ fn timeline(words: &Words, trained: &Trained<'_>) -> Chart {
 /// Memory of each stage, by what it holds.
 fn memory(words: &Words, report: &TrainReport) -> Chart {
     let Some(first) = report.memory.first() else {
-        return Chart::new("", "", Kind::Bars(Vec::new()));
+        return Chart::new("", "", Drawing::Bars(Vec::new()));
     };
     let parts = first.terms.iter().map(|term| words.term(term.name).to_owned()).collect();
     let stack = |stage: &StageMemory| Stack {
@@ -234,7 +234,7 @@ fn memory(words: &Words, report: &TrainReport) -> Chart {
     Chart::new(
         words.say("memory-stage"),
         "GB",
-        Kind::Stacked { parts, stacks, limit: Some((capacity, name)) },
+        Drawing::Stacked { parts, stacks, limit: Some((capacity, name)) },
     )
 }
 
@@ -242,7 +242,7 @@ fn long_run(words: &Words, run: &LongRun) -> Grid {
     let mut grid = Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
-        .figures(words.say("band"), "80 %")
+        .figures(words.say("band"), "")
         .words(words.say("unit"));
     let mut row = |name: &str, value: &Value, scale: f64, unit: &str| {
         let cell = banded(value, scale);

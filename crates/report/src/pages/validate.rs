@@ -1,7 +1,7 @@
 //! The report of `validate`.
 
-use super::{Setting, number};
-use crate::chart::{Axis, Bar, Chart, Curve, Dot, Kind, Style};
+use super::{Surroundings, number};
+use crate::chart::{Bar, Chart, Curve, Dot, Drawing, PlotAxis, Style};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::words::Words;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ const MOST_DOTS: usize = 3_000;
 const MOST_GROUPS: usize = 7;
 
 /// The report.
-pub fn validate_document(summary: &Summary, rows: &[Scored], setting: &Setting<'_>) -> Document {
+pub fn validate_document(summary: &Summary, rows: &[Scored], setting: &Surroundings<'_>) -> Document {
     let words = setting.words;
     let mut document = Document::new(words, words.say("validate-title"));
     headline(&mut document, summary);
@@ -99,9 +99,9 @@ fn against(words: &Words, metric: Metric, rows: &[Scored]) -> Chart {
     Chart::new(
         words.term(metric.name()),
         "",
-        Kind::Plot {
-            x: Axis::log(words.say("measured")),
-            y: Axis::log(words.say("predicted")),
+        Drawing::Plot {
+            x: PlotAxis::log(words.say("measured")),
+            y: PlotAxis::log(words.say("predicted")),
             curves,
             limits: Vec::new(),
             events: Vec::new(),
@@ -139,7 +139,7 @@ fn group_chart(words: &Words, summary: &Summary, column: &str, metric: Metric) -
     let mut bars: Vec<Bar> = bars.collect();
     bars.truncate(24);
     let title = words.fill("error-of", &[("metric", words.term(metric.name()))]);
-    Chart::new(title, "%", Kind::Bars(bars))
+    Chart::new(title, "%", Drawing::Bars(bars))
 }
 
 fn groups(words: &Words, summary: &Summary, column: &str) -> Grid {

@@ -8,7 +8,7 @@ use hardware::{Catalog, Chip};
 use model::Model;
 use planner::plan_file::{DeploymentFile, DeploymentMode, PoolFile};
 use report::page::{Document, Grid, GridCell, Section};
-use report::{Setting, Words};
+use report::{Surroundings, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -252,7 +252,7 @@ impl Fit {
     }
 
     /// The answer as a report.
-    pub fn report(&self, setting: &Setting<'_>) -> Document {
+    pub fn report(&self, setting: &Surroundings<'_>) -> Document {
         let words = setting.words;
         let names = [("model", self.model.id.as_str()), ("chip", self.chip.name.as_str())];
         let mut document = Document::new(words, words.fill("fit-title", &names));
@@ -391,7 +391,7 @@ impl Answer for Fit {
     fn text(&self) -> String {
         let catalog = Catalog::builtin();
         let words = Words::of(report::Lang::En);
-        self.report(&Setting { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
+        self.report(&Surroundings { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
     }
 }
 
@@ -410,7 +410,7 @@ pub fn unsupported(catalog: &Catalog, model: &str, plan: &DeploymentFile) -> Res
         }
         let mut say = |what: &str, state: Support, claim: Option<&Claim>| {
             let (name, date) = claim.and_then(|claim| matrix.sources.get(&claim.source)).map_or_else(
-                || ("no document that is known".to_owned(), String::new()),
+                || ("nobody speaks of it".to_owned(), String::new()),
                 |source| (source.title.clone(), format!(" ({})", source.date)),
             );
             let line = match state {

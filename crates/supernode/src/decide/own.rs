@@ -1,17 +1,16 @@
 //! What a machine costs to own over the years, against renting it and against buying tokens.
 
+mod report;
+
 use crate::Answer;
 use crate::error::Error;
 use crate::session::Session;
-use hardware::money::Site;
-use hardware::{Basis, Catalog, Chip, Grade, System};
-use report::chart::{Chart, Kind, Stack};
-use report::page::{Document, Grid, Section};
-use report::{Setting, Words};
+use ::report::{Lang, Surroundings, Words};
+use hardware::{Catalog, Chip, Grade, System};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use training::goodput::Reliability;
-use units::{Dollars, DollarsPerHour, Seconds};
+use units::{Dollars, DollarsPerHour};
 
 /// Hours of a year of 365.25 days.
 const HOURS: f64 = 8766.0;
@@ -60,7 +59,7 @@ impl Default for OwnRequest {
 
 /// The figures an answer depends on, each of one package.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Figures {
+struct OwnFigures {
     price: f64,
     years: f64,
     utilisation: f64,
@@ -107,7 +106,7 @@ impl Yearly {
     }
 }
 
-impl Figures {
+impl OwnFigures {
     /// The purchase and its network are paid back with interest in equal rates over the years; what is above the plain
     /// purchase is the cost of capital.
     fn yearly(&self) -> Yearly {
@@ -169,7 +168,7 @@ pub struct Own {
     pub rent: Option<f64>,
     /// The figures that move the answer most, the greatest first.
     pub swings: Vec<Swing>,
-    figures: Figures,
+    figures: OwnFigures,
     grade: Grade,
     rates: (String, Grade),
 }
@@ -203,34 +202,12 @@ pub fn own(session: &Session, request: &OwnRequest) -> Result<Own, Error> {
         return Err(Error::no(why));
     };
     in_range("price", price, 1e9)?;
-    let grade = if request.price.is_some() {
-        Grade::Measured
-    } else {
-        priced.map_or(Grade::Assumed, |fact| fact.grade)
-    };
-    let Some(tdp) = chip.tdp.as_ref().map(|fact| fact.value.get()) else {
-        return Err(Error::no(format!("the catalog has no power rating of {}; set `chip.tdp`", chip.name)));
-    };
-    let overhead = system.overhead_power.value.get();
+    let own_price = request.price.map(|_| Grade::Measured);
+    let grade = own_price.or(priced.map(|fact| fact.grade)).unwrap_or(Grade::Assumed);
     let reliability = Reliability::parse(catalog.text("failures", "default")?).map_err(Error::input)?;
     let rates = reliability.rates_for(&chip.family);
-    let site = session.site();
-    let figures = Figures {
-        price,
-        years: request.years,
-        utilisation: request.utilisation,
-        electricity: site.electricity.get(),
-        pue: site.pue,
-        capital: site.capital,
-        network: site.network,
-        staff: site.staff,
-        space: site.space.get(),
-        busy: tdp * BUSY_SHARE + overhead,
-        idle: chip.idle.as_ref().map_or(tdp * IDLE_SHARE, |fact| fact.value.get()) + overhead,
-        provisioned: tdp + overhead,
-        failures: rates.chip.get() * HOURS * 3600.0,
-        rate: request.rate,
-    };
+    let failures = rates.chip.get() * HOURS * 3600.0;
+    let figures = OwnFigures { price, failures, ..figures(session, request, &system, &chip)? };
     let rent = request.rent.map(|rent| rent.get()).or(system.hourly.as_ref().map(|fact| fact.value.get()));
     let swings = swings(&figures, grade, rates.grade);
     Ok(Own {
@@ -243,6 +220,36 @@ pub fn own(session: &Session, request: &OwnRequest) -> Result<Own, Error> {
         system,
         chip,
         figures,
+    })
+}
+
+/// The figures of a package whose price and failures are not looked up yet.
+fn figures(
+    session: &Session,
+    request: &OwnRequest,
+    system: &System,
+    chip: &Chip,
+) -> Result<OwnFigures, Error> {
+    let Some(tdp) = chip.tdp.as_ref().map(|fact| fact.value.get()) else {
+        return Err(Error::no(format!("the catalog has no power rating of {}; set `chip.tdp`", chip.name)));
+    };
+    let overhead = system.overhead_power.value.get();
+    let site = session.site();
+    Ok(OwnFigures {
+        price: 0.0,
+        years: request.years,
+        utilisation: request.utilisation,
+        electricity: site.electricity.get(),
+        pue: site.pue,
+        capital: site.capital,
+        network: site.network,
+        staff: site.staff,
+        space: site.space.get(),
+        busy: tdp * BUSY_SHARE + overhead,
+        idle: chip.idle.as_ref().map_or(tdp * IDLE_SHARE, |fact| fact.value.get()) + overhead,
+        provisioned: tdp + overhead,
+        failures: 0.0,
+        rate: request.rate,
     })
 }
 
@@ -261,8 +268,8 @@ fn spread(grade: Grade) -> f64 {
 }
 
 /// The five figures that move the answer most, each moved alone to the ends of its 80 % band.
-fn swings(figures: &Figures, price: Grade, failures: Grade) -> Vec<Swing> {
-    type Slot = fn(&mut Figures) -> &mut f64;
+fn swings(figures: &OwnFigures, price: Grade, failures: Grade) -> Vec<Swing> {
+    type Slot = fn(&mut OwnFigures) -> &mut f64;
     let slots: [(&'static str, Slot, Grade); 11] = [
         ("own-price", |all| &mut all.price, price),
         ("own-years", |all| &mut all.years, Grade::Analyst),
@@ -295,7 +302,7 @@ fn swings(figures: &Figures, price: Grade, failures: Grade) -> Vec<Swing> {
         .collect();
     if let Some(rate) = figures.rate {
         let factor = (BAND * 0.2f64).exp();
-        let at = |factor: f64| (rate * factor, Figures { rate: Some(rate * factor), ..*figures }.answer());
+        let at = |factor: f64| (rate * factor, OwnFigures { rate: Some(rate * factor), ..*figures }.answer());
         swings.push(Swing {
             figure: "own-rate",
             low: at(1.0 / factor),
@@ -334,7 +341,7 @@ impl Own {
 
     /// Utilisation at which an hour of work costs `hourly`: what is paid in any case over what an hour of work leaves.
     fn even(&self, hourly: f64) -> f64 {
-        let fixed = Figures { utilisation: 0.0, ..self.figures }.yearly().total() / HOURS;
+        let fixed = OwnFigures { utilisation: 0.0, ..self.figures }.yearly().total() / HOURS;
         let electricity =
             (self.figures.busy - self.figures.idle) / 1e3 * self.figures.pue * self.figures.electricity;
         if hourly > electricity { fixed / (hourly - electricity) } else { f64::INFINITY }
@@ -346,162 +353,6 @@ impl Own {
         let moves = self.swings.iter().map(|swing| (swing.high.1 / swing.low.1).ln().abs() / 2.0);
         let spread = moves.map(|one| one * one).sum::<f64>().sqrt();
         (base / spread.exp(), base * spread.exp())
-    }
-
-    /// The answer as a report.
-    pub fn report(&self, setting: &Setting<'_>) -> Document {
-        let words = setting.words;
-        let years = super::number(self.request.years);
-        let chips = self.chips.to_string();
-        let title =
-            words.fill("own-title", &[("system", &self.system.name), ("chips", &chips), ("years", &years)]);
-        let mut document = Document::new(words, title);
-        let unit = if self.figures.rate.is_some() {
-            words.say("unit-dollar-million")
-        } else {
-            words.say("unit-dollar-hour")
-        };
-        let (low, high) = self.band();
-        document.headline = words.fill(
-            "own-headline",
-            &[
-                ("cost", &super::number(self.figures.answer())),
-                ("unit", unit),
-                ("share", &super::number(100.0 * self.request.utilisation)),
-                (
-                    "total",
-                    &super::number(
-                        self.figures.yearly().total() * self.request.years * f64::from(self.chips) / 1e6,
-                    ),
-                ),
-            ],
-        );
-        let range = (super::number(low), super::number(high));
-        document.certainty = words.fill(
-            "own-sure",
-            &[
-                ("low", &range.0),
-                ("high", &range.1),
-                ("unit", unit),
-                ("grade", words.term(&self.grade.to_string())),
-            ],
-        );
-        document.push(self.parts(words));
-        document.push(Section::new(words.say("break-even")).table(self.break_even(words)));
-        document.push(self.tornado(words, unit));
-        document.assume(words.say("own-busy"), format!("{} W", super::number(self.figures.busy)));
-        document.assume(words.say("own-spares"), words.say("own-spares-note"));
-        document.assume(
-            words.say("failure-rates"),
-            format!("{} ({})", self.rates.0, words.term(&self.rates.1.to_string())),
-        );
-        let site = Site { basis: Basis::Buy, ..*setting.site.unwrap_or(&self.site_of()) };
-        let years = Seconds::new(self.request.years * HOURS * 3600.0);
-        let setting = Setting { site: Some(&Site { lifetime: years, ..site }), ..*setting };
-        setting.close(&mut document, [self.system.id.as_str(), self.chip.id.as_str()]);
-        document
-    }
-
-    /// A site with the figures of the answer, for where none is at hand.
-    fn site_of(&self) -> Site {
-        let figures = &self.figures;
-        Site {
-            basis: Basis::Buy,
-            electricity: units::DollarsPerKilowattHour::new(figures.electricity),
-            pue: figures.pue,
-            carbon: units::GramsCo2PerKilowattHour::new(0.0),
-            lifetime: Seconds::new(figures.years * HOURS * 3600.0),
-            capital: figures.capital,
-            network: figures.network,
-            staff: figures.staff,
-            space: units::DollarsPerKilowattHour::new(figures.space),
-        }
-    }
-
-    fn parts(&self, words: &Words) -> Section {
-        let yearly = self.figures.yearly();
-        let mut grid = Grid::default()
-            .words(words.say("part"))
-            .figures(words.say("own-year"), "$")
-            .figures(words.say("own-all"), "$")
-            .figures(words.say("share"), "%");
-        for (name, dollars) in yearly.parts() {
-            grid.row([
-                words.say(name).to_owned(),
-                super::number(dollars),
-                super::number(dollars * self.request.years * f64::from(self.chips)),
-                super::number(100.0 * dollars / yearly.total()),
-            ]);
-        }
-        let names = yearly.parts().iter().map(|(name, _)| words.say(name).to_owned()).collect();
-        let stack = Stack {
-            name: words.say("own-year").to_owned(),
-            values: yearly.parts().iter().map(|(_, dollars)| *dollars).collect(),
-            text: super::number(yearly.total()),
-        };
-        let chart = Chart::new(
-            words.say("own-parts"),
-            "$",
-            Kind::Stacked { parts: names, stacks: vec![stack], limit: None },
-        );
-        Section::new(words.say("own-parts")).charts(vec![chart]).table(grid)
-    }
-
-    fn break_even(&self, words: &Words) -> Grid {
-        let mut grid = Grid::default()
-            .words(words.say("against-what"))
-            .figures(words.say("value"), "")
-            .words(words.say("unit"))
-            .words(words.say("break-even"));
-        let verdict = |share: f64| match share {
-            share if share > 1.0 => words.say("even-never").to_owned(),
-            share => words.fill("even-above", &[("share", &super::number(100.0 * share))]),
-        };
-        match (self.rent, self.even_with_rent()) {
-            (Some(rent), Some(share)) => grid.row([
-                words.say("renting").to_owned(),
-                super::number(rent),
-                words.say("unit-dollar-hour").to_owned(),
-                verdict(share),
-            ]),
-            _ => grid.row([
-                words.say("renting").to_owned(),
-                words.say("unknown").to_owned(),
-                words.say("unit-dollar-hour").to_owned(),
-                words.say("even-unknown").to_owned(),
-            ]),
-        }
-        if let (Some(price), Some(share)) = (self.request.api_price, self.even_with_api()) {
-            let unit = words.say("unit-dollar-million").to_owned();
-            grid.row([words.say("an-api").to_owned(), super::number(price.get()), unit, verdict(share)]);
-        }
-        grid
-    }
-
-    fn tornado(&self, words: &Words, unit: &str) -> Section {
-        let end = |(value, answer): (f64, f64)| (answer, super::number(value));
-        let swings = self.swings.iter().map(|swing| report::chart::Swing {
-            name: words.say(swing.figure).to_owned(),
-            low: end(swing.low),
-            high: end(swing.high),
-        });
-        let kind = Kind::Tornado { base: self.figures.answer(), swings: swings.collect() };
-        let chart = Chart::new(words.say("own-tornado"), unit, kind).with_note(words.say("own-tornado-note"));
-        let mut grid = Grid::default()
-            .words(words.say("figure"))
-            .figures(words.say("own-low"), "")
-            .figures(words.say("own-at-low"), unit)
-            .figures(words.say("own-high"), "")
-            .figures(words.say("own-at-high"), unit)
-            .words(words.say("evidence"));
-        for swing in &self.swings {
-            let cells = [swing.low.0, swing.low.1, swing.high.0, swing.high.1].map(super::number);
-            let mut row: Vec<report::page::GridCell> = vec![words.say(swing.figure).into()];
-            row.extend(cells.map(Into::into));
-            row.push(swing.grade.into());
-            grid.row(row);
-        }
-        Section::new(words.say("own-tornado")).charts(vec![chart]).table(grid)
     }
 }
 
@@ -537,8 +388,8 @@ impl Answer for Own {
 
     fn text(&self) -> String {
         let catalog = Catalog::builtin();
-        let words = Words::of(report::Lang::En);
-        self.report(&Setting { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
+        let words = Words::of(Lang::En);
+        self.report(&Surroundings { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
     }
 }
 
@@ -546,7 +397,9 @@ impl Answer for Own {
 mod tests {
     use super::*;
     use crate::Facts;
-    use hardware::money::Ownership;
+    use hardware::Basis;
+    use hardware::money::{Ownership, Site};
+    use units::Seconds;
 
     fn owned(change: impl Fn(&mut OwnRequest)) -> Own {
         let session = Session::open(&Facts::default()).expect("a session");

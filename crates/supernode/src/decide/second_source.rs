@@ -8,9 +8,9 @@ use hardware::support::Support;
 use hardware::{Catalog, Chip};
 use planner::compare::Entry;
 use planner::serve::Watch;
-use report::chart::{Bar, Chart, Kind};
+use report::chart::{Bar, Chart, Drawing};
 use report::page::{Document, Grid, GridCell, Section};
-use report::{Setting, Words};
+use report::{Surroundings, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ impl Default for SecondSourceRequest {
 }
 
 /// One vendor's way to do the job.
-pub struct Source {
+pub struct Supplier {
     /// The system.
     pub system: String,
     /// Its chip.
@@ -81,7 +81,7 @@ pub struct SecondSource {
     /// Tokens per second that are to be served.
     pub service: f64,
     /// The systems that can do the job, the one in use first.
-    pub sources: Vec<Source>,
+    pub sources: Vec<Supplier>,
     /// Systems that cannot, and why.
     pub without: Vec<(String, String)>,
     /// Fleets of two vendors, the cheapest first.
@@ -125,7 +125,7 @@ pub fn second_source(
     Ok(SecondSource { request: request.clone(), model: job.model.clone(), service, sources, without, fleets })
 }
 
-fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Source, Error> {
+fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Supplier, Error> {
     let catalog = session.catalog();
     let system = catalog.system(&entry.system)?;
     let chip = catalog.chip(&system.chip)?;
@@ -140,7 +140,7 @@ fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Source, 
         .into_iter()
         .filter(|statement| statement.what == hardware::supply::Matter::ForeignContent);
     let link = system.domains.iter().rev().map(|domain| domain.link.clone()).next().unwrap_or_default();
-    Ok(Source {
+    Ok(Supplier {
         system: entry.system.clone(),
         engine,
         link: chip.scale_up.as_ref().map_or(link, |port| port.link.clone()),
@@ -159,7 +159,7 @@ fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Source, 
 
 /// Every pair of two vendors: both together serve everything, and either alone what must be kept. Of the split between the
 /// two the cheaper is taken; without prices both carry half.
-fn fleets(sources: &[Source], keep: f64) -> Vec<Fleet> {
+fn fleets(sources: &[Supplier], keep: f64) -> Vec<Fleet> {
     let mut fleets = Vec::new();
     for (first, mine) in sources.iter().enumerate() {
         for (second, theirs) in sources.iter().enumerate().skip(first + 1) {
@@ -169,7 +169,7 @@ fn fleets(sources: &[Source], keep: f64) -> Vec<Fleet> {
             let least = keep;
             // What is left once either carries what must be kept goes to the one that serves it for less money.
             let rest = (1.0 - 2.0 * least).max(0.0);
-            let money = |source: &Source| source.price.map(|price| price * source.chips);
+            let money = |source: &Supplier| source.price.map(|price| price * source.chips);
             let cheaper = match (money(mine), money(theirs)) {
                 (Some(one), Some(other)) if one > other => [0.0, rest],
                 (Some(_), Some(_)) => [rest, 0.0],
@@ -200,7 +200,7 @@ fn percent(words: &Words, value: Option<f64>) -> String {
 
 impl SecondSource {
     /// The answer as a report.
-    pub fn report(&self, setting: &Setting<'_>) -> Document {
+    pub fn report(&self, setting: &Surroundings<'_>) -> Document {
         let words = setting.words;
         let first = &self.sources[0];
         let service = super::number(self.service);
@@ -228,7 +228,7 @@ impl SecondSource {
     fn headline(&self, document: &mut Document) {
         let words = document.words;
         let first = &self.sources[0];
-        let other = |source: &&Source| source.chip.vendor != first.chip.vendor;
+        let other = |source: &&Supplier| source.chip.vendor != first.chip.vendor;
         let Some(best) = self.sources[1..].iter().filter(other).min_by(|a, b| a.chips.total_cmp(&b.chips))
         else {
             document.headline = words.say("second-none").to_owned();
@@ -283,14 +283,14 @@ impl SecondSource {
     }
 
     fn charts(&self, words: &Words) -> Vec<Chart> {
-        let bar = |source: &Source| Bar {
+        let bar = |source: &Supplier| Bar {
             name: source.system.clone(),
             value: source.chips.ceil(),
             band: None,
             text: super::number(source.chips.ceil()),
         };
         let bars = self.sources.iter().map(bar).collect();
-        vec![Chart::new(words.say("same-service"), words.say("chips"), Kind::Bars(bars))]
+        vec![Chart::new(words.say("same-service"), words.say("chips"), Drawing::Bars(bars))]
     }
 
     fn mixed(&self, words: &Words) -> Grid {
@@ -342,7 +342,7 @@ impl SecondSource {
 
 impl Answer for SecondSource {
     fn document(&self) -> Value {
-        let source = |source: &Source| {
+        let source = |source: &Supplier| {
             json!({
                 "system": source.system, "chip": source.chip.id, "vendor": source.chip.vendor, "engine": source.engine,
                 "interconnect": source.link, "chips": source.chips.ceil(),
@@ -373,6 +373,6 @@ impl Answer for SecondSource {
     fn text(&self) -> String {
         let catalog = Catalog::builtin();
         let words = Words::of(report::Lang::En);
-        self.report(&Setting { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
+        self.report(&Surroundings { words, catalog: &catalog, site: None, region: None, launch: &[] }).text()
     }
 }

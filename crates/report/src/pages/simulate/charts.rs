@@ -1,7 +1,7 @@
 //! Charts of a run: distributions against their limits, and what happened over time.
 
 use super::Happenings;
-use crate::chart::{Axis, Chart, Curve, Kind, Limit};
+use crate::chart::{Chart, Curve, Drawing, Limit, PlotAxis};
 use crate::pages::number;
 use crate::words::Words;
 use scenario::Outcome;
@@ -32,9 +32,9 @@ fn distribution(words: &Words, title: &str, sketches: &[(&str, &Sketch)], slo: O
     Chart::new(
         title,
         "",
-        Kind::Plot {
-            x: Axis::from_zero("ms"),
-            y: Axis::from_zero(format!("{}, %", words.say("share-requests"))),
+        Drawing::Plot {
+            x: PlotAxis::from_zero("ms"),
+            y: PlotAxis::from_zero(format!("{}, %", words.say("share-requests"))),
             curves: measured.map(curve).collect(),
             limits: limits.into_iter().collect(),
             events: Vec::new(),
@@ -71,19 +71,7 @@ pub fn over_time<O>(words: &Words, outcome: &Outcome<O>, watched: &Happenings) -
         });
         Curve::line(name, points)
     };
-    let chart = |title: &str, y: &str, curves: Vec<Curve>| {
-        Chart::new(
-            title,
-            "",
-            Kind::Plot {
-                x: Axis::from_zero(format!("{}, s", words.say("time"))),
-                y: Axis::from_zero(y),
-                curves,
-                limits: Vec::new(),
-                events: watched.marks(words),
-            },
-        )
-    };
+    let chart = |title: &str, y: &str, curves: Vec<Curve>| timed(words, watched, title, y, curves);
     vec![
         chart(
             words.say("requests"),
@@ -120,4 +108,19 @@ pub fn over_time<O>(words: &Words, outcome: &Outcome<O>, watched: &Happenings) -
         chart(words.say("power-busy"), "kW", vec![series(words.say("power"), &|bin| bin.energy / 1e3)]),
         chart(words.say("restarts-over-time"), words.say("requests"), watched.restarts(words)),
     ]
+}
+
+/// Curves over time with the marks of what happened.
+fn timed(words: &Words, watched: &Happenings, title: &str, y: &str, curves: Vec<Curve>) -> Chart {
+    Chart::new(
+        title,
+        "",
+        Drawing::Plot {
+            x: PlotAxis::from_zero(format!("{}, s", words.say("time"))),
+            y: PlotAxis::from_zero(y),
+            curves,
+            limits: Vec::new(),
+            events: watched.marks(words),
+        },
+    )
 }

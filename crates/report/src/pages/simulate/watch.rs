@@ -1,6 +1,6 @@
 //! What happened in a run beside its traffic, and which chips it stood on.
 
-use crate::chart::{Chart, Curve, Heat, Kind, Occurrence};
+use crate::chart::{Chart, Curve, Drawing, Heat, Occurrence};
 use crate::page::Grid;
 use crate::pages::number;
 use crate::words::Words;
@@ -137,7 +137,7 @@ impl Happenings {
                     Heat::of(&cells, ground.node_chips as usize, (0.0, 100.0), |row| format!("{node} {row}"));
                 heat.cell = words.say("chip").to_owned();
                 let title = words.fill("map-title", &[("system", &ground.name)]);
-                Some(Chart::new(title, "%", Kind::Heat(heat)).with_note(words.say("map-note")))
+                Some(Chart::new(title, "%", Drawing::Heat(heat)).with_note(words.say("map-note")))
             })
             .collect()
     }
