@@ -2,7 +2,7 @@
 
 The workload: one instance in four could serve all long prompts, but who spreads by tokens puts short chats behind them. Nine
 requests in ten are chats, the tenth carries a document; the router keeps one instance for documents and spreads chats
-over the others. What it knows of a request is what a front end knows: the length of its prompt.
+over the others; documents wait for each other, which the 95th percentile shows and the limit does not mind. What it knows of a request is what a front end knows: the length of its prompt.
 
     python python/examples/router.py
 """

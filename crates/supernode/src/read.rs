@@ -94,7 +94,11 @@ mod tests {
     fn questions_survive_their_documents() {
         let job = ServingJob { model: "m".to_owned(), pp: vec![1, 2], top: Some(3), ..ServingJob::default() };
         survives(&job);
-        survives(&MatchRequest { chip: "a".to_owned(), vary: vec!["b".to_owned()], ..MatchRequest::default() });
+        survives(&MatchRequest {
+            chip: "a".to_owned(),
+            vary: vec!["b".to_owned()],
+            ..MatchRequest::default()
+        });
         survives(&TrainingJob { tp: Some(2), recompute: Some("full".to_owned()), ..TrainingJob::default() });
         survives(&crate::LongRun { tokens: Some("1T".to_owned()), spares: Some(4), ..Default::default() });
         survives(&crate::TrainingSearch { front: vec![64], at_most: true, ..Default::default() });

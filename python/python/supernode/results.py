@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._native import Table
+from .errors import InputError
 
 
 @dataclass(frozen=True)
@@ -205,5 +206,5 @@ class Simulation(Answer):
 
 def _kept(table: Table | None, name: str) -> Table:
     if table is None:
-        raise AttributeError(f"{name} were not kept; call simulate(..., {name}=True)")
+        raise InputError(f"{name} were not kept; call simulate(..., {name}=True)", key=name)
     return table

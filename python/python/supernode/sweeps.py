@@ -115,16 +115,16 @@ def sweep(
     ``progress`` is a function that is told how many of how many cells are done, or whether to draw a bar; a bar is drawn
     on a terminal by default.
     """
+    if backend not in ("local", "ray"):
+        raise InputError(f"`backend`: `{backend}` is not known; use local or ray", key="backend")
+    if backend == "local" and address is not None:
+        raise InputError("`address` has no effect without backend=\"ray\"", key="address")
     keys: dict[str, Any] = dict(facts)
     plan = plan_of(space, facts_of(keys))
     if keys:
         name = next(iter(keys))
         raise InputError(f"`{name}` is no key of a sweep; say it in the specification", key=name)
     folder = os.fspath(out) if out is not None else tempfile.mkdtemp(prefix="supernode-sweep-")
-    if backend not in ("local", "ray"):
-        raise InputError(f"`backend`: `{backend}` is not known; use local or ray", key="backend")
-    if backend == "local" and address is not None:
-        raise InputError("`address` has no effect without backend=\"ray\"", key="address")
     bar = Bar()
     if progress is None:
         progress = sys.stderr.isatty()

@@ -182,7 +182,8 @@ def train(**keys: Unpack[TrainKeys]) -> results.Training:
 def plan_train(**keys: Unpack[PlanTrainKeys]) -> results.TrainingPlan:
     """The best ways to cut a training job. What is said of its layout stays as it is said."""
     given: dict[str, Any] = dict(keys)
-    _listed(given)
+    if isinstance(given.get("front"), int):
+        given["front"] = [given["front"]]
     return _ask(results.TrainingPlan, "plan_train", given)
 
 
