@@ -23,7 +23,7 @@ SCENARIO = {
         {"model": "meta-llama/Llama-3.1-8B", "system": "h100-8", "pool": [{"instances": 4, "tp": 1}]},
     ],
     # Half of all prompts are below 500 tokens, one in twenty-five above 8,000.
-    "workload": {"rate": 36, "requests": 4000, "isl": "lognormal(500, 1.6, 30000)", "osl": "lognormal(120, 0.5, 600)"},
+    "workload": {"rate": "36 /s", "requests": 4000, "isl": "lognormal(500, 1.6, 30000)", "osl": "lognormal(120, 0.5, 600)"},
     "slo": {"ttft": "500 ms"},
 }
 

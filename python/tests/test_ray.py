@@ -33,7 +33,7 @@ osl = 64
 requests = REQUESTS
 [vary]
 seed = { from = 1, to = 20, steps = 20 }
-"workload.rate" = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+"workload.rate" = ["10 /s", "20 /s", "30 /s", "40 /s", "50 /s", "60 /s", "70 /s", "80 /s", "90 /s", "100 /s"]
 """
 CELLS = 200
 

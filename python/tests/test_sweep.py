@@ -68,6 +68,6 @@ def test_facts_and_mistakes(tmp_path: object) -> None:
     assert slow.rows["tpot_ms"][0] > 1.5 * sn.sweep(SPACE).rows["tpot_ms"][0]
     with pytest.raises(sn.InputError) as raised:
         sn.sweep({**SPACE, "vary": {"concurrency": ["many"]}})
-    assert raised.value.key == "vary.concurrency"
+    assert raised.value.key == "concurrency" and "many" in str(raised.value)
     with pytest.raises(sn.InputError):
         sn.sweep(tmp_path / "none.toml")  # type: ignore[operator]

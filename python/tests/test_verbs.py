@@ -87,7 +87,7 @@ def test_simulate_takes_mappings() -> None:
     scenario = {
         "name": "small",
         "deployment": [{"model": POINT["model"], "system": "h100-8", "pool": [{"tp": 1}]}],
-        "workload": {"rate": 5, "requests": 50, "isl": 256, "osl": 32},
+        "workload": {"rate": "5 /s", "requests": 50, "isl": 256, "osl": 32},
     }
     found = sn.simulate(scenario, records=False, steps=False)
     assert found["name"] == "small" and found["requests"]["completed"] == 50

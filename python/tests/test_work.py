@@ -39,7 +39,7 @@ def test_the_interpreter_is_free() -> None:
     "ask",
     [
         lambda: sn.simulate(**LONG),
-        lambda: sn.plan_serve(["cloudmatrix384", "gb200-nvl72"], model="deepseek-ai/DeepSeek-R1", mix=True),
+        lambda: sn.plan_serve("cloudmatrix384", model="deepseek-ai/DeepSeek-R1"),
     ],
     ids=["simulate", "plan_serve"],
 )
@@ -53,8 +53,11 @@ def test_an_interrupt_is_raised_at_once(ask: object) -> None:
 
     timer = threading.Timer(0.3, interrupt)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        ask()  # type: ignore[operator]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask()  # type: ignore[operator]
+    finally:
+        timer.cancel()
     late = time.perf_counter() - raised_at
     assert raised_at > 0 and late < 0.1, f"{late * 1e3:.0f} ms"
 

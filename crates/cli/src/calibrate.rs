@@ -1,5 +1,6 @@
 //! `supernode calibrate`.
 
+use crate::calibrate_training;
 use crate::common::{CatalogArgs, Failure, SiteArgs, print};
 use ::estimate::{OperatingPoint, Resolver, Roles};
 use ::validate::{
@@ -11,7 +12,7 @@ use calibration::stats::{fnv1a, median};
 use hardware::Source;
 use report::Outputs;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Fits coefficients to measurements and writes them as catalog files, to be used with --catalog DIR.
 ///
@@ -23,16 +24,20 @@ pub struct Args {
     data: Vec<PathBuf>,
     /// Table of 3 to 10 serving rows of one engine on one chip, runs of your own: corrects the shipped engine by them
     /// instead of fitting it, and says what that is worth on rows left out.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "study", "chip", "rounds", "rows_per_group"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "study", "cross", "chip", "rounds", "rows_per_group"])]
     anchors: Option<PathBuf>,
     /// Folder to write into; made if it is not there.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "cross", conflicts_with = "cross")]
+    out: Option<PathBuf>,
     /// Instead of fitting, measure how well the catalog's operator coefficients carry over, and write them with those
     /// errors: random (fitted on 30 % of the rows), size (small to large), shapes (to other families of shapes),
     /// foreign (the other chips' coefficients), few (32 rows near those).
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     study: Vec<Study>,
+    /// Instead of writing profiles of frameworks, fit them five times, each time without another fifth of the groups of
+    /// training runs, and say how well those are predicted.
+    #[arg(long)]
+    cross: bool,
     /// Chip that operator rows were measured on, where the table has no `chip` column.
     #[arg(long)]
     chip: Option<String>,
@@ -98,27 +103,51 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for file in &args.data {
         tables.push(OpTable::open(file)?.on_chip(args.chip.as_deref()));
     }
-    let of_operators = tables.iter().all(accepts);
-    args.refuse_unused(of_operators)?;
-    if of_operators { operators(args, &tables) } else { engine(args) }
+    let all = |is: &dyn Fn(&OpTable) -> bool| tables.iter().all(is);
+    if all(&accepts) {
+        args.refuse_unused(Rows::Operators)?;
+        return operators(args, &tables);
+    }
+    if all(&|table| table.has(&["framework", "seq_len"])) {
+        args.refuse_unused(Rows::Training)?;
+        let (catalog, rows) = (args.catalog.load()?, calibrate_training::rows(&args.data)?);
+        return match args.cross {
+            true => calibrate_training::cross(catalog, &rows),
+            false => calibrate_training::fit(catalog, &rows, args.out()),
+        };
+    }
+    args.refuse_unused(Rows::Serving)?;
+    engine(args)
+}
+
+/// What the rows of the tables are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Operators,
+    Training,
+    Serving,
 }
 
 impl Args {
+    fn out(&self) -> &Path {
+        self.out.as_deref().unwrap_or(Path::new(""))
+    }
+
     /// Refuses flags that change nothing for tables of this kind.
-    fn refuse_unused(&self, of_operators: bool) -> Result<(), Failure> {
-        let of_serving = [
-            ("--engine", self.engine.is_some()),
-            ("--fidelity", self.fidelity.is_some()),
-            ("--launches", !self.launches.is_empty()),
-            ("--rounds", self.rounds.is_some()),
-            ("--rows-per-group", self.rows_per_group.is_some()),
+    fn refuse_unused(&self, rows: Rows) -> Result<(), Failure> {
+        let belongs = [
+            ("--engine", self.engine.is_some(), Rows::Serving, "serving rows"),
+            ("--fidelity", self.fidelity.is_some(), Rows::Serving, "serving rows"),
+            ("--launches", !self.launches.is_empty(), Rows::Serving, "serving rows"),
+            ("--rounds", self.rounds.is_some(), Rows::Serving, "serving rows"),
+            ("--rows-per-group", self.rows_per_group.is_some(), Rows::Serving, "serving rows"),
+            ("--study", !self.study.is_empty(), Rows::Operators, "operator rows"),
+            ("--chip", self.chip.is_some(), Rows::Operators, "operator rows"),
+            ("--cross", self.cross, Rows::Training, "training rows"),
         ];
-        let of_kernels = [("--study", !self.study.is_empty()), ("--chip", self.chip.is_some())];
-        let (unused, rows) =
-            if of_operators { (&of_serving[..], "serving rows") } else { (&of_kernels[..], "operator rows") };
-        match unused.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => {
-                Err(Failure::Input(format!("{flag} has no effect here: it belongs to {rows}")))
+        match belongs.into_iter().find(|(_, given, to, _)| *given && *to != rows) {
+            Some((flag, _, _, to)) => {
+                Err(Failure::Input(format!("{flag} has no effect here: it belongs to {to}")))
             }
             None => Ok(()),
         }
@@ -133,7 +162,7 @@ struct Folder {
 
 impl Folder {
     fn make(args: &Args, kind: &str) -> Result<Self, Failure> {
-        let (mut outputs, path) = (Outputs::new(), args.out.join(kind));
+        let (mut outputs, path) = (Outputs::new(), args.out().join(kind));
         outputs.folder(&path)?;
         Ok(Self { outputs, path })
     }
@@ -256,7 +285,7 @@ fn anchors(args: &Args, file: &std::path::Path) -> Result<(), Failure> {
     let address = "supernode calibrate".to_owned();
     engine.mark_corrected("anchors", Source { title, date: args.date.clone(), address });
     folder.write([(engine.id.as_str(), engine.to_toml())])?;
-    print(&anchored(&found, &rows, &chip, &args.out))
+    print(&anchored(&found, &rows, &chip, args.out()))
 }
 
 /// Which side of a deployment decodes.

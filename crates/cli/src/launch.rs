@@ -288,6 +288,15 @@ impl LaunchLine {
     }
 }
 
+/// The flags of a subcommand by every name that they have.
+fn by_name(sub: &clap::Command) -> BTreeMap<String, &clap::Arg> {
+    let names = |arg: &clap::Arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        arg.get_long().into_iter().chain(aliases).map(str::to_owned).collect::<Vec<_>>()
+    };
+    sub.get_arguments().flat_map(|arg| names(arg).into_iter().map(move |name| (name, arg))).collect()
+}
+
 /// Flags of the subcommand for what the launches say; what it has no flag for is said to be lacking.
 fn serving_flags(
     launches: &[ServingLaunch],
@@ -295,12 +304,7 @@ fn serving_flags(
     rest: &[OsString],
     lacks: &mut Vec<String>,
 ) -> Vec<OsString> {
-    let names = |arg: &clap::Arg| {
-        let aliases = arg.get_all_aliases().unwrap_or_default();
-        arg.get_long().into_iter().chain(aliases).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let known: BTreeMap<String, &clap::Arg> =
-        sub.get_arguments().flat_map(|arg| names(arg).into_iter().map(move |name| (name, arg))).collect();
+    let known = by_name(sub);
     let mut given: BTreeSet<String> = rest
         .iter()
         .filter_map(|word| word.to_str()?.strip_prefix("--"))

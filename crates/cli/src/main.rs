@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod calibrate;
+mod calibrate_training;
 mod catalog;
 mod cluster;
 mod common;

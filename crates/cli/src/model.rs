@@ -23,12 +23,21 @@ enum Action {
         #[arg(long = "ignore-key", value_name = "KEY")]
         ignore_keys: Vec<String>,
     },
+    /// The architecture of a config.json, as the files of built-in models state it.
+    Describe {
+        /// The path of a config.json or its folder.
+        config: String,
+        /// Where the file is from, to be recorded.
+        #[arg(long, value_name = "WORDS")]
+        source: String,
+    },
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List => print(&(model::builtin_ids().join("\n") + "\n")),
+        Action::Describe { config, source } => print(&model::describe(&model::resolve(config)?, source)?),
         Action::Show { model, ignore_keys } => {
             let read =
                 |keys: Vec<String>| model::resolve_with(model, &model::ImportOptions { ignore_keys: keys });

@@ -19,7 +19,7 @@ use std::collections::BinaryHeap;
 use work::Run;
 
 pub use failures::Faults;
-pub use live::{JobView, Order, Refused};
+pub use live::{Intervention, JobView, Refused};
 
 /// What surrounds the jobs of a run.
 #[derive(Debug, Clone)]

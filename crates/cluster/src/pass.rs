@@ -57,7 +57,7 @@ impl Pass<'_> {
     /// Starts a job on these chips.
     pub fn start_on(&mut self, id: JobId, parts: Vec<Part>) {
         let delay = self.delay(&parts);
-        self.state.start(id, parts.clone(), self.now);
+        self.state.start(id, parts.clone(), self.now, delay);
         self.actions.push(Action::Start { job: id, parts, delay });
     }
 
@@ -93,7 +93,7 @@ impl Pass<'_> {
         let changed = found.as_ref().is_some_and(|parts| *parts != old);
         let parts = found.unwrap_or(old);
         let delay = self.delay(&parts);
-        self.state.start(id, parts.clone(), self.now);
+        self.state.start(id, parts.clone(), self.now, delay);
         self.state.entries[id.0 as usize].first_started = first;
         debug_assert!(self.state.entry(id).ran >= ran);
         if changed {

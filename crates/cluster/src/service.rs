@@ -78,7 +78,7 @@ pub struct Service {
 
 /// Requests of a fluid over a stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Flow {
+pub struct Served {
     /// Requests that came.
     pub came: f64,
     /// Of these, those that found a place within the slack.
@@ -93,7 +93,7 @@ pub struct Flow {
 /// A replica takes no more requests at once than keep the time per token, so that the others wait in line: who comes when
 /// `b` wait gets his place after `b / capacity`. The line is straight between two events, so that the time at which the
 /// wait passes the slack is exact.
-pub fn flow(rate: f64, capacity: f64, backlog: f64, length: f64, slack: f64, patience: f64) -> (Flow, f64) {
+pub fn flow(rate: f64, capacity: f64, backlog: f64, length: f64, slack: f64, patience: f64) -> (Served, f64) {
     let came = rate * length;
     let growth = rate - capacity;
     // Who has waited for as long as his patience gives up, so that no more wait than came, or are served, meanwhile.
@@ -111,7 +111,7 @@ pub fn flow(rate: f64, capacity: f64, backlog: f64, length: f64, slack: f64, pat
         let crossing = (limit - backlog) / growth;
         if growth > 0.0 { crossing.clamp(0.0, length) } else { length - crossing.clamp(0.0, length) }
     };
-    (Flow { came, within: rate * good, lost }, after)
+    (Served { came, within: rate * good, lost }, after)
 }
 
 impl Service {
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!((third.lost, backlog), (24.0, 36.0));
         let (down, backlog) = flow(5.0, 0.0, 0.0, 10.0, 2.0, 4.0);
         assert_eq!((down.within, down.lost, backlog), (0.0, 30.0, 20.0));
-        assert_eq!(flow(0.0, 0.0, 0.0, 10.0, 2.0, 4.0), (Flow::default(), 0.0));
+        assert_eq!(flow(0.0, 0.0, 0.0, 10.0, 2.0, 4.0), (Served::default(), 0.0));
         assert_eq!(flow(10.0, 10.0, 0.0, 10.0, 0.0, 4.0).0.within, 100.0);
     }
 

@@ -31,6 +31,8 @@ pub struct Entry {
     pub parts: Vec<Part>,
     /// When it last started.
     pub started: Nanos,
+    /// How long its chips were still busy with the checkpoints of others then; this does not count against its limit.
+    pub delay: Nanos,
     /// When it first started.
     pub first_started: Option<Nanos>,
     /// Chip-seconds it has had before the last start.
@@ -66,7 +68,7 @@ impl Entry {
         if self.job.limit == Nanos::NEVER {
             return Nanos::NEVER;
         }
-        Nanos::new(self.started.get().saturating_add(left as u64))
+        Nanos::new(self.started.get().saturating_add(self.delay.get()).saturating_add(left as u64))
     }
 
     /// How long it may still run if it started now.
@@ -192,6 +194,7 @@ impl State {
             stage: Stage::Waiting,
             parts: Vec::new(),
             started: now,
+            delay: Nanos::ZERO,
             first_started: None,
             attained: 0.0,
             ran: 0.0,
@@ -223,8 +226,8 @@ impl State {
         self.accounts[tenant].waited[why as usize] += now.since(since).get();
     }
 
-    /// Puts a waiting job on chips.
-    pub fn start(&mut self, id: JobId, parts: Vec<Part>, now: Nanos) {
+    /// Puts a waiting job on chips that are busy with the checkpoints of others for `delay`.
+    pub fn start(&mut self, id: JobId, parts: Vec<Part>, now: Nanos, delay: Nanos) {
         self.close_wait(id, now);
         let at = id.0 as usize;
         self.waiting.remove(&(self.entries[at].key, id));
@@ -234,7 +237,7 @@ impl State {
         let entry = &mut self.entries[at];
         entry.stage = Stage::Running;
         entry.parts = parts;
-        entry.started = now;
+        (entry.started, entry.delay) = (now, delay);
         entry.first_started.get_or_insert(now);
         entry.position = self.running.len() as u32;
         let (tenant, held, end) = (entry.job.tenant, entry.held(), entry.ends());
@@ -256,7 +259,7 @@ impl State {
         let entry = &mut self.entries[at];
         let held = entry.held();
         entry.attained += f64::from(held) * now.since(entry.started).get();
-        entry.ran += now.since(entry.started).get();
+        entry.ran += (now.since(entry.started) - entry.delay.seconds()).get().max(0.0);
         entry.stage = Stage::Gone;
         let (tenant, parts) = (entry.job.tenant, std::mem::take(&mut entry.parts));
         for part in parts {

@@ -84,12 +84,17 @@ fn in_order(at: usize, ours: &[f64], theirs: &[f64]) -> bool {
     })
 }
 
-#[test]
-fn start_order_and_nodes_are_slurms() {
-    let text = include_str!("slurm/golden.json");
-    let cases: Vec<Case> = serde_json::from_str(text).expect("recorded cases");
-    let (mut jobs, mut order, mut nodes, mut both) = (0, 0, 0, 0);
-    for case in cases.iter().filter(|case| std::env::var("HALF").is_err() || case.seed % 2 == 0) {
+/// Jobs, those in Slurm's order, on Slurm's nodes, and both.
+#[derive(Default)]
+struct Found {
+    jobs: u32,
+    order: u32,
+    nodes: u32,
+    both: u32,
+}
+
+impl Found {
+    fn add(&mut self, case: &Case) {
         let ours = replay(case);
         let starts: Vec<f64> = ours.iter().map(|(start, _)| *start).collect();
         let theirs: Vec<f64> = case.jobs.iter().map(|job| job.start as f64).collect();
@@ -101,21 +106,34 @@ fn start_order_and_nodes_are_slurms() {
                     case.seed, job.nodes, job.chips, job.limit, job.start, job.on
                 );
             }
-            jobs += 1;
-            order += u32::from(same_order);
-            nodes += u32::from(same_nodes);
-            both += u32::from(same_order && same_nodes);
+            self.jobs += 1;
+            self.order += u32::from(same_order);
+            self.nodes += u32::from(same_nodes);
+            self.both += u32::from(same_order && same_nodes);
         }
     }
-    println!("{} lists, {jobs} jobs: order {order}, nodes {nodes}, both {both}", cases.len());
-    if std::env::var("HALF").is_ok() {
-        return;
+
+    /// At least these shares.
+    #[track_caller]
+    fn holds(&self, name: &str, order: f64, both: f64) {
+        let Self { jobs, order: ordered, nodes, both: alike } = *self;
+        println!("{name}: {jobs} jobs: order {ordered}, nodes {nodes}, both {alike}");
+        assert!(jobs > 600);
+        assert!(f64::from(ordered) >= order * f64::from(jobs), "{name}: order {ordered} of {jobs}");
+        assert!(f64::from(alike) >= both * f64::from(jobs), "{name}: both {alike} of {jobs}");
     }
-    assert!(jobs > 1000);
-    // What is reached today; where reservations are put on other nodes than Slurm's, all that follows differs too.
-    assert!(f64::from(order) >= 0.945 * f64::from(jobs), "order {order} of {jobs}");
-    assert!(
-        f64::from(both) >= 0.885 * f64::from(jobs),
-        "order {order}, nodes {nodes}, both {both} of {jobs}"
-    );
+}
+
+/// The lists with even numbers were looked at while the rules of the backfill were written down, those with odd ones were
+/// not.
+#[test]
+fn start_order_and_nodes_are_slurms() {
+    let text = include_str!("slurm/golden.json");
+    let cases: Vec<Case> = serde_json::from_str(text).expect("recorded cases");
+    let (mut seen, mut held_out) = (Found::default(), Found::default());
+    for case in &cases {
+        if case.seed % 2 == 0 { seen.add(case) } else { held_out.add(case) }
+    }
+    seen.holds("lists looked at", 0.96, 0.92);
+    held_out.holds("lists held out", 0.95, 0.88);
 }

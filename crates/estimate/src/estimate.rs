@@ -160,7 +160,9 @@ fn longest(point: &OperatingPoint) -> f64 {
     point.isl.map_or(0.0, f64::from) + point.osl.map_or(0.0, f64::from)
 }
 
-/// Spread of the steady-state approximation itself, on top of the step's.
+/// Spread of ln(true / predicted) that queues add to a time with a wait in it. Times to the first token of serving rows
+/// that no fit has seen are off by 54 % at the 90th percentile (docs/accuracy.md), which a spread of 0.34 would cover; the
+/// rest is for what those closed loops do not show: arrivals in bursts, and front ends other than the benchmark's.
 const QUEUE_SIGMA: f64 = 0.6;
 
 /// Spread of whole steps around what their operators add up to: engine versions and settings that sources do not

@@ -111,6 +111,10 @@ fn experts(point: &OperatingPoint, all: &[(Roles, &Deployment)]) -> Result<(), K
     if point.formats.moe.is_some() && !any(has_experts) {
         wrong("moe_dtype", "has no effect, as the model has no experts; leave it out")?;
     }
+    let replicas = [&point.sizes, &point.prefill, &point.decode].map(|sizes| sizes.redundant_experts);
+    if replicas.into_iter().flatten().any(|count| count > 0) && !any(has_experts) {
+        wrong("redundant_experts", "has no effect, as the model has no experts; leave it out")?;
+    }
     let spread = any(|deployment| has_experts(deployment) && deployment.layout.ep > 1);
     if point.expert_skew.is_some() && !spread {
         wrong("expert_skew", "has no effect, as no experts lie on ranks of their own; leave it out")?;

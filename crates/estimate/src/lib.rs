@@ -8,6 +8,7 @@ mod estimate;
 mod idle;
 mod keys;
 mod resolve;
+mod sizes;
 mod spec;
 pub mod steady;
 
@@ -16,5 +17,5 @@ pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, with_en
 pub use hardware::money as economics;
 pub use idle::{IdleKey, refuse_idle};
 pub use keys::{KEYS, Key, KeyError, KeySeed, Slot};
-pub use resolve::{EstimateError, Resolver, Roles, Shelf};
+pub use resolve::{EstimateError, Resolver, Roles, SharedPrices};
 pub use spec::{Formats, Mode, OperatingPoint, Sizes, UnknownMode};

@@ -1,5 +1,6 @@
 //! Names and sizes to step models.
 
+use crate::sizes::{as_launched, expert_sizes, spare_experts};
 use crate::spec::{OperatingPoint, Sizes};
 use bounded::ranges::OutOfRange;
 use cost::comm::{InstanceComm, Network};
@@ -157,7 +158,7 @@ struct Priced(Arc<dyn cost::step::Operators>);
 
 /// What step models have in common of one model on one system under one engine: see [`Resolver::step_model_on`].
 #[derive(Default)]
-pub struct Shelf {
+pub struct SharedPrices {
     operators: Mutex<BTreeMap<String, Arc<Priced>>>,
     tables: TablePool,
 }
@@ -365,16 +366,20 @@ impl Resolver {
     }
 
     /// The step model of an instance with the sizes of [`OperatingPoint::sizes`], which is not kept; for searches over layouts and
-    /// formats of one model on one system under one engine, of which `shelf` holds what they have in common.
+    /// formats of one model on one system under one engine, of which `shared` holds what they have in common.
     ///
     /// # Errors
     /// As those of [`Resolver::step_model`].
-    pub fn step_model_on(&self, shelf: &Shelf, point: &OperatingPoint) -> Result<StepModel, EstimateError> {
+    pub fn step_model_on(
+        &self,
+        shared: &SharedPrices,
+        point: &OperatingPoint,
+    ) -> Result<StepModel, EstimateError> {
         let deployment = self.deployment(point, &point.sizes, Roles::Both)?;
         let key = format!("{:?}", deployment.model.quantization);
-        let operators = kept(&shelf.operators, &key, || self.operators(&deployment))?;
+        let operators = kept(&shared.operators, &key, || self.operators(&deployment))?;
         let model = self.price(deployment, Arc::clone(&operators.0))?;
-        Ok(model.sharing(&shelf.tables))
+        Ok(model.sharing(&shared.tables))
     }
 
     fn build(&self, point: &OperatingPoint, sizes: &Sizes, role: Roles) -> Result<StepModel, EstimateError> {
@@ -479,41 +484,4 @@ impl Resolver {
         }
         Ok(ranks / needed)
     }
-}
-
-/// An engine with what a launch sets.
-fn as_launched(engine: &Engine, point: &OperatingPoint) -> Engine {
-    let mut engine = engine.clone();
-    let scheduler = &mut engine.scheduler;
-    scheduler.token_budget.value = point.token_budget.unwrap_or(scheduler.token_budget.value);
-    scheduler.max_sequences.value = point.max_sequences.unwrap_or(scheduler.max_sequences.value);
-    engine.execution = point.execution.unwrap_or(engine.execution);
-    let taken = &mut engine.memory.utilisation.value;
-    *taken = point.memory_fraction.unwrap_or(*taken);
-    let interval = &mut engine.host.first_chunk.value;
-    *interval = point.stream_interval.unwrap_or(*interval);
-    engine
-}
-
-/// Expert sizes as given, or as the engines choose them: experts whole on ranks where attention is data-parallel, cut
-/// where it is tensor-parallel. A 1 beside data-parallel attention means that the source did not record it.
-fn expert_sizes(sizes: &Sizes, all: u32, dp: u32) -> (u32, u32) {
-    let given = |size: Option<u32>| size.filter(|size| *size > 0);
-    match (given(sizes.ep), given(sizes.moe_tp)) {
-        (Some(ep), Some(moe_tp)) if ep.saturating_mul(moe_tp) == all => (ep, moe_tp),
-        (Some(ep), None) if ep > 1 && all % ep == 0 => (ep, all / ep),
-        (Some(1) | None, None) if dp == 1 => (1, all),
-        (None | Some(1), Some(moe_tp)) if moe_tp > 1 && all % moe_tp == 0 => (all / moe_tp, moe_tp),
-        (Some(1) | None, Some(1) | None) => (all, 1),
-        (ep, moe_tp) => (ep.unwrap_or(1), moe_tp.unwrap_or(1)),
-    }
-}
-
-/// Replicas that fill up the expert-parallel ranks.
-fn spare_experts(model: &Model, ep: u32) -> u32 {
-    let experts = model.layers.iter().find_map(|group| match &group.ffn {
-        model::Ffn::Moe(moe) => Some(moe.experts),
-        _ => None,
-    });
-    experts.map_or(0, |experts| experts.div_ceil(ep) * ep - experts)
 }

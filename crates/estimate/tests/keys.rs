@@ -50,6 +50,8 @@ const VALUES: &[(&str, &str)] = &[
     ("prefix_hit", "0.5"),
     ("token_budget", "64"),
     ("max_sequences", "2"),
+    ("memory_fraction", "0.7"),
+    ("stream_interval", "4"),
     ("execution", "eager"),
     ("expert_skew", "3"),
     ("micro_batches", "true"),
@@ -129,6 +131,8 @@ fn every_key_changes_the_estimate_in_every_mode_or_is_refused() {
                 continue;
             }
             match answer(&resolver, &site, &changed) {
+                // An engine takes two micro-batches only where that is quicker.
+                Ok(after) if after == before && *key == "micro_batches" => {}
                 Ok(after) if after == before => {
                     problems.push(format!("{name}: {key} = {value} changes nothing"))
                 }

@@ -41,7 +41,10 @@ pub fn limits(model: &StepModel, role: Role, length: f64, settings: &Settings) -
     let deployment = model.deployment();
     let scheduler = &deployment.engine.scheduler;
     let usual = EngineLimits::default();
-    let block = settings.block.unwrap_or(scheduler.block.value);
+    // An engine whose blocks are coarser than those of a trace is taken to run with the trace's, as its page size allows.
+    let own = scheduler.block.value;
+    let finer = settings.prefix_cache.filter(|hashed| *hashed > 0 && own % hashed == 0);
+    let block = settings.block.or(finer).unwrap_or(own);
     let tokens = model.memory().cache_tokens(length);
     let fits = ((tokens / f64::from(block.max(1))) as u32).max(1);
     let batching = if scheduler.mixed_steps { Batching::Mixed } else { Batching::PrefillFirst };

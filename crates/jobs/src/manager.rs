@@ -4,7 +4,7 @@ use crate::JobsError;
 use crate::machine::Rates;
 use crate::prices::Prices;
 use crate::run::{Prepared, resolve};
-use cluster::driver::{JobView, Order, Refused};
+use cluster::driver::{Intervention, JobView, Refused};
 use cluster::file::Place;
 use cluster::file::raw::{Raw, RawJob};
 use cluster::policy::{NAMES, by_name};
@@ -156,8 +156,8 @@ impl Manager {
         self.driver.advance(at);
         let first = self.driver.jobs();
         self.driver.pricer().append(submission.prices);
-        let orders: Vec<Order> =
-            submission.plans.into_iter().map(|plan| Order::Submit(Box::new(plan))).collect();
+        let orders: Vec<Intervention> =
+            submission.plans.into_iter().map(|plan| Intervention::Submit(Box::new(plan))).collect();
         let last = first + orders.len() as u32;
         // A submission is never refused: what cannot run becomes a job that was rejected.
         let _ = self.driver.inject(at, orders);
@@ -168,7 +168,7 @@ impl Manager {
     ///
     /// # Errors
     /// Why one cannot.
-    pub fn allows(&self, orders: &[Order]) -> Result<(), Refused> {
+    pub fn allows(&self, orders: &[Intervention]) -> Result<(), Refused> {
         orders.iter().try_for_each(|order| self.driver.allows(order))
     }
 
@@ -176,7 +176,7 @@ impl Manager {
     ///
     /// # Errors
     /// Why one cannot; none is then.
-    pub fn order(&mut self, at: Nanos, orders: Vec<Order>) -> Result<(), Refused> {
+    pub fn order(&mut self, at: Nanos, orders: Vec<Intervention>) -> Result<(), Refused> {
         self.driver.inject(at, orders)
     }
 

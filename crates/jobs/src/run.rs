@@ -223,15 +223,10 @@ impl Prepared {
             (None, Some(system)) => {
                 Some(self.servers.replica(system, job, &place.at("job.serve", ordinal, "model"))?)
             }
-            (None, None) => {
-                return Err(
-                    wrong("capacity", "without a system of the catalog, say what a replica serves").into()
-                );
-            }
+            (None, None) => return Err(wrong("capacity", "without a `system`, say it").into()),
         };
-        let capacity = serve
-            .capacity
-            .map_or_else(|| replica.map_or(0.0, |replica| replica.capacity), units::PerSecond::get);
+        let priced = replica.map_or(0.0, |replica| replica.capacity);
+        let capacity = serve.capacity.map_or(priced, units::PerSecond::get);
         if capacity <= 0.0 {
             return Err(wrong("capacity", "a replica serves more than nothing").into());
         }
@@ -241,15 +236,8 @@ impl Prepared {
         if least > most {
             return Err(wrong("min", "there are more replicas than `max` or the cluster allows").into());
         }
-        let headroom = serve.headroom.unwrap_or(0.1);
-        if !(0.0..=10.0).contains(&headroom) {
-            return Err(wrong("headroom", "it is a share of the load, 0 to 10").into());
-        }
-        let patience = serve.patience.map_or(60.0, units::Seconds::get);
-        if patience <= 0.0 {
-            return Err(wrong("patience", "a client waits for some time").into());
-        }
         let windows = windows(serve, replica).map_err(|(key, problem)| wrong(key, problem))?;
+        let loading = replica.map_or(0.0, |replica| replica.load_time);
         self.services.push(Service {
             name: job.name.clone().unwrap_or_else(|| format!("service-{}", index + 1)),
             tenant,
@@ -261,13 +249,11 @@ impl Prepared {
             least,
             most,
             interval: serve.interval.map_or(300.0, units::Seconds::get).max(1.0),
-            headroom,
-            load_time: serve
-                .load_time
-                .map_or_else(|| replica.map_or(0.0, |replica| replica.load_time), units::Seconds::get),
+            headroom: serve.headroom.unwrap_or(0.1),
+            load_time: serve.load_time.map_or(loading, units::Seconds::get),
             busy: self.busy(ask, replica),
             slack: slack(serve, replica),
-            patience,
+            patience: serve.patience.map_or(60.0, units::Seconds::get),
             windows,
         });
         self.service_jobs.push(index);

@@ -40,7 +40,8 @@ impl Tried {
 fn what_makes_no_sense_is_named_by_file_line_and_key() {
     let mut tried = Tried { catalog: Catalog::builtin(), failed: Vec::new() };
     machines(&mut tried);
-    jobs_and_levels(&mut tried);
+    jobs(&mut tried);
+    levels(&mut tried);
     tenants_and_priorities(&mut tried);
     the_run(&mut tried);
     priced_jobs(&mut tried);
@@ -85,7 +86,7 @@ fn machines(tried: &mut Tried) {
     tried.refused(&[PLAIN, "repair = \"-1 h\"\n", JOB], "c.toml:4: cluster.repair: a repair takes some time");
 }
 
-fn jobs_and_levels(tried: &mut Tried) {
+fn jobs(tried: &mut Tried) {
     tried.refused(
         &[PLAIN, "[[job]]\nchips = 65\nduration = \"1 h\"\n"],
         "c.toml:5: job.chips: it asks for 65 chips",
@@ -122,6 +123,9 @@ fn jobs_and_levels(tried: &mut Tried) {
         &[PLAIN, JOB, "checkpoint_interval = \"0 s\"\n"],
         "c.toml:7: job.checkpoint_interval: times of",
     );
+}
+
+fn levels(tried: &mut Tried) {
     tried.refused(
         &[PLAIN, JOB, "require = \"rack\"\n"],
         "c.toml:7: job.require: there is no level `rack`; there are cluster",
@@ -313,7 +317,7 @@ fn services(tried: &mut Tried) {
     );
     tried.refused(
         &[SERVICE, given, "peak = \"1 /s\"\npatience = \"0 s\"\n"],
-        "c.toml:10: job.serve.patience: a client waits",
+        "c.toml:10: job.serve.patience: it is more than nothing",
     );
     let points = "load = [{ at = \"2 h\", rate = \"1 /s\" }, { at = \"1 h\", rate = \"1 /s\" }]\n";
     tried

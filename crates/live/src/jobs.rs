@@ -4,7 +4,7 @@
 //! with a broken chip, or one whose link is down, is lost to its jobs until all of it works again.
 
 use crate::log::JobOrder;
-use cluster::driver::{JobView, Order};
+use cluster::driver::{Intervention, JobView};
 use cluster::job::{JobId, TenantId};
 use cluster::results::Ending;
 use cluster::tree::{NodeId, Part, Tree};
@@ -140,11 +140,11 @@ impl Jobs {
         let here = seats.filter(|seat| seat.system == self.ground);
         let claimed: BTreeSet<NodeId> = here.flat_map(|seat| seat.chips(ground)).filter_map(node).collect();
         let broken: BTreeSet<NodeId> = ground.dead.union(&ground.cut).copied().filter_map(node).collect();
-        let mut orders: Vec<Order> = Vec::new();
-        orders.extend(broken.difference(&self.broken).map(|node| Order::Fail(*node)));
-        orders.extend(self.broken.difference(&broken).map(|node| Order::Repair(*node)));
-        orders.extend(claimed.difference(&self.claimed).map(|node| Order::Claim(*node)));
-        orders.extend(self.claimed.difference(&claimed).map(|node| Order::Yield(*node)));
+        let mut orders: Vec<Intervention> = Vec::new();
+        orders.extend(broken.difference(&self.broken).map(|node| Intervention::Fail(*node)));
+        orders.extend(self.broken.difference(&broken).map(|node| Intervention::Repair(*node)));
+        orders.extend(claimed.difference(&self.claimed).map(|node| Intervention::Claim(*node)));
+        orders.extend(self.claimed.difference(&claimed).map(|node| Intervention::Yield(*node)));
         (self.claimed, self.broken) = (claimed, broken);
         if !orders.is_empty() {
             // Nodes beyond the tree were left out, so that none is refused.
@@ -152,24 +152,24 @@ impl Jobs {
         }
     }
 
-    fn orders(&self, order: &JobOrder) -> Result<Vec<Order>, String> {
+    fn orders(&self, order: &JobOrder) -> Result<Vec<Intervention>, String> {
         Ok(vec![match order {
             JobOrder::SubmitJob(_) => return Ok(Vec::new()),
-            JobOrder::CancelJob(job) => Order::Cancel(JobId(*job)),
-            JobOrder::PreemptJob(job) => Order::Preempt(JobId(*job)),
-            JobOrder::HoldJob(job) => Order::Hold(JobId(*job)),
-            JobOrder::ReleaseJob(job) => Order::Release(JobId(*job)),
-            JobOrder::JobPriority { job, priority } => Order::Priority(JobId(*job), *priority),
+            JobOrder::CancelJob(job) => Intervention::Cancel(JobId(*job)),
+            JobOrder::PreemptJob(job) => Intervention::Preempt(JobId(*job)),
+            JobOrder::HoldJob(job) => Intervention::Hold(JobId(*job)),
+            JobOrder::ReleaseJob(job) => Intervention::Release(JobId(*job)),
+            JobOrder::JobPriority { job, priority } => Intervention::Priority(JobId(*job), *priority),
             JobOrder::JobQuota { tenant, chips } => {
                 let tenants = self.manager.tenants();
                 let at = tenants.iter().position(|known| known.name == *tenant).ok_or_else(|| {
                     let known: Vec<&str> = tenants.iter().map(|tenant| tenant.name.as_str()).collect();
                     format!("there is no tenant `{tenant}` of jobs; there are {}", known.join(", "))
                 })?;
-                Order::Quota(TenantId(at as u32), *chips)
+                Intervention::Quota(TenantId(at as u32), *chips)
             }
-            JobOrder::DrainNode(node) => Order::Drain(NodeId(*node)),
-            JobOrder::UndrainNode(node) => Order::Undrain(NodeId(*node)),
+            JobOrder::DrainNode(node) => Intervention::Drain(NodeId(*node)),
+            JobOrder::UndrainNode(node) => Intervention::Undrain(NodeId(*node)),
         }])
     }
 

@@ -179,7 +179,7 @@ async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Mes
     let (mut input, mut output) = stream.into_split();
     let (told, mut topics) = tokio::sync::mpsc::channel::<(bool, Vec<u8>)>(64);
     let reader = tokio::spawn(async move {
-        while let Ok(Frame { command, body, .. }) = frame(&mut input).await {
+        while let Ok(ZmqFrame { command, body, .. }) = frame(&mut input).await {
             let topic = match (command, body.first()) {
                 (false, Some(flag @ (0 | 1))) => Some((*flag == 1, body[1..].to_vec())),
                 (true, _) if body.starts_with(b"\x09SUBSCRIBE") => Some((true, body[10..].to_vec())),
@@ -217,7 +217,7 @@ async fn subscriber(mut stream: TcpStream, mut messages: broadcast::Receiver<Mes
 }
 
 /// One frame.
-pub(crate) struct Frame {
+pub(crate) struct ZmqFrame {
     /// Whether it is a command.
     pub command: bool,
     /// Whether more frames of its message follow.
@@ -226,7 +226,7 @@ pub(crate) struct Frame {
     pub body: Vec<u8>,
 }
 
-pub(crate) async fn frame(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Frame> {
+pub(crate) async fn frame(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result<ZmqFrame> {
     let flags = input.read_u8().await?;
     let length = if flags & 2 == 0 { u64::from(input.read_u8().await?) } else { input.read_u64().await? };
     if length > LONGEST {
@@ -234,7 +234,7 @@ pub(crate) async fn frame(input: &mut (impl AsyncReadExt + Unpin)) -> io::Result
     }
     let mut body = vec![0; length as usize];
     input.read_exact(&mut body).await?;
-    Ok(Frame { command: flags & 4 != 0, more: flags & 1 != 0, body })
+    Ok(ZmqFrame { command: flags & 4 != 0, more: flags & 1 != 0, body })
 }
 
 /// A message of these frames.

@@ -51,17 +51,13 @@ pub fn serve(runtime: &Runtime, listener: TcpListener, kept: Kept) {
 async fn answer(mut stream: TcpStream, kept: &Kept) -> io::Result<()> {
     greet(&mut stream, "ROUTER").await?;
     let (mut input, mut output) = stream.into_split();
-    let mut last = Vec::new();
     loop {
         let one = frame(&mut input).await?;
-        if one.command {
+        // The number is the last frame of its message.
+        if one.command || one.more {
             continue;
         }
-        last = one.body;
-        if one.more {
-            continue;
-        }
-        let number = <[u8; 8]>::try_from(last.as_slice()).map(u64::from_be_bytes);
+        let number = <[u8; 8]>::try_from(one.body.as_slice()).map(u64::from_be_bytes);
         let Ok(number) = number else { return Err(io::ErrorKind::InvalidData.into()) };
         for message in kept.from(number) {
             output.write_all(&kv_events::frames(&[b"", &message.1, &message.2])).await?;

@@ -255,10 +255,8 @@ impl Server {
         let script = settings.script.as_deref().map(script::read).transpose()?;
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let run = keys::hex(&keys::random::<6>()?);
-        let token = match &settings.token {
-            Some(token) => token.clone(),
-            None => keys::hex(&keys::random::<16>()?),
-        };
+        let token =
+            settings.token.clone().map_or_else(|| keys::random::<16>().map(|bytes| keys::hex(&bytes)), Ok)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let mut listening = runtime.block_on(listen(&settings, &cluster.entries))?;
         let meters = cluster.meters();

@@ -3,11 +3,11 @@
 //! Either chip's best plan for the job counts, found anew for every value tried, so that a faster memory may bring
 //! another layout with it. More of a figure never makes a plan worse, so that bisection finds the least that does.
 
-use crate::serve::{self, Job, Place, PlanError, Watch};
+use crate::serve::{self, Best, Job, Place, PlanError, Watch};
 use estimate::Resolver;
 use estimate::economics::Site;
 use hardware::overrides::{Override, OverrideError};
-use hardware::{Catalog, Chip, DomainKind, System};
+use hardware::{Catalog, Chip, DomainKind, Grade, System};
 use units::{Bytes, BytesPerSecond, Dtype, FlopPerSecond, TokensPerSecond};
 
 /// Factor by which a figure is changed at most in either direction.
@@ -138,6 +138,10 @@ pub enum Answer {
 pub struct Reached {
     /// Output tokens per second and chip.
     pub throughput: TokensPerSecond,
+    /// Spread of ln(true / predicted) of it.
+    pub sigma: f64,
+    /// The weakest grade among the facts of the chip; `None` where there is no plan.
+    pub grade: Option<Grade>,
     /// What takes most of the time, and what stops the batch from growing.
     pub bound: String,
 }
@@ -173,9 +177,11 @@ impl Subject<'_> {
             return Err(MatchError::Stopped);
         }
         match found {
-            Ok((throughput, bound)) => Ok(Reached { throughput, bound }),
+            Ok(Best { throughput, sigma, grade, bound }) => {
+                Ok(Reached { throughput, sigma, grade: Some(grade), bound })
+            }
             Err(PlanError::Nothing(reason)) => {
-                Ok(Reached { throughput: TokensPerSecond::ZERO, bound: reason })
+                Ok(Reached { throughput: TokensPerSecond::ZERO, sigma: 0.0, grade: None, bound: reason })
             }
             Err(error) => Err(error.into()),
         }

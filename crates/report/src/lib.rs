@@ -31,7 +31,7 @@ pub use pages::{
 };
 pub use parquet::{Cell, Column, ColumnKind, ParquetWriter, parquet_columns, read_parquet};
 pub use pdf::{PdfError, find_chromium, print_pdf};
-pub use plan::{plan_json, plan_text};
+pub use plan::{plan_figure, plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};
 pub use simulate::{Detail, Perfetto, RecordFormat, Records, simulate_json, simulate_text, vllm_json};
 pub use table::{fit_tables, list, table, table_keeping};

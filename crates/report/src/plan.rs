@@ -108,6 +108,12 @@ fn number(value: &Value) -> String {
     }
 }
 
+/// For people: a figure with its band and grade.
+pub fn plan_figure(value: &Value) -> String {
+    let grade = value.grade.map_or_else(String::new, |grade| format!(" ({grade})"));
+    format!("{}{grade}", banded(value))
+}
+
 fn banded(value: &Value) -> String {
     match value.high {
         Some(high) => format!("{} +-{:.0} %", number(value), 100.0 * (high / value.value - 1.0)),

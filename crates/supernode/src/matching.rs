@@ -4,11 +4,16 @@ use crate::Answer;
 use crate::error::Error;
 use crate::job::ServingJob;
 use crate::session::Session;
+use hardware::Grade;
 use planner::matching::{Answer as Found, Figure, Reached, Subject};
+use planner::plan_file::Value as PlanValue;
 use planner::serve::{Options, Place, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+/// Growth of throughput with a figure, both as logarithms, below which the figure is not bounded by it.
+const LEAST_GROWTH: f64 = 0.02;
 
 /// Two chips and the figures of the first that are varied.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -110,9 +115,26 @@ impl Match {
         self.answers.iter().all(|(_, answer)| matches!(answer, Found::Never(..)))
     }
 
+    /// The 80 % band of a value that was solved for: how far it moves if the two chips' throughput is off, by how much
+    /// throughput has grown with the figure on the way to it; `None` where it has hardly grown.
+    fn needed(&self, figure: &Figure, answer: &Found) -> Option<(f64, f64)> {
+        let Found::Value(value, reached) = answer else { return None };
+        let grown = (reached.throughput / self.now.throughput).ln() / (value / figure.now()).ln();
+        let sigma = self.goal.sigma.hypot(reached.sigma);
+        let spread = (estimate::BAND_80 * sigma / grown).exp();
+        (self.answers.len() == 1 && grown > LEAST_GROWTH && spread.is_finite())
+            .then(|| (value / spread, value * spread))
+    }
+
+    /// The weakest grade among the facts of both chips.
+    fn grade(&self) -> Option<Grade> {
+        self.goal.grade.max(self.now.grade)
+    }
+
     fn head(&self) -> String {
         let line = |chip: &str, reached: &Reached| {
-            format!("{chip}: {:.1} tokens/s per chip ({})\n", reached.throughput.get(), reached.bound)
+            let figure = report::plan_figure(&throughput(reached));
+            format!("{chip}: {figure} tokens/s per chip ({})\n", reached.bound)
         };
         line(&self.request.against, &self.goal) + &line(&self.request.chip, &self.now)
     }
@@ -130,7 +152,14 @@ impl Answer for Match {
             "vary": keys,
         });
         match (self.figures.as_slice(), self.answers.as_slice()) {
-            ([figure], [(_, answer)]) => document["answer"] = answer_json(figure, answer),
+            ([figure], [(_, answer)]) => {
+                document["answer"] = answer_json(figure, answer);
+                let band = self.needed(figure, answer);
+                document["answer"]["low"] = json!(band.map(|band| band.0));
+                document["answer"]["high"] = json!(band.map(|band| band.1));
+                document["answer"]["band"] = json!(0.8);
+                document["answer"]["grade"] = json!(self.grade());
+            }
             ([first, second], points) => {
                 let point = |(value, answer): &(Option<f64>, Found)| {
                     let value = value.unwrap_or_default();
@@ -146,7 +175,13 @@ impl Answer for Match {
 
     fn text(&self) -> String {
         match (self.figures.as_slice(), self.answers.as_slice()) {
-            ([figure], [(_, answer)]) => self.head() + &sentence(figure, answer),
+            ([figure], [(_, answer)]) => {
+                let band = self.needed(figure, answer).map(|(low, high)| {
+                    let grade = self.grade().map_or_else(String::new, |grade| format!("; {grade}"));
+                    format!("80 %: {} to {}{grade}\n", figure.show(low), figure.show(high))
+                });
+                self.head() + &sentence(figure, answer) + &band.unwrap_or_default()
+            }
             ([first, second], points) => {
                 let rows = points.iter().map(|(value, answer)| {
                     let (needed, bound) = match answer {
@@ -208,9 +243,18 @@ fn sentence(figure: &Figure, answer: &Found) -> String {
     text
 }
 
+/// A throughput with its band and grade.
+fn throughput(reached: &Reached) -> PlanValue {
+    let value = PlanValue::new(reached.throughput.get(), "tokens/s/chip");
+    match reached.grade {
+        Some(grade) => value.banded(reached.sigma).graded(grade),
+        None => value,
+    }
+}
+
 fn reached_json(reached: &Reached) -> Value {
     json!({
-        "throughput_per_chip": { "value": reached.throughput.get(), "unit": "tokens/s/chip" },
+        "throughput_per_chip": throughput(reached),
         "bound": reached.bound,
     })
 }

@@ -83,4 +83,22 @@ mod tests {
         );
         check::<ServingJob>(json!(3), None, "invalid type");
     }
+
+    #[track_caller]
+    fn survives<T: DeserializeOwned + serde::Serialize + PartialEq + std::fmt::Debug>(asked: &T) {
+        let document = serde_json::to_value(asked).expect("a document");
+        assert_eq!(question::<T>(document).as_ref(), Ok(asked));
+    }
+
+    #[test]
+    fn questions_survive_their_documents() {
+        let job = ServingJob { model: "m".to_owned(), pp: vec![1, 2], top: Some(3), ..ServingJob::default() };
+        survives(&job);
+        survives(&MatchRequest { chip: "a".to_owned(), vary: vec!["b".to_owned()], ..MatchRequest::default() });
+        survives(&TrainingJob { tp: Some(2), recompute: Some("full".to_owned()), ..TrainingJob::default() });
+        survives(&crate::LongRun { tokens: Some("1T".to_owned()), spares: Some(4), ..Default::default() });
+        survives(&crate::TrainingSearch { front: vec![64], at_most: true, ..Default::default() });
+        survives(&crate::RunOptions { seed: Some(3), exact: true, ..Default::default() });
+        survives(&crate::Facts { set: vec!["chip.hbm.bandwidth=1TB/s".to_owned()], ..Default::default() });
+    }
 }

@@ -47,7 +47,19 @@ fn rows_are_launched_as_published() {
         "ASC-217,nightly,atlas-800i-a3,0.5,Qwen/Qwen3-30B-A3B,vllm-ascend,main,agg,3500,1500,45,1,1,1,",
         "ASC-218,nightly,atlas-800i-a3,1,Qwen/Qwen3-30B-A3B,vllm-ascend,main,agg,3500,1500,20,2,1,2,",
     ];
-    insta::assert_snapshot!(launches.map(check).join("\n"), @"");
+    insta::assert_snapshot!(launches.map(check).join("\n"), @r"
+    4 chips tp 1 dp 4 ep 4 any | kv None budget None None stream None requests None None
+    4 chips tp 4 dp 1 ep 4 0.18.0 | kv None budget None None stream None requests None None
+    2 chips tp 1 dp 2 ep 2 0.19.0 | kv Some(Fp8) budget Some(16384) None stream None requests None None
+    2 chips tp 2 dp 1 ep 1 0.11 | kv None budget None None stream None requests None None
+    2 chips tp 2 dp 1 ep 1 any | kv Some(Fp8) budget Some(16384) Some((14745, 1, 0, 20)) stream None requests None None
+    8 chips tp 1 dp 8 ep 8 any | kv Some(Fp8) budget Some(8320) Some((0, 8, 0, 60)) stream None requests None None
+    2 chips tp 1 dp 2 ep 2 1.2.0 | kv Some(Fp8) budget Some(20000) Some((0, 2, 10, 50)) stream None requests None None
+    2 chips tp 1 dp 2 ep 2 1.2.0 | kv None budget None None stream None requests None None
+    2 chips tp 2 dp 1 ep 1 0.12.0 | kv None budget Some(2532) None stream None requests None None
+    0.5 chips tp 1 dp 1 ep 1 main | kv None budget Some(16384) None stream None requests Some(180) Some(FullGraph)
+    1 chips tp 2 dp 1 ep 2 main | kv None budget None None stream None requests Some(80) Some(Eager)
+    ");
 }
 
 #[test]
@@ -75,7 +87,11 @@ fn what_a_table_says_is_kept_and_what_it_cannot_launch_is_replaced() {
         "a1,x,s,1,m,vllm,,agg,1,1,4,1,1,1,bf16",
         "b,x,s,1,m,vllm,,agg,1,1,8,1,1,1,",
     ];
-    insta::assert_snapshot!(rows.map(launched).join("\n"), @"");
+    insta::assert_snapshot!(rows.map(launched).join("\n"), @r#"
+    Some(Fp8) Some(Bf16) tp Some(2) ["a script"]
+    None Some(Bf16) tp Some(1) []
+    None None tp Some(1) []
+    "#);
 }
 
 #[test]
@@ -84,13 +100,22 @@ fn what_is_wrong_is_named_with_its_entry() {
         let text = format!("[[launch]]\nsource = \"a script: a flag\"\n{text}");
         Launches::default().add(&text, Path::new("l.toml")).unwrap_err().to_string()
     };
+    let short = |text: &str| {
+        let message = wrong(text);
+        message.lines().next().and_then(|line| line.split(';').next()).unwrap_or_default().to_owned()
+    };
     let texts = [
         "rows = { id = \"a\" }\nset = { token_budgets = 3 }",
         "rows = { id = \"a\" }\nset = { tp = \"four\" }",
         "rows = { chipss = 3 }",
         "set = { tp = 4 }",
     ];
-    insta::assert_snapshot!(texts.map(|text| wrong(text).lines().next().unwrap_or_default().to_owned()).join("\n"), @"");
+    insta::assert_snapshot!(texts.map(short).join("\n"), @r"
+    l.toml: entry 1, `token_budgets`: is not a key of an operating point
+    l.toml: entry 1, `tp`: `four` is not a whole number
+    l.toml: entry 1, `chipss`: is no column that rows can be told by
+    l.toml: TOML parse error at line 1, column 1
+    ");
 }
 
 #[test]
@@ -116,7 +141,13 @@ fn columns_say_what_a_launch_file_says() {
         "a,s,m,agg,,,,,,,,off,0.5,",
         "a,s,m,agg,,,,,,,,sometimes,,",
     ];
-    insta::assert_snapshot!(rows.map(read).join("\n"), @"");
+    insta::assert_snapshot!(rows.map(read).join("\n"), @r#"
+    Some(16) Some(FullGraph) Some(Gathering { tokens: 0, requests: 8, settle: 0, timeout: 60 }) Some(400) Some(11.2) Some(0.85) Some(10.0) ["a script"]
+    t.csv: line 2, column graph: `graph` is not an execution mode; use eager, piecewise or full-graph
+    t.csv: line 2, column gathering: `requests=8` has no timeout; say after how many steps prompts start anyway, timeout=STEPS
+    t.csv: line 2, column prefix_cache: `off` contradicts `prefix_hit`; say which of them holds
+    t.csv: line 2, column prefix_cache: `sometimes` is not on or off
+    "#);
 }
 
 #[test]

@@ -71,7 +71,7 @@ class EstimateKeys(FactKeys, total=False):
     expert_skew: float
     micro_batches: bool
 
-class ServingKeys(FactKeys, total=False):
+class JobKeys(FactKeys, total=False):
     """A job to be served."""
 
     model: Required[str]
@@ -95,7 +95,12 @@ class ServingKeys(FactKeys, total=False):
     mix: bool
     top: int
 
-class MatchKeys(ServingKeys, total=False):
+class ServingKeys(JobKeys, total=False):
+    """A job to be served, and chips to be put into the systems."""
+
+    chip: str | Sequence[str]
+
+class MatchKeys(JobKeys, total=False):
     """A chip to be matched, and by which job."""
 
     system: str

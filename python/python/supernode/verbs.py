@@ -91,6 +91,7 @@ def _described(keys: dict[str, Any]) -> dict[str, Any]:
 
     deployment, pool, workload = take(_DEPLOYMENT), take(_POOL), take(_WORKLOAD)
     slo = {_SLO[name]: value for name, value in take(tuple(_SLO)).items()}
+    _with_unit(workload, "rate")
     if "trace" in workload:
         workload["trace"] = os.path.abspath(workload["trace"])
     if keys:
@@ -98,6 +99,13 @@ def _described(keys: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"`{name}` is no key of a deployment or of its traffic", key=name)
     title = f"{deployment['model']} on {deployment['system']}"
     return {"name": title, "deployment": [{**deployment, "pool": [pool]}], "workload": workload, "slo": slo}
+
+
+def _with_unit(keys: dict[str, Any], name: str) -> None:
+    """A bare number of requests per second gets its unit, as the command's flags do."""
+    value = keys.get(name)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        keys[name] = f"{value} /s"
 
 
 def estimate(**keys: Unpack[EstimateKeys]) -> results.Estimate:
@@ -127,9 +135,13 @@ def plan_serve(
 
 
 def compare(
-    systems: Sequence[str], *, chips: int | None = None, **keys: Unpack[ServingKeys]
+    systems: Sequence[str] = (), *, chips: int | None = None, **keys: Unpack[ServingKeys]
 ) -> results.Comparison:
-    """The same job on several systems: what :func:`plan_serve` finds on each."""
+    """The same job on several systems: what :func:`plan_serve` finds on each.
+
+    A system may name the region whose prices it pays (``"h20-8@cn"``); without systems the chips that ``chip`` names are
+    compared, each in its usual one.
+    """
     return _serving(results.Comparison, "compare", systems, chips, dict(keys), False)
 
 
@@ -139,13 +151,14 @@ def _serving(
     listed = [systems] if isinstance(systems, str) else list(systems)
     facts = {key: keys.pop(key) for key in _FACTS if key in keys}
     _listed(keys)
+    _with_unit(keys, "target_rate")
     question = {"job": keys, "systems": listed, "chips": chips, "confirm": confirm}
     return _ask(kind, verb, facts, question)
 
 
 def _listed(keys: dict[str, Any]) -> None:
     """Keys that take several values take one as well."""
-    for name in ("weight_dtype", "kv_dtype", "token_budget", "pp", "vary", "front"):
+    for name in ("chip", "weight_dtype", "kv_dtype", "token_budget", "pp", "vary", "front"):
         if isinstance(keys.get(name), (str, int)):
             keys[name] = [keys[name]]
 
@@ -155,6 +168,7 @@ def match(chip: str, against: str, **keys: Unpack[MatchKeys]) -> results.Match:
     given: dict[str, Any] = dict(keys)
     facts = {key: given.pop(key) for key in _FACTS if key in given}
     _listed(given)
+    _with_unit(given, "target_rate")
     own = ("system", "against_system", "chips", "vary")
     request = {"chip": chip, "against": against, **{key: given.pop(key) for key in own if key in given}}
     return _ask(results.Match, "match", facts, {"job": given, "request": request})

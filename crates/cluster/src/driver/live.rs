@@ -12,7 +12,7 @@ use std::fmt::{Debug, Write};
 
 /// What comes from outside while a cluster runs.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Order {
+pub enum Intervention {
     /// A job is submitted now, whatever its plan says of the time.
     Submit(Box<JobPlan>),
     /// A job is withdrawn.
@@ -164,20 +164,20 @@ impl<P: Pricer> Driver<'_, P> {
     ///
     /// # Errors
     /// It names what is not there, or a job in another state.
-    pub fn allows(&self, order: &Order) -> Result<(), Refused> {
+    pub fn allows(&self, order: &Intervention) -> Result<(), Refused> {
         let count = |what, number: u32, count: u32| {
             if number < count { Ok(()) } else { Err(Refused::Unknown { what, number, count }) }
         };
         let state = &self.scheduler.state();
         match order {
-            Order::Submit(_) => Ok(()),
-            Order::Cancel(id) | Order::Hold(id) | Order::Priority(id, _) => {
+            Intervention::Submit(_) => Ok(()),
+            Intervention::Cancel(id) | Intervention::Hold(id) | Intervention::Priority(id, _) => {
                 self.in_state(*id, &[Ending::Running, Ending::Waiting], "it is over")
             }
-            Order::Preempt(id) => {
+            Intervention::Preempt(id) => {
                 self.in_state(*id, &[Ending::Running], "only a running job can be preempted")
             }
-            Order::Release(id) => {
+            Intervention::Release(id) => {
                 self.in_state(*id, &[Ending::Waiting], "only a job that is held can be released")?;
                 if state.entry(*id).held {
                     return Ok(());
@@ -185,13 +185,13 @@ impl<P: Pricer> Driver<'_, P> {
                 let wanted = "only a job that is held can be released";
                 Err(Refused::State { job: id.0, state: "waiting", wanted })
             }
-            Order::Quota(tenant, _) => count("tenant", tenant.0, state.accounts.len() as u32),
-            Order::Fail(node)
-            | Order::Repair(node)
-            | Order::Drain(node)
-            | Order::Undrain(node)
-            | Order::Claim(node)
-            | Order::Yield(node) => count("node", node.0, state.tree.nodes()),
+            Intervention::Quota(tenant, _) => count("tenant", tenant.0, state.accounts.len() as u32),
+            Intervention::Fail(node)
+            | Intervention::Repair(node)
+            | Intervention::Drain(node)
+            | Intervention::Undrain(node)
+            | Intervention::Claim(node)
+            | Intervention::Yield(node) => count("node", node.0, state.tree.nodes()),
         }
     }
 
@@ -211,7 +211,7 @@ impl<P: Pricer> Driver<'_, P> {
     ///
     /// # Errors
     /// As [`Driver::allows`].
-    pub fn inject(&mut self, at: Nanos, orders: Vec<Order>) -> Result<(), Refused> {
+    pub fn inject(&mut self, at: Nanos, orders: Vec<Intervention>) -> Result<(), Refused> {
         self.advance(at);
         orders.iter().try_for_each(|order| self.allows(order))?;
         let mut events = std::mem::take(&mut self.happened);
@@ -223,30 +223,30 @@ impl<P: Pricer> Driver<'_, P> {
         Ok(())
     }
 
-    fn event(&mut self, order: Order) -> Event {
+    fn event(&mut self, order: Intervention) -> Event {
         match order {
-            Order::Submit(plan) => {
+            Intervention::Submit(plan) => {
                 self.plans.to_mut().push(JobPlan { submit: self.now, ..*plan });
                 self.submit(self.plans.len() - 1)
             }
-            Order::Cancel(id) => {
+            Intervention::Cancel(id) => {
                 self.withdraw(id);
                 if self.runs[id.0 as usize].service.is_none() {
                     self.live -= 1;
                 }
                 Event::Cancelled(id)
             }
-            Order::Preempt(id) => Event::Preempt(id),
-            Order::Hold(id) => Event::Hold(id),
-            Order::Release(id) => Event::Release(id),
-            Order::Priority(id, priority) => Event::Reprioritise(id, priority),
-            Order::Quota(tenant, quota) => Event::Quota(tenant, quota),
-            Order::Fail(node) => Event::Failed(node),
-            Order::Repair(node) => Event::Repaired(node),
-            Order::Drain(node) => Event::Drain(node),
-            Order::Undrain(node) => Event::Undrain(node),
-            Order::Claim(node) => Event::Claimed(node),
-            Order::Yield(node) => Event::Yielded(node),
+            Intervention::Preempt(id) => Event::Preempt(id),
+            Intervention::Hold(id) => Event::Hold(id),
+            Intervention::Release(id) => Event::Release(id),
+            Intervention::Priority(id, priority) => Event::Reprioritise(id, priority),
+            Intervention::Quota(tenant, quota) => Event::Quota(tenant, quota),
+            Intervention::Fail(node) => Event::Failed(node),
+            Intervention::Repair(node) => Event::Repaired(node),
+            Intervention::Drain(node) => Event::Drain(node),
+            Intervention::Undrain(node) => Event::Undrain(node),
+            Intervention::Claim(node) => Event::Claimed(node),
+            Intervention::Yield(node) => Event::Yielded(node),
         }
     }
 

@@ -64,7 +64,8 @@ impl<P: Pricer> Driver<'_, P> {
             running.record.lost += found.lost;
             let ready = running.ready.len() as f64;
             // There is an event at both ends of every window, so that no stretch is partly in one.
-            for window in running.record.windows.iter_mut().filter(|one| one.from <= from && to <= one.to) {
+            let inside = |one: &&mut WindowRecord| one.from <= from + 1e-6 && to <= one.to + 1e-6;
+            for window in running.record.windows.iter_mut().filter(inside) {
                 window.requests += found.came;
                 window.within += found.within;
                 window.replicas += ready * (to - from);

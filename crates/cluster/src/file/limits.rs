@@ -187,10 +187,18 @@ fn service(job: &RawJob, serve: &RawServe, table: usize, place: &Place) -> Resul
             }
         }
     }
-    for (key, time) in [("interval", serve.interval), ("ttft", serve.ttft), ("tpot", serve.tpot)] {
+    for (key, time) in [
+        ("interval", serve.interval),
+        ("ttft", serve.ttft),
+        ("tpot", serve.tpot),
+        ("patience", serve.patience),
+    ] {
         if time.is_some_and(|time| time.get() <= 0.0) {
             return wrong(key, "it is more than nothing");
         }
+    }
+    if serve.headroom.is_some_and(|headroom| !(0.0..=10.0).contains(&headroom)) {
+        return wrong("headroom", "it is a share of the load, 0 to 10");
     }
     if serve.load_time.is_some_and(|time| time.get() < 0.0) {
         return wrong("load_time", "it is not negative");

@@ -50,14 +50,7 @@ pub(super) fn options(
         .map(|found| level(&found.name).and_then(|level| level.uplink).map(units::BytesPerSecond::get))
         .collect();
     let uplinks = if uplinks.iter().all(Option::is_none) { Vec::new() } else { uplinks };
-    let mut maintenance = Vec::new();
-    for (index, window) in raw.maintenance.iter().enumerate() {
-        for node in nodes(&window.nodes, tree)
-            .map_err(|problem| place.wrong("maintenance", index, "nodes", problem))?
-        {
-            maintenance.push((node, window.at.get(), window.at.get() + window.length.get()));
-        }
-    }
+    let maintenance = maintenance(raw, place, tree)?;
     let until = raw.until.map(units::Seconds::get);
     Ok(Options {
         until,
@@ -70,6 +63,19 @@ pub(super) fn options(
         seed: raw.seed,
         ..Options::default()
     })
+}
+
+/// Nodes in maintenance: from when until when.
+fn maintenance(raw: &Raw, place: &Place, tree: &Tree) -> Result<Vec<(NodeId, f64, f64)>, ClusterError> {
+    let mut maintenance = Vec::new();
+    for (index, window) in raw.maintenance.iter().enumerate() {
+        for node in nodes(&window.nodes, tree)
+            .map_err(|problem| place.wrong("maintenance", index, "nodes", problem))?
+        {
+            maintenance.push((node, window.at.get(), window.at.get() + window.length.get()));
+        }
+    }
+    Ok(maintenance)
 }
 
 /// How many chips may work under the power cap.

@@ -2,7 +2,8 @@
 //!
 //! A job that must wait reserves whole nodes, also where it needs a part of them. When it could start is found by taking
 //! running jobs away in the order of their limits, a few at a time: those that end within 30 s of the first, then within
-//! 60 s, and so on, and its start is the end of the last of them. What is reserved is not looked at by the head of the
+//! 60 s, and so on, and its start is the end of the last of them. A plan that meets an earlier one on its nodes is made anew
+//! from there. What is reserved is not looked at by the head of the
 //! queue, which starts as soon as it fits.
 
 use super::fifo::strict;
@@ -23,6 +24,13 @@ struct Reserved {
     from: Nanos,
     until: Nanos,
     nodes: Vec<NodeId>,
+}
+
+impl Reserved {
+    /// Whether it is in the way of somebody from one instant to another; Slurm counts the last one.
+    fn meets(&self, from: Nanos, until: Nanos) -> bool {
+        self.until > from && self.from <= until
+    }
 }
 
 /// The backfill.
@@ -66,10 +74,7 @@ fn consider(pass: &mut Pass<'_>, id: JobId, reserved: &mut Vec<Reserved>) {
         let until = Nanos::new(from.get().saturating_add(left.get()));
         let mut closed: Vec<NodeId> = reserved
             .iter()
-            .filter(|one| {
-                one.until > from
-                    && if std::env::var("SW").is_ok() { one.from < until } else { one.from <= until }
-            })
+            .filter(|one| one.meets(from, until))
             .flat_map(|one| one.nodes.iter().copied())
             .collect();
         closed.sort_unstable();
@@ -85,11 +90,7 @@ fn consider(pass: &mut Pass<'_>, id: JobId, reserved: &mut Vec<Reserved>) {
                 return;
             }
             (Some((start, _)), Some(later)) if start > later => from = later,
-            (Some((start, ref parts)), _)
-                if std::env::var("SV").map_or(0, |v| v.parse::<u32>().unwrap_or(0)) > 0
-                    && start > from
-                    && overlaps(reserved, start, left, parts) =>
-            {
+            (Some((start, ref parts)), _) if start > from && overlaps(reserved, start, left, parts) => {
                 from = start
             }
             (Some((start, parts)), _) => {
@@ -110,12 +111,8 @@ fn consider(pass: &mut Pass<'_>, id: JobId, reserved: &mut Vec<Reserved>) {
 /// Whether any of these nodes is promised to somebody else meanwhile.
 fn overlaps(reserved: &[Reserved], start: Nanos, length: Nanos, parts: &[Part]) -> bool {
     let until = Nanos::new(start.get().saturating_add(length.get()));
-    let v = std::env::var("SV").map_or(0, |v| v.parse::<u32>().unwrap_or(0));
-    let meets = |one: &&Reserved| {
-        if v == 2 { one.until > start && one.from <= until } else { one.until > start && one.from < until }
-    };
     let shared = |one: &Reserved| parts.iter().any(|part| one.nodes.contains(&part.node));
-    reserved.iter().filter(meets).any(shared)
+    reserved.iter().filter(|one| one.meets(start, until)).any(shared)
 }
 
 /// When a job could start on what is not held, and on which chips.

@@ -182,7 +182,10 @@ impl Kernels {
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Self, KernelsError> {
         let mut shelves = Vec::new();
-        for key in chip.kernels.iter().map(String::as_str).chain([Self::GENERIC]) {
+        // What a chip was measured with comes before its relatives, whether or not its file names it.
+        let own = Some(chip.id.as_str()).filter(|id| !chip.kernels.iter().any(|key| key == id));
+        let named = chip.kernels.iter().map(String::as_str);
+        for key in own.into_iter().chain(named).chain([Self::GENERIC]) {
             let mut shelf = Shelf { chip: key.to_owned(), architecture: String::new(), sets: Vec::new() };
             for group in Self::GROUPS {
                 let id = format!("{key}.{group}");
@@ -192,7 +195,9 @@ impl Kernels {
                     shelf.architecture = profile.architecture;
                 }
             }
-            shelves.push(shelf);
+            if Some(key) != own || !shelf.sets.is_empty() {
+                shelves.push(shelf);
+            }
         }
         Ok(Self {
             rank: chip.rank.clone(),

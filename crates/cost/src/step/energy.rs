@@ -166,7 +166,15 @@ mod tests {
             let clock = model(cap).pace(&step, Seconds::ZERO).map_or(1.0, |pace| pace.clock);
             format!("{cap:3.0} W: clock {clock:.2}, {:.2} ms", time(cap, &step))
         });
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        700 W: clock 1.00, 2.00 ms
+        600 W: clock 1.00, 2.00 ms
+        500 W: clock 0.99, 2.01 ms
+        400 W: clock 0.81, 2.24 ms
+        300 W: clock 0.59, 2.69 ms
+        200 W: clock 0.34, 3.95 ms
+        100 W: clock 0.26, 22.22 ms
+        ");
     }
 
     proptest! {

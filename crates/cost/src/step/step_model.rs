@@ -13,8 +13,8 @@ use super::table::Table;
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
 use hardware::{Engine, Execution};
-use std::sync::Arc;
-use steps::{StepPrice, StepPricer, StepShape};
+use std::sync::{Arc, OnceLock};
+use steps::{RankLoad, StepPrice, StepPricer, StepShape};
 use units::{Dtype, Joules, Seconds, Watts};
 
 /// Why a deployment cannot be priced.
@@ -83,6 +83,9 @@ pub struct StepModel {
     pub(super) skew: f64,
     pub(super) spread: f64,
     pub(super) tables: Arc<Tables>,
+    /// Set once the kernels of every kind of step have been looked up, so that what prices rest on does not depend on which
+    /// steps have been priced before.
+    looked_up: OnceLock<()>,
 }
 
 /// Prices by one token count each.
@@ -202,6 +205,7 @@ impl StepModel {
             collectives,
             deployment,
             tables: Arc::default(),
+            looked_up: OnceLock::new(),
         })
     }
 
@@ -225,6 +229,7 @@ impl StepModel {
             skew,
             spread,
             tables: if same { Arc::clone(&self.tables) } else { Arc::default() },
+            looked_up: OnceLock::new(),
             deployment,
         })
     }
@@ -246,6 +251,7 @@ impl StepModel {
             skew: self.skew,
             spread: self.spread,
             tables: Arc::clone(&self.tables),
+            looked_up: OnceLock::new(),
             deployment,
         })
     }
@@ -483,6 +489,11 @@ impl StepModel {
 
     /// What the prices of a family rest on.
     pub fn evidence(&self, family: Family) -> Evidence {
+        self.looked_up.get_or_init(|| {
+            for load in [RankLoad::decode(1.0, 1024.0), RankLoad::prefill(1.0, 1024.0, 0.0)] {
+                self.timed(&StepShape::even(load, self.deployment.layout.dp));
+            }
+        });
         match family {
             Family::Collective | Family::Dispatch => self.collectives.evidence(),
             other => self.operators.evidence(other),

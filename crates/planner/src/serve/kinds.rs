@@ -2,7 +2,7 @@
 
 use super::job::{Job, Place};
 use estimate::economics::{Ownership, Site};
-use estimate::{EstimateError, Formats, OperatingPoint, Resolver, Shelf, Sizes};
+use estimate::{EstimateError, Formats, OperatingPoint, Resolver, SharedPrices, Sizes};
 use hardware::{Chip, DomainKind, System};
 use model::{Ffn, Model};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Ground {
     /// Most sequences of an attention rank that the engine runs.
     pub most_sequences: u32,
     /// What the step models of its kinds have in common.
-    pub shelf: Shelf,
+    pub shared: SharedPrices,
 }
 
 impl Ground {
@@ -41,7 +41,7 @@ impl Ground {
             other_chip: place.chip.clone(),
             most_sequences: engine.scheduler.max_sequences.value,
             budgets,
-            shelf: Shelf::default(),
+            shared: SharedPrices::default(),
             system,
             chip,
         })

@@ -25,6 +25,7 @@ use crate::plan_file::{PlanFile, SearchFile};
 use combine::{Combined, Pools, combine};
 use estimate::economics::Site;
 use estimate::{EstimateError, Resolver};
+use hardware::Grade;
 use kinds::{Ground, Kind, kinds};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,7 +97,20 @@ pub fn plan(
     settle::outcome(resolver, job, site, found)
 }
 
-/// What the best plan of `job` does on one place: output tokens per second and chip, and what bounds it.
+/// What the best plan of a job does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// Output tokens per second and chip.
+    pub throughput: TokensPerSecond,
+    /// Spread of ln(true / predicted) of it.
+    pub sigma: f64,
+    /// The weakest grade among the facts of its chips.
+    pub grade: Grade,
+    /// What takes most of the time, and what stops the batch from growing.
+    pub bound: String,
+}
+
+/// What the best plan of `job` does on one place.
 ///
 /// # Errors
 /// As those of [`plan`].
@@ -106,7 +120,7 @@ pub fn best(
     place: &Place,
     site: &Site,
     watch: &Watch,
-) -> Result<(TokensPerSecond, String), PlanError> {
+) -> Result<Best, PlanError> {
     let places = std::slice::from_ref(place);
     check(job, places)?;
     let found = search(resolver, job, places, site, watch, false)?;

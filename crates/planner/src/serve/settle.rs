@@ -4,7 +4,7 @@ use super::job::Job;
 use super::kinds::Ground;
 use super::price::{self, Prefilling, Serving};
 use super::worth::{Candidate, Shape, Side, money};
-use super::{Found, Outcome, PlanError, reasons};
+use super::{Best, Found, Outcome, PlanError, reasons};
 use crate::plan_file::{
     DeploymentFile, DeploymentMode, JobFile, PlanFile, PoolFile, PoolRole, PredictedFile, SCHEMA, Value,
 };
@@ -133,17 +133,20 @@ pub(super) fn outcome(
 }
 
 /// What the winner does per chip at hand and what bounds it.
-pub(super) fn best(
-    resolver: &Resolver,
-    job: &Job,
-    site: &Site,
-    found: &Found,
-) -> Result<(TokensPerSecond, String), PlanError> {
+pub(super) fn best(resolver: &Resolver, job: &Job, site: &Site, found: &Found) -> Result<Best, PlanError> {
     let bench = Bench { resolver, job, site, grounds: &found.grounds };
     let Some(winner) = found.best.first() else { return Err(nothing(job, found)) };
-    let predicted = bench.settle(winner)?.file.predicted;
+    let planned = bench.settle(winner)?;
+    let predicted = &planned.file.predicted;
     let tokens = found.judge.density(&winner.worth) * job.work.output;
-    Ok((TokensPerSecond::new(tokens), format!("{}, {}", predicted.bound, predicted.limit)))
+    let rate = &predicted.throughput;
+    let sigma = rate.high.map_or(0.0, |high| (high / rate.value).ln() / estimate::BAND_80);
+    Ok(Best {
+        throughput: TokensPerSecond::new(tokens),
+        sigma,
+        grade: planned.grade(),
+        bound: format!("{}, {}", predicted.bound, predicted.limit),
+    })
 }
 
 fn nothing(job: &Job, found: &Found) -> PlanError {

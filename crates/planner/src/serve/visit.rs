@@ -244,7 +244,7 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
     let draft_counts = u64::from(around.drafts) + 1;
     let per_point = instances * ground.budgets.len() as u64;
     visit.counts.covered = per_point * draft_counts * grid.len() as u64;
-    let model = match around.resolver.step_model_on(&ground.shelf, &kind.point(ground, around.job)) {
+    let model = match around.resolver.step_model_on(&ground.shared, &kind.point(ground, around.job)) {
         Ok(model) => model,
         Err(error) => {
             visit.starts = !matches!(error, EstimateError::Step(StepError::Unstartable(_)));

@@ -48,16 +48,17 @@ fn raw(point: &Point, seed: u64, requests: u64) -> Raw {
     let mut layout = Point::default();
     (layout.sizes.tp, layout.sizes.pp) = (point.sizes.tp, point.sizes.pp);
     (layout.sizes.dp, layout.sizes.ep) = (point.sizes.dp, point.sizes.ep);
-    let pool = RawPool { point: layout, ..RawPool::default() };
-    let served = Point {
+    let sizes = Point { sizes: point.sizes.clone(), ..Point::default() };
+    let whole = Point {
         model: point.model.clone(),
         system: point.system.clone(),
-        formats: point.formats,
+        formats: point.formats.clone(),
         spec_tokens: point.spec_tokens,
         spec_accept: point.spec_accept,
         ..Point::default()
     };
-    let deployment = RawDeployment { point: served, pool: vec![pool], ..RawDeployment::default() };
+    let pool = RawPool { point: sizes, ..RawPool::default() };
+    let deployment = RawDeployment { point: whole, pool: vec![pool], ..RawDeployment::default() };
     let workload = RawWorkload {
         rate: Some(PerSecond::new(4.0)),
         requests: Some(requests),
