@@ -22,7 +22,12 @@ pub fn escape(text: &str) -> String {
 
 /// About how wide a text is drawn, in pixels of a chart.
 pub fn text_width(text: &str) -> f64 {
-    text.chars().map(|letter| if letter.is_ascii() { 8.0 } else { 13.5 }).sum()
+    let width = |letter: char| match letter {
+        'm' | 'w' | 'M' | 'W' | '%' | '@' => 13.0,
+        letter if letter.is_ascii() => 8.0,
+        _ => 13.5,
+    };
+    text.chars().map(width).sum()
 }
 
 /// A text that is at most so many pixels wide.
