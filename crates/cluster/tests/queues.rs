@@ -105,7 +105,7 @@ fn recursion(sample: &Sample, servers: usize) -> Vec<f64> {
 
 #[test]
 fn many_servers_behind_one_line() {
-    for (servers, load, jobs) in [(1, 0.5, 300_000), (2, 0.6, 300_000), (4, 0.6, 300_000), (16, 0.8, 50_000)]
+    for (servers, load, jobs) in [(1, 0.5, 300_000), (2, 0.6, 300_000), (4, 0.6, 400_000), (16, 0.8, 50_000)]
     {
         let rate = f64::from(servers) * load;
         let sample = Sample::exponential(jobs, rate, 11 + u64::from(servers));
