@@ -276,6 +276,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let resolver = Resolver::new(args.catalog.load()?);
     let (mut raw, path, text) = match &args.scenario {
         Some(path) => {
+            if args.deployment.is_given() {
+                let hint = "flags of a deployment cannot be used with a scenario file; say it in the file";
+                return Err(Failure::Input(hint.to_owned()));
+            }
             let (raw, text) = scenario::read(path)?;
             (raw, path.clone(), text)
         }

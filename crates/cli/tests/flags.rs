@@ -87,7 +87,9 @@ fn commands(path: &[&str], folder: &Path, found: &mut BTreeMap<String, Vec<Strin
     if nested.is_empty() {
         let flags = help.lines().take_while(|line| !line.starts_with("Examples:")).filter_map(|line| {
             let name = line.split_whitespace().find_map(|word| word.strip_prefix("--"))?;
-            let starts = line.trim_start().starts_with('-');
+            // A flag begins a line that is hardly indented; elsewhere a text speaks of it.
+            let text = line.trim_start();
+            let starts = text.starts_with('-') && line.len() - text.len() <= 6;
             (starts && !COMMON.contains(&name)).then(|| name.to_owned())
         });
         found.insert(path.join(" "), flags.collect());

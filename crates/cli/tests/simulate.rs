@@ -161,7 +161,7 @@ fn every_output_is_written_and_the_benchmark_file_replays() {
         assert!(events.iter().any(|event| event["ph"] == phase), "no event of phase {phase}");
     }
     let page = read("out/report.html");
-    for chart in ["cumulative share", "Tokens per second", "waiting", "KV blocks", "Power"] {
+    for chart in ["share of requests", "Requests waiting and running", "KV in use", "Power of busy steps"] {
         assert!(page.contains(chart), "no chart of {chart}");
     }
     let file = std::fs::File::open(folder.path().join("out/requests.parquet")).expect("records");
@@ -238,7 +238,7 @@ fn wrong_scenarios_say_where() {
     let load = "[workload]\nrequests = 5\nrate = \"5 /s\"\nisl = 10\nosl = 2\n";
     let cases = [
         (format!("{good}router = \"best\"\n{load}"), "s.toml:6", "least-tokens"),
-        (format!("{good}{load}split = \"both\"\n"), "s.toml:11", "mirror"),
+        (format!("{good}{load}split = \"both\"\n"), "s.toml:11", "one deployment"),
         (format!("{good}[[deployment.tier]]\nkind = \"ssd\"\n{load}"), "s.toml:6", "capacity"),
         (
             format!("{good}{load}[[fault]]\nat = \"1 s\"\nkind = \"chip\"\ninstance = 4\n"),

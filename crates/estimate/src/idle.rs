@@ -108,7 +108,9 @@ fn drafts(point: &OperatingPoint, all: &[(Roles, &Deployment)]) -> Result<(), Ke
 /// What is said of experts where there are none, or none that travel.
 fn experts(point: &OperatingPoint, all: &[(Roles, &Deployment)]) -> Result<(), KeyError> {
     let any = |has: fn(&Deployment) -> bool| all.iter().any(|(_, deployment)| has(deployment));
-    if point.formats.moe.is_some() && !any(has_experts) {
+    // A plan says the format of experts of every model; where there are none it is that of the weights.
+    let own = point.formats.moe.filter(|format| Some(*format) != point.formats.weight);
+    if own.is_some() && !any(has_experts) {
         wrong("moe_dtype", "has no effect, as the model has no experts; leave it out")?;
     }
     let replicas = [&point.sizes, &point.prefill, &point.decode].map(|sizes| sizes.redundant_experts);

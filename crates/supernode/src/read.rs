@@ -76,11 +76,7 @@ mod tests {
         check::<ServingJob>(json!({ "model": "x", "ttft": "2 parsecs" }), Some("ttft"), "parsecs");
         check::<MatchRequest>(json!({ "vary": [1] }), Some("vary[0]"), "invalid type");
         check::<TrainingJob>(json!({ "tp": -1 }), Some("tp"), "invalid value");
-        check::<scenario::raw::Raw>(
-            json!({ "deployment": [{ "model": "x" }] }),
-            Some("deployment[0].system"),
-            "missing field",
-        );
+        check::<scenario::raw::Raw>(json!({ "seed": "x" }), Some("seed"), "invalid type");
         check::<ServingJob>(json!(3), None, "invalid type");
     }
 

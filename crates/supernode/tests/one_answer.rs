@@ -9,6 +9,8 @@ use supernode::{OperatingPoint, ServingJob, Session};
 
 /// How far two answers about the same deployment may lie apart.
 const APART: f64 = 0.05;
+/// How far apart a plan and the simulation that confirmed it may be.
+const OWN_LOAD_APART: f64 = 0.07;
 
 fn apart(a: f64, b: f64) -> f64 {
     (a / b).max(b / a) - 1.0
@@ -137,7 +139,9 @@ fn plans_for_one_user_do_what_they_say() {
         ];
         for (command, (ttft, tpot)) in answers {
             for (figure, a, b) in [("TTFT", planned.0, ttft), ("TPOT", planned.1, tpot)] {
-                if apart(a, b) > APART {
+                // A plan's own simulation is of the load it was found at, which is not quite one user.
+                let most = if command == "its simulation" { OWN_LOAD_APART } else { APART };
+                if apart(a, b) > most {
                     let _ = writeln!(
                         wrong,
                         "{figure} of {model} on {system}: plan {:.2} ms, {command} {:.2} ms",

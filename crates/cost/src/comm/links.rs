@@ -54,8 +54,10 @@ pub struct LinkSet {
     pub note: String,
     /// Ranks up to which synchronisation takes a step per peer.
     pub rings_to: f64,
-    /// Largest group measured.
+    /// Largest group that the form is held to.
     pub most_ranks: f64,
+    /// Largest group measured.
+    pub measured_to: f64,
     /// Rows fitted; none where it is not measured.
     pub rows: u32,
     /// Standard deviation of ln(measured / predicted) on rows kept out.
@@ -216,6 +218,7 @@ impl RawSet {
             note: self.note,
             rings_to: self.rings_to,
             most_ranks: self.rings_to,
+            measured_to: self.rings_to,
             rows: 0,
             sigma: self.sigma,
             params: self.params,
@@ -226,6 +229,8 @@ impl RawSet {
 
 /// Name of the structural choice in profiles: ranks up to which synchronisation takes a step per peer.
 pub const RINGS_TO: &str = "rings_to";
+/// Name of the choice that says up to how many ranks rows were measured, where the residual does not reach as far.
+pub const MEASURED_TO: &str = "measured_to";
 /// Group size that collectives of a library are measured to where a profile does not say.
 pub const USUAL_RANKS: f64 = 8.0;
 /// Features of the residual of collectives.
@@ -255,6 +260,12 @@ impl LinkSet {
             note: String::new(),
             rings_to,
             most_ranks: measured.unwrap_or(rings_to),
+            measured_to: set
+                .structure
+                .get(MEASURED_TO)
+                .and_then(|ranks| ranks.parse().ok())
+                .or(measured)
+                .unwrap_or(rings_to),
             rows: set.rows,
             sigma: set.sigma,
             params,

@@ -206,10 +206,10 @@ impl Found<'_> {
     /// error what such borrowing has cost where it could be measured. Beyond the groups that were measured each doubling may
     /// be off by as much again as rows kept out of the fit are.
     pub(super) fn evidence(&self, ranks: f64) -> Evidence {
-        let doublings = (ranks / self.set.most_ranks.max(1.0)).log2().max(0.0);
+        let doublings = (ranks / self.set.measured_to.max(1.0)).log2().max(0.0);
         let basis = match (self.set.basis, self.own, self.same_chip) {
             (SetBasis::Measured, true, true) if doublings > 0.0 => {
-                Basis::Extrapolated(format!("to {ranks} ranks from {}", self.set.most_ranks.round()))
+                Basis::Extrapolated(format!("to {ranks} ranks from {}", self.set.measured_to.round()))
             }
             (SetBasis::Measured, true, true) => Basis::Measured,
             (SetBasis::Published, true, true) => Basis::Derived,

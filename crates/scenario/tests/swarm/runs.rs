@@ -11,9 +11,10 @@ use workload::Lengths;
 /// Requests of a short run, and how far its means may be off: which of two requests waits may turn round.
 const SHORT: u64 = 60;
 const SHORT_BOUND: f64 = 0.02;
-/// Requests of a long run. Its means and percentiles to p95 stay within 1 %, p99 within 5 %, as `docs/simulate.md` says.
+/// Requests of a long run. Its means stay within 1 %, percentiles to p95 within 2 %, p99 within 5 %, as `docs/simulate.md` says.
 const LONG: u64 = 1000;
 const BOUND: f64 = 0.01;
+const MIDDLE_BOUND: f64 = 0.02;
 const TAIL_BOUND: f64 = 0.05;
 /// Seconds below which a difference is none.
 const TICK: f64 = 1e-4;
@@ -127,7 +128,9 @@ pub fn check_long(resolver: &Resolver, point: &Point, seed: u64) {
         ("E2E", &leap.e2e, &exact.e2e),
     ] {
         agree(&format!("mean {what}"), leap.mean(), exact.mean(), BOUND);
-        for (share, bound) in [(0.5, BOUND), (0.9, BOUND), (0.95, BOUND), (0.99, TAIL_BOUND)] {
+        for (share, bound) in
+            [(0.5, MIDDLE_BOUND), (0.9, MIDDLE_BOUND), (0.95, MIDDLE_BOUND), (0.99, TAIL_BOUND)]
+        {
             agree(
                 &format!("p{} of {what}", share * 100.0),
                 leap.quantile(share),

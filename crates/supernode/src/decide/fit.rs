@@ -108,6 +108,13 @@ pub fn fit(session: &Session, request: &FitRequest) -> Result<Fit, Error> {
     let chip = catalog.chip_or_that_of_a_system(&request.system)?;
     let model = session.resolver().model(&request.model)?;
     let matrix = catalog.support()?;
+    if let Some(wanted) = &request.engine
+        && !matrix.claims.iter().any(|claim| wanted.starts_with(&claim.engine))
+    {
+        let problem =
+            format!("nothing is known of what `{wanted}` runs; leave it out to see whose claims are known");
+        return Err(Error::at("engine", problem));
+    }
     let mut names: Vec<(String, Purpose)> = Vec::new();
     let about = matrix.claims.iter().filter(|claim| claim.is_about(&chip));
     let wanted = |engine: &str| request.engine.as_deref().is_none_or(|wanted| wanted.starts_with(engine));
