@@ -91,13 +91,17 @@ fn answers(session: &Session, engine: &str, system: &str) -> [Vec<Option<Latency
 }
 
 /// What moves no plan of four chips of one node: its experts are cut rather than spread, so nothing is exchanged.
-const NOT_IN_PLANS: [&str; 3] = ["decode_overlap", "prefill_overlap", "expert_skew"];
+const NOT_IN_PLANS: [&str; 2] = ["prefill_overlap", "expert_skew"];
+/// What only decoding batches of a hundred and more on groups wider than these can feel: below, cutting a batch in two costs more
+/// than it hides.
+const FELT_BY_WIDE_GROUPS: &str = "decode_overlap";
 
 #[test]
 fn every_figure_of_an_engine_moves_every_answer() {
     const COMMANDS: [&str; 4] = ["estimate", "simulate", "validate", "plan serve"];
     // Between them these have a value for every figure, and a deployment that feels it.
-    let engines = [("sglang", "h100-8"), ("vllm-ascend", "atlas-800i-a3")];
+    let engines =
+        [("sglang", "h100-8"), ("vllm-ascend", "atlas-800i-a3"), ("vllm-ascend-0.13", "atlas-800i-a3")];
     let mut moved = std::collections::BTreeSet::new();
     let mut all = std::collections::BTreeSet::new();
     for (engine, system) in engines {
@@ -107,6 +111,10 @@ fn every_figure_of_an_engine_moves_every_answer() {
         for section in ["host", "device"] {
             for key in profile[section].as_table().expect("a table").keys() {
                 all.insert(format!("{section}.{key}"));
+                // Of the older releases only what the newer ones have not is of interest.
+                if engine.ends_with("0.13") && key != "replay" {
+                    continue;
+                }
                 let Some(other) = changed(&profile, section, key) else { continue };
                 let after = answers(&with_engine(engine, &other), engine, system);
                 for ((command, before), after) in COMMANDS.iter().zip(&before).zip(&after) {
@@ -119,7 +127,8 @@ fn every_figure_of_an_engine_moves_every_answer() {
         }
     }
     let exempt = |key: &str, command: &str| {
-        command == "plan serve" && NOT_IN_PLANS.iter().any(|name| key.ends_with(name))
+        key.ends_with(FELT_BY_WIDE_GROUPS)
+            || command == "plan serve" && NOT_IN_PLANS.iter().any(|name| key.ends_with(name))
     };
     let mut problems = Vec::new();
     for key in &all {
