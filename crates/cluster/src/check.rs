@@ -246,6 +246,7 @@ impl Checker {
                 self.report(now, format!("{is} chips work and the power cap allows {cap}"));
             }
         }
+        #[expect(clippy::needless_range_loop, reason = "four lists go by the same index")]
         for index in 0..self.used.len() {
             let (tenant, used) = (&state.accounts[index].tenant, self.used[index]);
             let Some(quota) = tenant.quota.filter(|_| used > before[index]) else {
@@ -402,14 +403,14 @@ mod tests {
         check(vec![(came(&[job(0, 0, two)]), vec![on(0, &[(0, 15)])])], "asked for 8 chips and got 4");
         check(vec![(came(&[job(0, 0, two)]), vec![on(0, &[(0, 15), (2, 15)])])], "");
         let inside = Job { wish: wish(None), ..job(0, 0, two) };
-        check(vec![(came(&[inside.clone()]), vec![on(0, &[(2, 15), (3, 15)])])], "");
+        check(vec![(came(std::slice::from_ref(&inside)), vec![on(0, &[(2, 15), (3, 15)])])], "");
         check(vec![(came(&[inside]), vec![on(0, &[(1, 15), (2, 15)])])], "not in one domain");
         let sliced = Job { wish: wish(Some(2)), ..job(0, 0, Ask { count: 4, each: 4, rest: 0 }) };
         let nodes = |nodes: [u32; 4]| on(0, &nodes.map(|node| (node, 15)));
-        check(vec![(came(&[sliced.clone()]), vec![nodes([0, 1, 4, 5])])], "");
+        check(vec![(came(std::slice::from_ref(&sliced)), vec![nodes([0, 1, 4, 5])])], "");
         check(vec![(came(&[sliced]), vec![nodes([0, 2, 4, 5])])], "not in one domain");
         let elastic = Job { elastic: Some(Range { least: 2, most: 4 }), ..job(0, 0, NODE) };
-        check(vec![(came(&[elastic.clone()]), vec![on(0, &[(0, 0b11)])])], "");
+        check(vec![(came(std::slice::from_ref(&elastic)), vec![on(0, &[(0, 0b11)])])], "");
         check(vec![(came(&[elastic]), vec![on(0, &[(0, 1)])])], "asked for 4 chips and got 1");
     }
 

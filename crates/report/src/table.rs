@@ -89,7 +89,7 @@ mod tests {
 
     fn columns(room: usize, keep: &[&str]) -> String {
         let header = ["system", "format", "chips", "tok/s/chip", "evidence"];
-        let rows = vec![vec!["cloudmatrix384", "int8", "376", "523", "official"]];
+        let rows = [vec!["cloudmatrix384", "int8", "376", "523", "official"]];
         let rows: Vec<Vec<String>> =
             rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
         let fits = fitting(&header, &rows, keep, room);

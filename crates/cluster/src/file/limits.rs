@@ -68,7 +68,7 @@ fn settings(settings: &Settings, place: &Place) -> Result<(), ClusterError> {
         ("size_weight", settings.size_weight),
         ("priority_weight", settings.priority_weight),
     ] {
-        if !(weight.abs() <= 1e9) {
+        if weight.is_nan() || weight.abs() > 1e9 {
             return wrong(key, "a weight is a number of at most 1e9");
         }
     }

@@ -49,11 +49,11 @@ fn raw(point: &Point, seed: u64, requests: u64) -> Raw {
     let mut layout = Point::default();
     (layout.sizes.tp, layout.sizes.pp) = (point.sizes.tp, point.sizes.pp);
     (layout.sizes.dp, layout.sizes.ep) = (point.sizes.dp, point.sizes.ep);
-    let sizes = Point { sizes: point.sizes.clone(), ..Point::default() };
+    let sizes = Point { sizes: point.sizes, ..Point::default() };
     let whole = Point {
         model: point.model.clone(),
         system: point.system.clone(),
-        formats: point.formats.clone(),
+        formats: point.formats,
         spec_tokens: point.spec_tokens,
         spec_accept: point.spec_accept,
         ..Point::default()

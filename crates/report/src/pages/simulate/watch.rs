@@ -42,7 +42,7 @@ impl Happenings {
         }
     }
 
-    fn name<'w>(words: &'w Words, state: InstanceState, repaired: bool) -> &'w str {
+    fn name(words: &Words, state: InstanceState, repaired: bool) -> &str {
         match state {
             InstanceState::Failed => words.say("event-failed"),
             InstanceState::Active if repaired => words.say("event-repaired"),
