@@ -1,8 +1,9 @@
 //! Input within bounds: files that are read up to a stated size, so that none, however well packed or endless, takes the
-//! memory of the machine, and the [`ranges`] of the numbers in them.
+//! memory of the machine, the [`ranges`] of the numbers in them, and the [`place`] of a key that is wrong.
 //!
 //! The limits on sizes are far above what the formats need. They count bytes as they are used: after decompression.
 
+pub mod place;
 pub mod ranges;
 
 use std::fs::File;

@@ -26,7 +26,7 @@ use workload::Lengths;
 #[derive(clap::Args)]
 pub struct Args {
     /// Scenario file (TOML).
-    #[arg(conflicts_with_all = ["DeploymentFlags", "InstanceFlags"])]
+    #[arg(conflicts_with_all = ["PoolFlags", "InstanceFlags"])]
     scenario: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -73,6 +73,13 @@ pub struct Args {
 pub struct DeploymentFlags {
     #[command(flatten)]
     keys: InstanceArgs,
+    #[command(flatten)]
+    control: PoolFlags,
+}
+
+/// How instances are driven. Apart from the keys of instances: what conflicts with a group does not see groups within it.
+#[derive(clap::Args)]
+struct PoolFlags {
     /// Aggregated instances behind one router.
     #[arg(long, value_name = "N")]
     instances: Option<u32>,
@@ -154,7 +161,9 @@ impl DeploymentFlags {
     pub fn is_given(&self) -> bool {
         let pool = self.pool(&Sizes::default(), None);
         let said = [&pool.router, &pool.batching, &pool.order, &pool.preemption];
-        let of_pool = said.iter().any(|text| text.is_some()) || self.prefix_cache || self.instances.is_some();
+        let of_pool = said.iter().any(|text| text.is_some())
+            || self.control.prefix_cache
+            || self.control.instances.is_some();
         of_pool || KEYS.iter().any(|key| key.said(&self.keys.point).is_some())
     }
 
@@ -168,8 +177,8 @@ impl DeploymentFlags {
         }
         refuse_unused(&point).map_err(supernode::Error::from)?;
         let pools = match point.mode {
-            Mode::Agg => vec![self.pool(&Sizes::default(), self.instances)],
-            Mode::Disagg if self.instances.is_some() => {
+            Mode::Agg => vec![self.pool(&Sizes::default(), self.control.instances)],
+            Mode::Disagg if self.control.instances.is_some() => {
                 let hint = "--instances has no effect in mode disagg; give --prefill-instances and --decode-instances";
                 return Err(Failure::Input(hint.to_owned()));
             }
@@ -197,11 +206,11 @@ impl DeploymentFlags {
         RawPool {
             point: OperatingPoint { sizes: *sizes, ..OperatingPoint::default() },
             instances,
-            router: self.router.clone(),
-            batching: self.batching.clone(),
-            order: self.order.clone(),
-            preemption: self.preemption.clone(),
-            prefix_cache: self.prefix_cache.then_some(true),
+            router: self.control.router.clone(),
+            batching: self.control.batching.clone(),
+            order: self.control.order.clone(),
+            preemption: self.control.preemption.clone(),
+            prefix_cache: self.control.prefix_cache.then_some(true),
             ..RawPool::default()
         }
     }
@@ -276,10 +285,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let resolver = Resolver::new(args.catalog.load()?);
     let (mut raw, path, text) = match &args.scenario {
         Some(path) => {
-            if args.deployment.is_given() {
-                let hint = "flags of a deployment cannot be used with a scenario file; say it in the file";
-                return Err(Failure::Input(hint.to_owned()));
-            }
             let (raw, text) = scenario::read(path)?;
             (raw, path.clone(), text)
         }
@@ -326,7 +331,7 @@ fn deliver(
 ) -> Result<(), Failure> {
     let document = || simulate_document(outcome, costs, watch, setting);
     page.deliver(document, args.json, || print_answer(args, outcome, costs))?;
-    judged(outcome)
+    Ok(supernode::completed(outcome)?)
 }
 
 fn refused(error: ScenarioError) -> Failure {
@@ -349,22 +354,6 @@ fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, 
 
 fn print_answer<O>(args: &Args, outcome: &Outcome<O>, costs: &Costs) -> Result<(), Failure> {
     if args.json { print_json(&simulate_json(outcome, costs)) } else { print(&simulate_text(outcome, costs)) }
-}
-
-/// A run in which nothing completed is a no.
-fn judged<O>(outcome: &Outcome<O>) -> Result<(), Failure> {
-    let metrics = &outcome.metrics;
-    if metrics.completed + metrics.warm_up > 0 {
-        return Ok(());
-    }
-    let rejected = metrics.rejected.iter().map(|(reason, count)| format!("{count} {}", reason.words()));
-    let mut causes: Vec<String> = rejected.collect();
-    if metrics.cancelled > 0 {
-        causes.push(format!("{} were cancelled", metrics.cancelled));
-    }
-    let arrived = outcome.totals.arrived;
-    let causes = if causes.is_empty() { "none was sent".to_owned() } else { causes.join(", ") };
-    Err(Failure::No(format!("none of {arrived} requests completed: {causes}")))
 }
 
 /// Files of `--out`, and the timeline; all are of this run or of the one before.

@@ -24,7 +24,7 @@ const OTHER_FILES: usize = 256;
 #[derive(clap::Args)]
 struct ClusterFlags {
     /// Scenario file (TOML); DeepSeek-R1 on a CloudMatrix384 if neither it nor flags are given.
-    #[arg(conflicts_with_all = ["DeploymentFlags", "InstanceFlags"])]
+    #[arg(conflicts_with_all = ["PoolFlags", "InstanceFlags"])]
     scenario: Option<PathBuf>,
     #[command(flatten)]
     deployment: DeploymentFlags,

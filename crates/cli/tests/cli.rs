@@ -1,6 +1,9 @@
 //! The real binary: exit codes, messages, and that its answers are the same every time.
 
+mod words;
+
 use assert_cmd::Command;
+use words::words;
 
 fn supernode(arguments: &[&str]) -> std::process::Output {
     Command::cargo_bin("supernode").expect("the binary is built").args(arguments).output().expect("it runs")
@@ -221,21 +224,11 @@ fn the_readme_shows_what_compare_prints() {
     assert_eq!(shown.trim_end(), printed.trim_end(), "copy the output of `supernode compare` into README.md");
 }
 
-/// The words of a command as a shell reads them; double quotes keep blanks.
-fn words(command: &str) -> Vec<String> {
-    let quoted = command.split('"').enumerate();
-    quoted
-        .flat_map(|(at, part)| {
-            let words: Vec<&str> = if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() };
-            words.into_iter().map(str::to_owned).collect::<Vec<_>>()
-        })
-        .collect()
-}
-
 /// Every command of the README's shell blocks runs; those that compile the project are what runs this test.
 #[test]
 fn the_readme_runs() {
     let readme = include_str!("../../../README.md");
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let mut commands = 0;
     let mut inside = false;
     for line in readme.lines() {
@@ -247,8 +240,10 @@ fn the_readme_runs() {
                 continue;
             }
             // Where the output goes is the shell's business.
-            let arguments: Vec<String> = words(command).into_iter().take_while(|word| word != ">").collect();
-            let output = supernode(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+            let arguments: Vec<String> =
+                words(command, '"').into_iter().take_while(|word| word != ">").collect();
+            let mut program = Command::cargo_bin("supernode").expect("the binary is built");
+            let output = program.args(&arguments).current_dir(folder.path()).output().expect("it runs");
             assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
             commands += 1;
         }

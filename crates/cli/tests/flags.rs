@@ -2,6 +2,8 @@
 //!
 //! The flags are those that the binary says it has, so that a new one is missed here until `flags.toml` holds it too.
 
+mod words;
+
 use assert_cmd::cargo::cargo_bin;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -9,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use words::words;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,9 +119,9 @@ impl Asked {
 /// The command as it is, and with the flag.
 fn with_and_without(command: &str, table: &Table, name: &str, flag: &Detailed) -> [Vec<String>; 2] {
     let base = flag.base.as_ref().unwrap_or(&table.base);
-    let plain = words(&format!("{command} {base}"));
+    let plain = words(&format!("{command} {base}"), '\'');
     let mut flagged = without(&plain, name);
-    flagged.extend(words(&format!("--{name} {}", flag.value)));
+    flagged.extend(words(&format!("--{name} {}", flag.value), '\''));
     [plain, flagged]
 }
 
@@ -177,21 +180,6 @@ fn without(command: &[String], name: &str) -> Vec<String> {
         }
     }
     left
-}
-
-/// Words apart by blanks but within single quotes.
-fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for letter in command.chars() {
-        match letter {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            letter => words.last_mut().expect("there is one").push(letter),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 #[test]

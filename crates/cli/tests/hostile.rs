@@ -1,6 +1,8 @@
 //! Inputs of people who are in a hurry, mistaken or malicious: each is refused with its exit code and a message that says
 //! what is wrong, within its time and memory.
 
+mod words;
+
 use assert_cmd::cargo::cargo_bin;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,6 +11,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use words::words;
 
 /// One command a line: its exit code, words of its message apart by commas, the command. `{...}` stands for what is often
 /// the same, and for files that are made for the test.
@@ -57,26 +60,11 @@ fn cases(folder: &Path) -> Vec<Case<'static>> {
     cases
 }
 
-/// Words of a command as a shell takes them: blanks part them but within single quotes.
-fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for letter in command.chars() {
-        match letter {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            letter => words.last_mut().expect("there is one").push(letter),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
 /// What is wrong with the answer to a case, if anything is.
 fn run(case: &Case, folder: &Path) -> Option<String> {
     let start = Instant::now();
     let mut command = Command::new(cargo_bin("supernode"));
-    let output = command.args(words(&case.command)).current_dir(folder).output().expect("it runs");
+    let output = command.args(words(&case.command, '\'')).current_dir(folder).output().expect("it runs");
     let took = start.elapsed();
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));

@@ -1,22 +1,10 @@
 //! `docs/calibrate.md`, command by command.
 
+mod words;
+
 use std::path::Path;
 use std::process::Command;
-
-/// Words of a shell line; double quotes keep words together.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for letter in line.chars() {
-        match letter {
-            '"' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            _ => words.last_mut().unwrap().push(letter),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
+use words::words;
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -51,7 +39,9 @@ fn the_made_up_chip_is_calibrated_as_the_page_says() {
             inside = line == "```sh";
             continue;
         }
-        let Some(arguments) = inside.then(|| words(line)).filter(|words| !words.is_empty()) else { continue };
+        let Some(arguments) = inside.then(|| words(line, '"')).filter(|words| !words.is_empty()) else {
+            continue;
+        };
         commands += 1;
         if arguments[0] == "cp" {
             copy(&folder.path().join(&arguments[2]), &folder.path().join(&arguments[3]).join("chips"));

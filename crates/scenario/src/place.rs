@@ -1,6 +1,7 @@
 //! Where in a file a key is, for messages.
 
 use crate::error::ScenarioError;
+use bounded::place::line_of;
 
 /// The text of a scenario and its name; flags have no text.
 #[derive(Debug, Clone, Default)]
@@ -27,28 +28,9 @@ impl Place {
 
     /// The line of the key, or of the table if the key is not written.
     fn line(&self, table: &str, index: usize, key: &str) -> Option<usize> {
-        let (mut current, mut seen) = (String::new(), 0);
-        let mut header = None;
-        for (number, line) in self.text.lines().enumerate() {
-            let line = line.trim();
-            if line.starts_with('[') {
-                current = line.split(']').next().unwrap_or("").trim_start_matches('[').trim().to_owned();
-                if current == table {
-                    if seen == index {
-                        header = Some(number + 1);
-                    }
-                    seen += 1;
-                }
-                continue;
-            }
-            let here = current == table && (table.is_empty() || seen == index + 1);
-            let name = line.split('=').next().unwrap_or("").trim().trim_matches('"');
-            let name = estimate::Key::find(name).map_or(name, |found| found.name);
-            if here && name == key {
-                return Some(number + 1);
-            }
-        }
-        header
+        line_of(&self.text, table, index, |name| {
+            estimate::Key::find(name).map_or(name, |found| found.name) == key
+        })
     }
 }
 

@@ -44,7 +44,7 @@ pub use planner::serve::{Options, Outcome, Watch};
 pub use read::{question, training_job};
 pub use scenario::raw::Raw as Scenario;
 pub use session::{Facts, Session};
-pub use simulate::{RunOptions, Simulated, Simulation, scenario, simulate};
+pub use simulate::{RunOptions, Simulated, Simulation, completed, scenario, simulate};
 pub use train::{Launched, LongRun, Prepared, Training, train};
 pub use training::spec::JobSpec as TrainingJob;
 

@@ -87,19 +87,27 @@ impl Simulated {
     /// # Errors
     /// None of the requests completed: there is no latency to speak of.
     pub fn completed(&self) -> Result<(), Error> {
-        let metrics = &self.outcome.metrics;
-        if metrics.completed + metrics.warm_up > 0 {
-            return Ok(());
-        }
-        let rejected = metrics.rejected.iter().map(|(reason, count)| format!("{count} {}", reason.words()));
-        let mut causes: Vec<String> = rejected.collect();
-        if metrics.cancelled > 0 {
-            causes.push(format!("{} were cancelled", metrics.cancelled));
-        }
-        let arrived = self.outcome.totals.arrived;
-        let causes = if causes.is_empty() { "none was sent".to_owned() } else { causes.join(", ") };
-        Err(Error::no(format!("none of {arrived} requests completed: {causes}")))
+        completed(&self.outcome)
     }
+}
+
+/// Why nothing completed in a run, if nothing did.
+///
+/// # Errors
+/// None of the requests completed: there is no latency to speak of.
+pub fn completed<O>(outcome: &::scenario::Outcome<O>) -> Result<(), Error> {
+    let metrics = &outcome.metrics;
+    if metrics.completed + metrics.warm_up > 0 {
+        return Ok(());
+    }
+    let rejected = metrics.rejected.iter().map(|(reason, count)| format!("{count} {}", reason.words()));
+    let mut causes: Vec<String> = rejected.collect();
+    if metrics.cancelled > 0 {
+        causes.push(format!("{} were cancelled", metrics.cancelled));
+    }
+    let arrived = outcome.totals.arrived;
+    let causes = if causes.is_empty() { "none was sent".to_owned() } else { causes.join(", ") };
+    Err(Error::no(format!("none of {arrived} requests completed: {causes}")))
 }
 
 impl Answer for Simulated {

@@ -145,6 +145,8 @@ impl SourceFile {
                 ["struct ", "enum ", "trait ", "union "].iter().find_map(|kind| line.strip_prefix(kind))?;
             Some(rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect())
         })
+        // What a macro names begins with a `$`: it has no name of its own.
+        .filter(|name: &String| !name.is_empty())
         .collect()
     }
 

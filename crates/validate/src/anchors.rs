@@ -5,6 +5,7 @@
 //! near the shipped figure by a log-normal prior, so that few rows move what they agree on and nothing else. What the
 //! correction is worth is what it earns on rows left out of it, one at a time.
 
+use crate::figure::{EngineFigure, number, time};
 use crate::serving::{Fidelity, Outcome, ServingRow, predict};
 use calibration::stats::median;
 use estimate::Resolver;
@@ -17,44 +18,18 @@ pub const ANCHORS: std::ops::RangeInclusive<usize> = 3..=10;
 
 /// A figure that anchors move.
 struct Knob {
-    name: &'static str,
+    figure: EngineFigure,
     /// Standard deviation of the logarithm of what the shipped figure is off by, from the groups of rows that shipped fits
     /// were kept from.
     sigma: f64,
     range: (f64, f64),
-    get: fn(&Engine) -> f64,
-    set: fn(&mut Engine, f64),
 }
 
 const KNOBS: [Knob; 4] = [
-    Knob {
-        name: "device.decode_correction",
-        sigma: 0.25,
-        range: (0.4, 4.0),
-        get: |engine| engine.device.decode_correction.value,
-        set: |engine, value| engine.device.decode_correction.value = value,
-    },
-    Knob {
-        name: "device.prefill_correction",
-        sigma: 0.35,
-        range: (0.4, 4.0),
-        get: |engine| engine.device.prefill_correction.value,
-        set: |engine, value| engine.device.prefill_correction.value = value,
-    },
-    Knob {
-        name: "host.step",
-        sigma: 0.7,
-        range: (1e-5, 0.1),
-        get: |engine| engine.host.step.value.get(),
-        set: |engine, value| engine.host.step.value = Seconds::new(value),
-    },
-    Knob {
-        name: "host.request",
-        sigma: 1.0,
-        range: (1e-4, 2.0),
-        get: |engine| engine.host.request.value.get(),
-        set: |engine, value| engine.host.request.value = Seconds::new(value),
-    },
+    Knob { figure: number!(device.decode_correction), sigma: 0.25, range: (0.4, 4.0) },
+    Knob { figure: number!(device.prefill_correction), sigma: 0.35, range: (0.4, 4.0) },
+    Knob { figure: time!(host.step), sigma: 0.7, range: (1e-5, 0.1) },
+    Knob { figure: time!(host.request), sigma: 1.0, range: (1e-4, 2.0) },
 ];
 
 /// Standard deviation of ln(measured / predicted) of one row where every figure is right: what runs of one deployment differ
@@ -157,7 +132,7 @@ impl Bench<'_> {
     /// Misfit of the rows and departure from the shipped figures.
     fn loss(&self, engine: &Engine, rows: &[ServingRow]) -> f64 {
         let departure = |knob: &Knob| {
-            let value = |engine| (knob.get)(engine).max(knob.range.0).ln();
+            let value = |engine| (knob.figure.get)(engine).max(knob.range.0).ln();
             ((value(engine) - value(self.shipped)) / knob.sigma).powi(2)
         };
         let rows = self.outcomes(engine, rows).iter().map(misfit).sum::<f64>();
@@ -173,9 +148,9 @@ impl Bench<'_> {
             for (knob, stride) in KNOBS.iter().zip(&mut strides) {
                 let mut improved = false;
                 for direction in [1.0, -1.0] {
-                    let value = (knob.get)(&best).max(knob.range.0) * (direction * *stride).exp();
+                    let value = (knob.figure.get)(&best).max(knob.range.0) * (direction * *stride).exp();
                     let mut tried = best.clone();
-                    (knob.set)(&mut tried, value.clamp(knob.range.0, knob.range.1));
+                    (knob.figure.set)(&mut tried, value.clamp(knob.range.0, knob.range.1));
                     let found = self.loss(&tried, rows);
                     if found < lowest {
                         (best, lowest, improved) = (tried, found, true);
@@ -217,7 +192,10 @@ pub fn anchor(
         let left_out = others.remove(at);
         alone.extend(bench.outcomes(&bench.corrected(&others), &[left_out]));
     }
-    let figures = KNOBS.iter().map(|knob| (knob.name, (knob.get)(shipped), (knob.get)(&engine))).collect();
+    let figures = KNOBS
+        .iter()
+        .map(|knob| (knob.figure.name, (knob.figure.get)(shipped), (knob.figure.get)(&engine)))
+        .collect();
     Ok(Anchored {
         figures,
         shipped: errors(&before),

@@ -5,118 +5,38 @@
 //! about is another group. Searched one coefficient at a time with a shrinking stride: the objective has kinks, and an
 //! evaluation is a simulation of every row.
 
+use crate::figure::{EngineFigure, number, time};
 use crate::serving::{Fidelity, Outcome, ServingRow, predict};
 use crate::split::group;
 use estimate::Resolver;
 use estimate::economics::Site;
 use hardware::Engine;
 use std::collections::BTreeMap;
-use units::Seconds;
 
-/// A coefficient of an engine: how to read and write it, and where it may lie.
+/// A coefficient of an engine and where it may lie.
 struct Knob {
-    name: &'static str,
+    figure: EngineFigure,
     min: f64,
     max: f64,
-    get: fn(&Engine) -> f64,
-    set: fn(&mut Engine, f64),
 }
 
 /// Seconds below which a time is not told from nothing; keeps logarithms finite.
 const SMALLEST: f64 = 1e-8;
 
 const KNOBS: [Knob; 13] = [
-    Knob {
-        name: "host.step",
-        min: 1e-5,
-        max: 2e-2,
-        get: |e| e.host.step.value.get(),
-        set: |e, v| e.host.step.value = Seconds::new(v),
-    },
-    Knob {
-        name: "host.sequence",
-        min: SMALLEST,
-        max: 2e-4,
-        get: |e| e.host.sequence.value.get(),
-        set: |e, v| e.host.sequence.value = Seconds::new(v),
-    },
-    Knob {
-        name: "host.request",
-        min: 1e-3,
-        max: 0.5,
-        get: |e| e.host.request.value.get(),
-        set: |e, v| e.host.request.value = Seconds::new(v),
-    },
-    Knob {
-        name: "host.prompt_token",
-        min: SMALLEST,
-        max: 5e-6,
-        get: |e| e.host.prompt_token.value.get(),
-        set: |e, v| e.host.prompt_token.value = Seconds::new(v),
-    },
-    Knob {
-        name: "host.hand_off",
-        min: 1e-3,
-        max: 0.5,
-        get: |e| e.host.hand_off.value.get(),
-        set: |e, v| e.host.hand_off.value = Seconds::new(v),
-    },
-    Knob {
-        name: "host.dispatch",
-        min: SMALLEST,
-        max: 5e-4,
-        get: |e| e.host.dispatch.value.get(),
-        set: |e, v| e.host.dispatch.value = Seconds::new(v),
-    },
-    Knob {
-        name: "host.replay",
-        min: SMALLEST,
-        max: 3e-3,
-        get: |e| e.host.replay.value.get(),
-        set: |e, v| e.host.replay.value = Seconds::new(v),
-    },
-    Knob {
-        name: "device.expert_spread",
-        min: 0.05,
-        max: 2.0,
-        get: |e| e.device.expert_spread.value,
-        set: |e, v| e.device.expert_spread.value = v,
-    },
-    Knob {
-        name: "device.layer",
-        min: SMALLEST,
-        max: 1e-4,
-        get: |e| e.device.layer.value.get(),
-        set: |e, v| e.device.layer.value = Seconds::new(v),
-    },
-    Knob {
-        name: "device.layer_eager",
-        min: SMALLEST,
-        max: 1e-3,
-        get: |e| e.device.layer_eager.value.get(),
-        set: |e, v| e.device.layer_eager.value = Seconds::new(v),
-    },
-    Knob {
-        name: "device.decode_slowdown",
-        min: 0.7,
-        max: 1.6,
-        get: |e| e.device.decode_slowdown.value,
-        set: |e, v| e.device.decode_slowdown.value = v,
-    },
-    Knob {
-        name: "device.prefill_slowdown",
-        min: 0.7,
-        max: 2.0,
-        get: |e| e.device.prefill_slowdown.value,
-        set: |e, v| e.device.prefill_slowdown.value = v,
-    },
-    Knob {
-        name: "device.expert_skew",
-        min: 0.01,
-        max: 1.5,
-        get: |e| e.device.expert_skew.value,
-        set: |e, v| e.device.expert_skew.value = v,
-    },
+    Knob { figure: time!(host.step), min: 1e-5, max: 2e-2 },
+    Knob { figure: time!(host.sequence), min: SMALLEST, max: 2e-4 },
+    Knob { figure: time!(host.request), min: 1e-3, max: 0.5 },
+    Knob { figure: time!(host.prompt_token), min: SMALLEST, max: 5e-6 },
+    Knob { figure: time!(host.hand_off), min: 1e-3, max: 0.5 },
+    Knob { figure: time!(host.dispatch), min: SMALLEST, max: 5e-4 },
+    Knob { figure: time!(host.replay), min: SMALLEST, max: 3e-3 },
+    Knob { figure: number!(device.expert_spread), min: 0.05, max: 2.0 },
+    Knob { figure: time!(device.layer), min: SMALLEST, max: 1e-4 },
+    Knob { figure: time!(device.layer_eager), min: SMALLEST, max: 1e-3 },
+    Knob { figure: number!(device.decode_slowdown), min: 0.7, max: 1.6 },
+    Knob { figure: number!(device.prefill_slowdown), min: 0.7, max: 2.0 },
+    Knob { figure: number!(device.expert_skew), min: 0.01, max: 1.5 },
 ];
 
 /// A fitted engine and how well it does.
@@ -149,7 +69,7 @@ const FEW_ROWS: f64 = 8.0;
 /// What departing from the start costs.
 fn prior(engine: &Engine, start: &Engine) -> f64 {
     let departure = |knob: &Knob| {
-        let value = |engine| (knob.get)(engine).max(knob.min).ln();
+        let value = |engine| (knob.figure.get)(engine).max(knob.min).ln();
         ((value(engine) - value(start)) / PRIOR_SIGMA).powi(2)
     };
     PRIOR_WEIGHT * KNOBS.iter().map(departure).sum::<f64>()
@@ -212,8 +132,8 @@ pub fn fit_engine(
             for direction in [1.0, -1.0] {
                 let factor = (direction * *stride).exp();
                 let mut tried = best.clone();
-                let value = ((knob.get)(&best).max(knob.min) * factor).clamp(knob.min, knob.max);
-                (knob.set)(&mut tried, value);
+                let value = ((knob.figure.get)(&best).max(knob.min) * factor).clamp(knob.min, knob.max);
+                (knob.figure.set)(&mut tried, value);
                 let found = evaluate(&tried);
                 if found < lowest {
                     (best, lowest, improved) = (tried, found, true);
@@ -223,6 +143,6 @@ pub fn fit_engine(
             *stride *= if improved { 1.3 } else { 0.45 };
         }
     }
-    let coefficients = KNOBS.iter().map(|knob| (knob.name, (knob.get)(&best))).collect();
+    let coefficients = KNOBS.iter().map(|knob| (knob.figure.name, (knob.figure.get)(&best))).collect();
     EngineFit { engine: best, coefficients, loss: (before, lowest), evaluations }
 }

@@ -3,6 +3,7 @@
 mod accuracy;
 mod anchors;
 mod engine_fit;
+mod figure;
 mod launch;
 mod measurements;
 mod operator_sets;

@@ -1,6 +1,7 @@
 //! Where in a file a key is, for messages.
 
 use super::ClusterError;
+use bounded::place::line_of;
 
 /// The text of a file and its name.
 #[derive(Debug, Clone, Default)]
@@ -29,25 +30,6 @@ impl Place {
 
     /// The line of the key, or of its table if the key is not written.
     fn line(&self, table: &str, index: usize, key: &str) -> Option<usize> {
-        let (mut current, mut seen, mut header) = (String::new(), 0, None);
-        for (number, line) in self.text.lines().enumerate() {
-            let line = line.trim();
-            if line.starts_with('[') {
-                current = line.split(']').next().unwrap_or("").trim_start_matches('[').trim().to_owned();
-                if current == table {
-                    if seen == index {
-                        header = Some(number + 1);
-                    }
-                    seen += 1;
-                }
-                continue;
-            }
-            let here = current == table && (table.is_empty() || seen == index + 1);
-            let name = line.split('=').next().unwrap_or("").trim().trim_matches('"');
-            if here && name == key {
-                return Some(number + 1);
-            }
-        }
-        header
+        line_of(&self.text, table, index, |name| name == key)
     }
 }

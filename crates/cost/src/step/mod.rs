@@ -8,6 +8,7 @@ mod measured;
 mod memory;
 mod mixing;
 mod operators;
+mod overheads;
 mod plan;
 mod pool;
 mod startable;

@@ -2,7 +2,7 @@
 
 use super::arithmetic;
 use super::state::Shell;
-use super::value::{CLOSE, CLOSE_QUOTED, OPEN, Var, is_unknown, only_mark, unknown};
+use super::value::{CLOSE, CLOSE_QUOTED, Var, is_unknown, only_mark, parted, unknown};
 use crate::error::LaunchError;
 
 /// The words built so far and the one being built.
@@ -26,17 +26,11 @@ impl Fields {
         if !split {
             return self.push(text);
         }
-        let mut marked = false;
-        for c in text.chars() {
-            match c {
-                OPEN => marked = true,
-                CLOSE | CLOSE_QUOTED => marked = false,
-                c if c.is_ascii_whitespace() && !marked => {
-                    self.end();
-                    continue;
-                }
-                _ => {}
-            }
+        for c in parted(text) {
+            let Some(c) = c else {
+                self.end();
+                continue;
+            };
             self.current.get_or_insert_default().push(if c == CLOSE_QUOTED { CLOSE } else { c });
         }
     }

@@ -12,6 +12,20 @@ pub(crate) const CLOSE: char = '\u{FDD1}';
 /// Ends a mark that stood in quotes.
 pub(crate) const CLOSE_QUOTED: char = '\u{FDD2}';
 
+/// The characters of a text, with `None` for a blank that parts two words: one that is not within marks.
+pub(crate) fn parted(text: &str) -> impl Iterator<Item = Option<char>> {
+    let mut marked = false;
+    text.chars().map(move |c| {
+        match c {
+            OPEN => marked = true,
+            CLOSE | CLOSE_QUOTED => marked = false,
+            c if c.is_ascii_whitespace() && !marked => return None,
+            _ => {}
+        }
+        Some(c)
+    })
+}
+
 /// A variable.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Var {

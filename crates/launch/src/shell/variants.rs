@@ -1,7 +1,7 @@
 //! The ways a command may come out, one per branch of each condition that is not known.
 
 use super::state::Shell;
-use super::value::{CLOSE, CLOSE_QUOTED, OPEN, choice_of, marks, unveil};
+use super::value::{CLOSE, CLOSE_QUOTED, OPEN, choice_of, marks, parted, unveil};
 use crate::error::{LaunchError, Location};
 use std::collections::BTreeSet;
 
@@ -106,19 +106,10 @@ impl Shell<'_> {
 /// Splits at blanks, but not within marks.
 fn split(text: &str) -> Vec<String> {
     let mut out = vec![String::new()];
-    let mut marked = false;
-    for c in text.chars() {
-        match c {
-            OPEN => marked = true,
-            CLOSE | CLOSE_QUOTED => marked = false,
-            c if c.is_ascii_whitespace() && !marked => {
-                out.push(String::new());
-                continue;
-            }
-            _ => {}
-        }
-        if let Some(last) = out.last_mut() {
-            last.push(c);
+    for c in parted(text) {
+        match (c, out.last_mut()) {
+            (Some(c), Some(last)) => last.push(c),
+            _ => out.push(String::new()),
         }
     }
     out.retain(|word| !word.is_empty());

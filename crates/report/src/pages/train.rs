@@ -100,16 +100,24 @@ fn headline(document: &mut Document, report: &TrainReport) {
     );
 }
 
-fn figures(words: &Words, report: &TrainReport) -> Grid {
-    let mut grid = Grid::default()
+/// A table of figures with their bands, one to a row.
+fn values(words: &Words) -> Grid {
+    Grid::default()
         .words(words.say("figure"))
         .figures(words.say("value"), "")
         .figures(words.say("band"), "")
-        .words(words.say("unit"));
-    let mut row = |name: &str, value: &Value, scale: f64, unit: &str| {
-        let cell = banded(value, scale);
-        grid.row([name.to_owned(), cell.text, cell.band, unit.to_owned()]);
-    };
+        .words(words.say("unit"))
+}
+
+fn add(grid: &mut Grid, name: &str, value: &Value, scale: f64, unit: &str) {
+    let cell = banded(value, scale);
+    grid.row([name.to_owned(), cell.text, cell.band, unit.to_owned()]);
+}
+
+fn figures(words: &Words, report: &TrainReport) -> Grid {
+    let mut grid = values(words);
+    let mut row =
+        |name: &str, value: &Value, scale: f64, unit: &str| add(&mut grid, name, value, scale, unit);
     row(words.say("step-time"), &report.step_time, 1.0, "s");
     row(words.say("tokens"), &report.tokens_per_second, 1.0, words.say("unit-tokens"));
     row(words.say("throughput"), &report.tokens_per_second_per_chip, 1.0, words.say("unit-tokens-chip"));
@@ -239,15 +247,9 @@ fn memory(words: &Words, report: &TrainReport) -> Chart {
 }
 
 fn long_run(words: &Words, run: &LongRun) -> Grid {
-    let mut grid = Grid::default()
-        .words(words.say("figure"))
-        .figures(words.say("value"), "")
-        .figures(words.say("band"), "")
-        .words(words.say("unit"));
-    let mut row = |name: &str, value: &Value, scale: f64, unit: &str| {
-        let cell = banded(value, scale);
-        grid.row([name.to_owned(), cell.text, cell.band, unit.to_owned()]);
-    };
+    let mut grid = values(words);
+    let mut row =
+        |name: &str, value: &Value, scale: f64, unit: &str| add(&mut grid, name, value, scale, unit);
     row(words.say("elapsed"), &run.elapsed, 1.0 / 86_400.0, words.say("unit-days"));
     let count: f64 = run.interruptions.iter().map(|cause| cause.value.value).sum();
     let hours = 1.0 / 3600.0;
