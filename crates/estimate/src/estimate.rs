@@ -5,8 +5,8 @@ use crate::resolve::{EstimateError, Resolver, Roles};
 use crate::spec::{Mode, OperatingPoint};
 use crate::steady::{self, Load};
 use cost::step::{Bound, Family, MemoryFit, RankLoad, StepCost, StepModel, StepShape};
-use hardware::Grade;
 use hardware::money::{self as economics, Ownership, Site, TokenCost};
+use hardware::{BAND_80, Grade};
 use instance::KvTransfer;
 use std::sync::Arc;
 use units::{Seconds, TokensPerSecond, Watts};
@@ -19,9 +19,6 @@ pub struct Figure<T> {
     /// Spread of its logarithm.
     pub sigma: f64,
 }
-
-/// Half-width of the 80 % band in standard deviations of a normal distribution.
-pub const BAND_80: f64 = 1.2816;
 
 impl<T: Copy + std::ops::Mul<f64, Output = T>> Figure<T> {
     /// The 80 % error band.

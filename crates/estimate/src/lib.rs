@@ -13,7 +13,8 @@ mod spec;
 pub mod steady;
 
 pub use check::{check_ranges, refuse_unused};
-pub use estimate::{BAND_80, Estimate, Figure, Pool, estimate, of_engine, with_engine, with_queue};
+pub use estimate::{Estimate, Figure, Pool, estimate, of_engine, with_engine, with_queue};
+pub use hardware::BAND_80;
 pub use hardware::money as economics;
 pub use idle::{IdleKey, refuse_idle};
 pub use keys::{KEYS, Key, KeyError, KeySeed, Slot};

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Half-width of the 80 % band in standard deviations of a normal distribution.
+pub const BAND_80: f64 = 1.2816;
+
 /// How good the evidence for a figure is; the order is from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

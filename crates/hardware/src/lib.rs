@@ -23,6 +23,6 @@ pub use chip::{Chip, Port, Rank};
 pub use date::{Date, ParseDateError};
 pub use economics::{Basis, ChipHours, Economics, ParseBasisError, Prices, Region};
 pub use engine::{Engine, Execution, Platform, UnknownExecution};
-pub use evidence::{Fact, Grade, Source};
+pub use evidence::{BAND_80, Fact, Grade, Source};
 pub use overrides::{Override, OverrideError};
 pub use system::{Domain, DomainKind, Host, System, Topology};

@@ -13,7 +13,7 @@ use units::{
 };
 
 /// Hours of a year of 365.25 days.
-const HOURS_PER_YEAR: f64 = 8766.0;
+pub const HOURS_PER_YEAR: f64 = 8766.0;
 
 /// What a site pays and emits.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use std::fmt::{Display, Write};
 use std::ops::Mul;
 
-fn role(role: Roles) -> &'static str {
+/// What instances do, as texts and pages call it.
+pub(crate) fn role(role: Roles) -> &'static str {
     match role {
         Roles::Both => "aggregated",
         Roles::Prefill => "prefill",

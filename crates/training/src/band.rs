@@ -2,11 +2,9 @@
 
 use crate::framework::Profile;
 use crate::job::Job;
-use hardware::{Chip, Grade};
+use hardware::{BAND_80, Chip, Grade};
 use model::Ffn;
 
-/// Half-width of the 80 % band in standard deviations of a normal distribution.
-const BAND_80: f64 = 1.2816;
 /// Spread of ln(measured / predicted) of dense steps, set so that the band holds about 80 % of the published runs that are held out
 /// (87 % of 46, docs/accuracy.md); a judgement, not a fit.
 const DENSE: f64 = 0.13;

@@ -1,12 +1,13 @@
 //! The report of `estimate`.
 
 use super::roofline::roofline;
-use super::{Surroundings, number, range};
+use super::{Surroundings, number, range, values};
 use crate::chart::{Chart, Drawing, Stack};
+use crate::estimate::role;
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::words::Words;
 use cost::step::{Bound, Family};
-use estimate::{Estimate, Figure, Pool, Roles};
+use estimate::{Estimate, Figure, Pool};
 use std::ops::Mul;
 
 /// The report.
@@ -50,14 +51,6 @@ pub fn estimate_document(estimate: &Estimate, setting: &Surroundings<'_>) -> Doc
     document
 }
 
-fn role(role: Roles) -> &'static str {
-    match role {
-        Roles::Both => "aggregated",
-        Roles::Prefill => "prefill",
-        Roles::Decode => "decode",
-    }
-}
-
 fn headline(document: &mut Document, estimate: &Estimate, first: &Pool) {
     let words = document.words;
     let per_chip = estimate.throughput_per_chip();
@@ -91,11 +84,7 @@ fn cell<T: Copy + Mul<f64, Output = T>>(figure: &Figure<T>, number_of: impl Fn(T
 }
 
 fn figures(words: &Words, estimate: &Estimate) -> Grid {
-    let mut grid = Grid::default()
-        .words(words.say("figure"))
-        .figures(words.say("value"), "")
-        .figures(words.say("band"), "")
-        .words(words.say("unit"));
+    let mut grid = values(words);
     let mut row = |name: &str, [value, band]: [GridCell; 2], unit: &str| {
         grid.row([name.into(), value, band, unit.into()]);
     };

@@ -16,7 +16,7 @@ pub use train::{plan_train_document, train_document};
 pub use validate::validate_document;
 
 use crate::chart::scale::digits;
-use crate::page::{Document, GridCell, assumptions, references};
+use crate::page::{Document, Grid, GridCell, assumptions, references};
 use crate::words::Words;
 use hardware::Catalog;
 use hardware::money::Site;
@@ -72,6 +72,15 @@ fn grouped(value: f64) -> String {
 fn figure(value: &Value, scale: f64) -> GridCell {
     let band = value.low.zip(value.high).map(|(low, high)| range(low * scale, high * scale));
     GridCell { text: number(value.value * scale), band: band.unwrap_or_default(), ..GridCell::default() }
+}
+
+/// A table of figures with their bands, one to a row.
+pub(crate) fn values(words: &Words) -> Grid {
+    Grid::default()
+        .words(words.say("figure"))
+        .figures(words.say("value"), "")
+        .figures(words.say("band"), "")
+        .words(words.say("unit"))
 }
 
 /// The ends of a band.

@@ -5,7 +5,7 @@ mod watch;
 
 pub use watch::Happenings;
 
-use super::{Surroundings, number, range};
+use super::{Surroundings, number, range, values};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::simulate::bands::{Band, Bands, bands};
 use crate::simulate::summary::{PERCENTILES, Sums, latencies, sums};
@@ -80,11 +80,7 @@ fn headline<O>(document: &mut Document, outcome: &Outcome<O>, sums: &Sums, bands
 
 fn totals<O>(words: &Words, outcome: &Outcome<O>, sums: &Sums, costs: &Costs, bands: &Bands) -> Grid {
     let metrics = &outcome.metrics;
-    let mut grid = Grid::default()
-        .words(words.say("figure"))
-        .figures(words.say("value"), "")
-        .figures(words.say("band"), "")
-        .words(words.say("unit"));
+    let mut grid = values(words);
     let mut row = |name: &str, value: Option<f64>, band: Option<Band>, scale: f64, unit: &str| {
         let ends = value.zip(band).map(|(value, band)| band.around(value * scale));
         let ends = ends.map_or_else(String::new, |(low, high)| range(low, high));

@@ -1,6 +1,6 @@
 //! The reports of `train` and `plan train`.
 
-use super::{Surroundings, number, range};
+use super::{Surroundings, number, range, values};
 use crate::chart::{Chart, Drawing, Lane, Stack, Stretch};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::train::{LayoutReport, LongRun, StageMemory, TrainReport, Trained, Value};
@@ -98,15 +98,6 @@ fn headline(document: &mut Document, report: &TrainReport) {
             ("grade", words.term(&report.evidence.grade)),
         ],
     );
-}
-
-/// A table of figures with their bands, one to a row.
-fn values(words: &Words) -> Grid {
-    Grid::default()
-        .words(words.say("figure"))
-        .figures(words.say("value"), "")
-        .figures(words.say("band"), "")
-        .words(words.say("unit"))
 }
 
 fn add(grid: &mut Grid, name: &str, value: &Value, scale: f64, unit: &str) {

@@ -5,14 +5,12 @@ use crate::error::Error;
 use crate::job::ServingJob;
 use crate::matching::{MatchRequest, place};
 use crate::session::Session;
+use hardware::BAND_80;
 use hardware::{Chip, Grade};
 use planner::matching::{Figure, Subject};
 use planner::serve::{Options, Place, Watch, plan};
 use serde_json::{Value, json};
 use std::fmt::Write;
-
-/// Half-width of an 80 % band in standard deviations.
-const BAND: f64 = 1.2816;
 
 /// How far a figure may be off, and what that does.
 pub struct Doubt {
@@ -78,7 +76,7 @@ pub fn odds(
     let best = |place: &Place| -> Result<(f64, f64), Error> {
         let found = plan(session.resolver(), &job, std::slice::from_ref(place), session.site(), watch)?;
         let figure = found.file.best.predicted.throughput_per_chip;
-        Ok((figure.value, figure.high.map_or(0.0, |high| (high / figure.value).ln() / BAND)))
+        Ok((figure.value, figure.high.map_or(0.0, |high| (high / figure.value).ln() / BAND_80)))
     };
     let ((now, own), (goal, other)) = (best(&mine)?, best(&theirs)?);
     let (system, chip) = session.resolver().placed(&mine.system, mine.chip.as_deref())?;
@@ -106,7 +104,7 @@ impl Odds {
 
     /// The 80 % range of the first over the second.
     pub fn range(&self) -> (f64, f64) {
-        let (ratio, spread) = (self.throughput[0] / self.throughput[1], (BAND * self.sigma()).exp());
+        let (ratio, spread) = (self.throughput[0] / self.throughput[1], (BAND_80 * self.sigma()).exp());
         (ratio / spread, ratio * spread)
     }
 
@@ -152,7 +150,7 @@ impl Answer for Odds {
                 "  {} ({}): +-{:.0} %, of which {:.0} % come through",
                 doubt.key,
                 doubt.grade,
-                100.0 * BAND * doubt.sigma,
+                100.0 * BAND_80 * doubt.sigma,
                 100.0 * doubt.elasticity
             );
         }

@@ -6,16 +6,14 @@ use crate::Answer;
 use crate::error::Error;
 use crate::session::Session;
 use ::report::{Lang, Surroundings, Words};
+use hardware::BAND_80;
+use hardware::money::HOURS_PER_YEAR;
 use hardware::{Catalog, Chip, Grade, System};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use training::goodput::Reliability;
 use units::{Dollars, DollarsPerHour};
 
-/// Hours of a year of 365.25 days.
-const HOURS: f64 = 8766.0;
-/// Half-width of an 80 % band in standard deviations.
-const BAND: f64 = 1.2816;
 /// What a spare costs of the price of a package: failed ones are mostly repaired or replaced under warranty at first; a third
 /// is usual practice.
 const SPARE_SHARE: f64 = 1.0 / 3.0;
@@ -121,15 +119,15 @@ impl OwnFigures {
             capital: (self.price + network) * (annuity - 1.0 / self.years),
             network: network / self.years,
             staff: self.price * self.staff,
-            space: self.provisioned / 1e3 * self.space * HOURS,
-            electricity: watts / 1e3 * self.pue * self.electricity * HOURS,
+            space: self.provisioned / 1e3 * self.space * HOURS_PER_YEAR,
+            electricity: watts / 1e3 * self.pue * self.electricity * HOURS_PER_YEAR,
             spares: self.failures * self.price * SPARE_SHARE,
         }
     }
 
     /// Dollars per package and hour that it works.
     fn per_working_hour(&self) -> f64 {
-        self.yearly().total() / HOURS / self.utilisation
+        self.yearly().total() / HOURS_PER_YEAR / self.utilisation
     }
 
     /// What the answer is measured in: dollars per million tokens where a rate is known, per working hour otherwise.
@@ -206,7 +204,7 @@ pub fn own(session: &Session, request: &OwnRequest) -> Result<Own, Error> {
     let grade = own_price.or(priced.map(|fact| fact.grade)).unwrap_or(Grade::Assumed);
     let reliability = Reliability::parse(catalog.text("failures", "default")?).map_err(Error::input)?;
     let rates = reliability.rates_for(&chip.family);
-    let failures = rates.chip.get() * HOURS * 3600.0;
+    let failures = rates.chip.get() * HOURS_PER_YEAR * 3600.0;
     let figures = OwnFigures { price, failures, ..figures(session, request, &system, &chip)? };
     let rent = request.rent.map(|rent| rent.get()).or(system.hourly.as_ref().map(|fact| fact.value.get()));
     let swings = swings(&figures, grade, rates.grade);
@@ -286,7 +284,7 @@ fn swings(figures: &OwnFigures, price: Grade, failures: Grade) -> Vec<Swing> {
     let mut swings: Vec<Swing> = slots
         .into_iter()
         .map(|(name, slot, grade)| {
-            let factor = (BAND * spread(grade)).exp();
+            let factor = (BAND_80 * spread(grade)).exp();
             let at = |factor: f64| {
                 let mut moved = *figures;
                 let value = slot(&mut moved);
@@ -301,7 +299,7 @@ fn swings(figures: &OwnFigures, price: Grade, failures: Grade) -> Vec<Swing> {
         })
         .collect();
     if let Some(rate) = figures.rate {
-        let factor = (BAND * 0.2f64).exp();
+        let factor = (BAND_80 * 0.2f64).exp();
         let at = |factor: f64| (rate * factor, OwnFigures { rate: Some(rate * factor), ..*figures }.answer());
         swings.push(Swing {
             figure: "own-rate",
@@ -341,7 +339,7 @@ impl Own {
 
     /// Utilisation at which an hour of work costs `hourly`: what is paid in any case over what an hour of work leaves.
     fn even(&self, hourly: f64) -> f64 {
-        let fixed = OwnFigures { utilisation: 0.0, ..self.figures }.yearly().total() / HOURS;
+        let fixed = OwnFigures { utilisation: 0.0, ..self.figures }.yearly().total() / HOURS_PER_YEAR;
         let electricity =
             (self.figures.busy - self.figures.idle) / 1e3 * self.figures.pue * self.figures.electricity;
         if hourly > electricity { fixed / (hourly - electricity) } else { f64::INFINITY }
@@ -412,13 +410,13 @@ mod tests {
     fn purchase_costs_what_the_site_says_it_costs() {
         let session = Session::open(&Facts::default()).expect("a session");
         let own = owned(|_| {});
-        let site = Site { lifetime: Seconds::new(4.0 * HOURS * 3600.0), ..*session.site() };
+        let site = Site { lifetime: Seconds::new(4.0 * HOURS_PER_YEAR * 3600.0), ..*session.site() };
         let yearly = own.figures.yearly();
         let paid = yearly.hardware + yearly.capital + yearly.network + yearly.staff;
-        let expected = site.purchase_per_hour(Dollars::new(own.figures.price)).get() * HOURS;
+        let expected = site.purchase_per_hour(Dollars::new(own.figures.price)).get() * HOURS_PER_YEAR;
         assert!((paid / expected - 1.0).abs() < 1e-3, "{paid} against {expected}");
         let held = Ownership::of(&own.system, &own.chip, Basis::Buy).expect("a price").per_hour(&site).get();
-        assert!((paid + yearly.space) / HOURS / held - 1.0 < 1e-3);
+        assert!((paid + yearly.space) / HOURS_PER_YEAR / held - 1.0 < 1e-3);
     }
 
     #[test]

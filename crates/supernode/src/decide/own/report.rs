@@ -1,8 +1,9 @@
 //! The cost of ownership as a report.
 
-use super::{HOURS, Own};
+use super::Own;
 use crate::decide::number;
 use hardware::Basis;
+use hardware::money::HOURS_PER_YEAR;
 use hardware::money::Site;
 use report::chart::{Chart, Drawing, Stack};
 use report::page::{Document, Grid, Section};
@@ -56,7 +57,7 @@ impl Own {
             format!("{} ({})", self.rates.0, words.term(&self.rates.1.to_string())),
         );
         let site = Site { basis: Basis::Buy, ..*setting.site.unwrap_or(&self.site_of()) };
-        let years = Seconds::new(self.request.years * HOURS * 3600.0);
+        let years = Seconds::new(self.request.years * HOURS_PER_YEAR * 3600.0);
         let setting = Surroundings { site: Some(&Site { lifetime: years, ..site }), ..*setting };
         setting.close(&mut document, [self.system.id.as_str(), self.chip.id.as_str()]);
         document
@@ -70,7 +71,7 @@ impl Own {
             electricity: units::DollarsPerKilowattHour::new(figures.electricity),
             pue: figures.pue,
             carbon: units::GramsCo2PerKilowattHour::new(0.0),
-            lifetime: Seconds::new(figures.years * HOURS * 3600.0),
+            lifetime: Seconds::new(figures.years * HOURS_PER_YEAR * 3600.0),
             capital: figures.capital,
             network: figures.network,
             staff: figures.staff,
