@@ -5,18 +5,15 @@ use crate::interrupt::stopped;
 use crate::page::{Page, PageArgs};
 use crate::point::InstanceArgs;
 use crate::progress::Progress;
-use ::estimate::{KEYS, Mode, OperatingPoint, Resolver, Sizes, refuse_unused};
+use ::estimate::{KEYS, Mode, OperatingPoint, Sizes, refuse_unused};
 use report::{
-    Detail, Happenings, Outputs, Perfetto, RecordFormat, Records, Surroundings, simulate_document,
-    simulate_json, simulate_text, vllm_json,
+    Detail, Happenings, Outputs, Perfetto, RecordFormat, Records, Surroundings, simulate_document, vllm_json,
 };
-use scenario::Costs;
 use scenario::raw::{Raw, RawDeployment, RawPool, RawWorkload};
-use scenario::{Outcome, Resolved, ScenarioError};
-use sim::{Observer, SimError};
+use sim::Observer;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use supernode::{Answer, RunOptions, Simulated, Simulation};
 use units::{PerSecond, Seconds};
 use workload::Lengths;
 
@@ -238,8 +235,6 @@ impl Args {
         replace(&mut workload.repeat, flags.repeat);
         replace(&mut raw.slo.ttft, flags.slo_ttft);
         replace(&mut raw.slo.tpot, flags.slo_tpot);
-        replace(&mut raw.until, self.until);
-        raw.seed = self.seed.unwrap_or(raw.seed);
         if let Some(trace) = &flags.trace {
             // A path on the command line is relative to where the user is, not to the scenario.
             let absolute = std::path::absolute(trace).map(|path| path.display().to_string());
@@ -282,30 +277,28 @@ fn replace<T>(slot: &mut Option<T>, given: Option<T>) {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
-    let resolver = Resolver::new(args.catalog.load()?);
+    let session = args.catalog.session(&args.site)?;
     let (mut raw, path, text) = match &args.scenario {
         Some(path) => {
-            let (raw, text) = scenario::read(path)?;
-            (raw, path.clone(), text)
+            let text = bounded::read_text(path, bounded::TEXT)
+                .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+            (supernode::scenario(path, &text)?, path.clone(), text)
         }
         None => (args.deployment.raw()?, PathBuf::new(), String::new()),
     };
     args.overlay(&mut raw);
-    let mut resolved = scenario::resolve(&raw, &path, &text, &resolver).map_err(refused)?;
-    resolved.options.exact = args.exact;
-    resolved.options.stop = Some(Arc::clone(stopped()));
-    resolved.options.checks = args.check || cfg!(debug_assertions);
-    let site = args.site.site(resolver.catalog())?;
-    let costs = resolved.costs(site);
-    let setting = page.setting(resolver.catalog(), Some(&site), Some(&args.site));
-    let watch = Happenings::new(resolved.options.hardware.clone());
+    let checks = args.check || cfg!(debug_assertions);
+    let options = RunOptions { exact: args.exact, check: checks, seed: args.seed, until: args.until };
+    let simulation = Simulation::new(&session, raw, &path, &text, &options)?.stopped_by(stopped());
+    let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
+    let watch = Happenings::new(simulation.resolved.options.hardware.clone());
     match (&args.out, &args.perfetto) {
         (None, None) => {
-            let (outcome, watch) = simulate(resolved, watch)?.split();
-            deliver(args, page, &outcome, &costs, &watch, &setting)
+            let (simulated, watch) = simulate(simulation, watch)?;
+            deliver(args, page, &simulated, &watch, &setting)
         }
         (out, perfetto) => {
-            let ready = Ready { resolved, watch, page, costs, setting };
+            let ready = Ready { simulation, watch, page, setting };
             with_files(args, ready, out.as_deref(), perfetto.as_deref())
         }
     }
@@ -313,10 +306,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// A run that may begin, and what is written of it.
 struct Ready<'a> {
-    resolved: Resolved,
+    simulation: Simulation,
     watch: Happenings,
     page: Page,
-    costs: Costs,
     setting: Surroundings<'a>,
 }
 
@@ -324,36 +316,24 @@ struct Ready<'a> {
 fn deliver(
     args: &Args,
     page: Page,
-    outcome: &Outcome<()>,
-    costs: &Costs,
+    simulated: &Simulated,
     watch: &Happenings,
     setting: &Surroundings<'_>,
 ) -> Result<(), Failure> {
-    let document = || simulate_document(outcome, costs, watch, setting);
-    page.deliver(document, args.json, || print_answer(args, outcome, costs))?;
-    Ok(supernode::completed(outcome)?)
+    let document = || simulate_document(&simulated.outcome, &simulated.costs, watch, setting);
+    let show = || if args.json { print_json(&simulated.document()) } else { print(&simulated.text()) };
+    page.deliver(document, args.json, show)?;
+    Ok(simulated.completed()?)
 }
 
-fn refused(error: ScenarioError) -> Failure {
-    if error.is_refusal() { Failure::No(error.to_string()) } else { Failure::Input(error.to_string()) }
-}
-
-fn simulate<O: Observer>(resolved: Resolved, observer: O) -> Result<Outcome<O>, Failure> {
-    let progress = Progress::new(resolved.requests);
-    let outcome = scenario::run(resolved, (observer, progress)).map_err(|error| match error {
-        SimError::Workload(error) => Failure::Input(error.to_string()),
-        other => Failure::No(other.to_string()),
-    })?;
-    let (outcome, (observer, progress)) = outcome.split();
+fn simulate<O: Observer>(simulation: Simulation, observer: O) -> Result<(Simulated, O), Failure> {
+    let progress = Progress::new(simulation.resolved.requests);
+    let (simulated, (observer, progress)) = simulation.run((observer, progress))?;
     progress.finish();
-    for note in &outcome.metrics.notes {
+    for note in &simulated.outcome.metrics.notes {
         let _ = writeln!(std::io::stderr(), "note: {note}");
     }
-    Ok(outcome.with(observer))
-}
-
-fn print_answer<O>(args: &Args, outcome: &Outcome<O>, costs: &Costs) -> Result<(), Failure> {
-    if args.json { print_json(&simulate_json(outcome, costs)) } else { print(&simulate_text(outcome, costs)) }
+    Ok((simulated, observer))
 }
 
 /// Files of `--out`, and the timeline; all are of this run or of the one before.
@@ -363,7 +343,7 @@ fn with_files(
     out: Option<&Path>,
     perfetto: Option<&Path>,
 ) -> Result<(), Failure> {
-    let Ready { resolved, watch, page, costs, setting } = ready;
+    let Ready { simulation, watch, page, setting } = ready;
     let failed = |path: &Path, error: std::io::Error| {
         Failure::Input(format!("{}: cannot be written ({error}); choose another place", path.display()))
     };
@@ -386,8 +366,9 @@ fn with_files(
     let records = records.map(begin).transpose();
     let records = records.map_err(|error| failed(records_path.as_deref().unwrap_or(Path::new("")), error))?;
     let timeline = timeline.map(|file| Perfetto::new(file, args.perfetto_sample));
-    let outcome = simulate(resolved, ((Maybe(records), Maybe(timeline)), (Detail::default(), watch)))?;
-    let (outcome, ((records, timeline), (detail, watch))) = outcome.split();
+    let observer = ((Maybe(records), Maybe(timeline)), (Detail::default(), watch));
+    let (simulated, ((records, timeline), (detail, watch))) = simulate(simulation, observer)?;
+    let Simulated { outcome, costs } = &simulated;
     let write = || -> Result<(), Failure> {
         if let (Some(records), Some(path)) = (records.0, &records_path) {
             records.finish().map_err(|error| failed(path, error))?;
@@ -396,15 +377,15 @@ fn with_files(
             timeline.finish().map_err(|error| failed(path, error))?;
         }
         if let [summary, vllm, report] = summaries[..] {
-            outputs.write(summary, &format!("{:#}\n", simulate_json(&outcome, &costs)))?;
-            outputs.write(vllm, &format!("{}\n", vllm_json(&outcome, &detail)))?;
-            outputs.write(report, &simulate_document(&outcome, &costs, &watch, &setting).html())?;
+            outputs.write(summary, &simulated.json())?;
+            outputs.write(vllm, &format!("{}\n", vllm_json(outcome, &detail)))?;
+            outputs.write(report, &simulate_document(outcome, costs, &watch, &setting).html())?;
         }
         Ok(outputs.commit()?)
     };
     // What has been computed is shown, whether or not it can be written.
     let written = write();
-    let answer = deliver(args, page, &outcome, &costs, &watch, &setting);
+    let answer = deliver(args, page, &simulated, &watch, &setting);
     written.and(answer)
 }
 

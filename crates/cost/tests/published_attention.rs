@@ -12,7 +12,7 @@ use units::Dtype;
 fn latent_decode(chip: &str, stack: &str) -> [f64; 2] {
     let catalog = Catalog::builtin();
     let chip = catalog.chip(chip).unwrap();
-    let kernels = Kernels::load(&chip, &[stack.to_owned()], |id| catalog.text("kernels", id).ok()).unwrap();
+    let kernels = Kernels::load(&chip, &[stack.to_owned()], |id| catalog.text("kernels", id).ok());
     let both = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
     let kernel = kernels.mla_decode_kernel(both).unwrap();
     let busy = kernel.price(&Latent::DEEPSEEK.decode(128.0, 2.0, 4096.0, 128.0));

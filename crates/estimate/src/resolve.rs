@@ -174,7 +174,7 @@ struct Caches {
     systems: Mutex<BTreeMap<String, Arc<System>>>,
     refitted: Mutex<BTreeMap<(String, String), Arc<System>>>,
     engines: Mutex<BTreeMap<String, Arc<Engine>>>,
-    kernels: Mutex<BTreeMap<(String, Vec<String>), Arc<cost::kernels::Kernels>>>,
+    kernels: Mutex<BTreeMap<String, Arc<cost::kernels::Kernels>>>,
     networks: Mutex<BTreeMap<(String, String, String), Arc<Network>>>,
     steps: Mutex<BTreeMap<String, Arc<StepModel>>>,
 }
@@ -437,12 +437,11 @@ impl Resolver {
         if is_ideal(engine) {
             return Ok(Priced(Arc::new(cost::step::IdealOperators::new(&chip.rank))));
         }
-        let key = (chip.id.clone(), engine.stacks.clone());
-        let kernels = kept(&self.caches.kernels, &key, || {
+        let kernels = kept(&self.caches.kernels, &chip.id, || {
             let read = |id: &str| self.caches.catalog.text("kernels", id).ok();
-            cost::kernels::Kernels::load(chip, &engine.stacks, read)
-                .map_err(|error| EstimateError::Coefficients(error.to_string()))
+            Ok::<_, EstimateError>(cost::kernels::Kernels::load(chip, &[], read))
         })?;
+        let kernels = Arc::new(kernels.with_stacks(&engine.stacks));
         let operators =
             cost::step::KernelOperators::new(kernels, engine.fused_quantise, engine.device.launch.value);
         Ok(Priced(Arc::new(operators)))

@@ -1,7 +1,7 @@
 //! Transfers over shared links: each moves at its max-min fair share of the links on its path.
 
 use serving::{Nanos, TransferId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use units::{Bytes, BytesPerSecond, Seconds};
 
 /// The rate of a flow that has not been given one.
@@ -15,17 +15,50 @@ struct Flow {
     path: [Option<LinkId>; 3],
     /// The most it gets, whatever its links carry.
     most: f64,
-    /// Bytes still to move.
+    /// Bytes still to move at the instant `since`.
     left: f64,
+    since: Nanos,
     rate: f64,
     /// Data moves from here on: the latency comes first.
     starts: Nanos,
+    /// When the last byte arrives at this rate.
+    arrives: Nanos,
+}
+
+impl Flow {
+    fn links(&self) -> impl Iterator<Item = usize> + use<> {
+        self.path.into_iter().flatten().map(|link| link as usize)
+    }
+
+    /// Bytes moved from the instant `since` to `now`.
+    fn moving(&self, now: Nanos) -> f64 {
+        (self.rate * now.since(self.since.max(self.starts)).get()).min(self.left)
+    }
+
+    /// When it arrives, of which nothing has been moved since `since`.
+    fn arrival(&self) -> Nanos {
+        let from = self.since.max(self.starts);
+        if self.left <= 0.0 {
+            return from;
+        }
+        if self.rate <= 0.0 {
+            return Nanos::NEVER;
+        }
+        let seconds = self.left / self.rate;
+        Nanos::new(from.get().saturating_add((seconds * 1e9).ceil() as u64))
+    }
 }
 
 #[derive(Debug, Clone, Default)]
 struct Link {
     capacity: f64,
+    /// Bytes moved by flows before they were last looked at.
     moved: f64,
+    /// What the flows on it would take if nothing but themselves held them back.
+    demand: f64,
+    /// The flows on it, and those of them that only their links hold back.
+    on: u32,
+    free: u32,
     /// While rates are shared out: what is left of the capacity, the flows that have no rate yet, and whether they get
     /// theirs from this link now.
     left: f64,
@@ -33,11 +66,22 @@ struct Link {
     bound: bool,
 }
 
-/// Links and the transfers on them.
+impl Link {
+    /// Whether its flows cannot all have what they would take.
+    fn is_contended(&self) -> bool {
+        self.free > 0 || self.demand > self.capacity
+    }
+}
+
+/// Links and the transfers on them. As long as no link is contended, a transfer that comes or goes changes no other.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
     links: Vec<Link>,
     flows: BTreeMap<TransferId, Flow>,
+    /// The transfers in the order in which they arrive.
+    arrivals: BTreeSet<(Nanos, TransferId)>,
+    /// Links that are contended.
+    contended: u32,
     /// Scratch: links with flows on them.
     used: Vec<LinkId>,
     now: Nanos,
@@ -52,8 +96,8 @@ impl Network {
 
     /// Changes a link's capacity, as when one of its planes fails.
     pub fn set_capacity(&mut self, link: LinkId, capacity: BytesPerSecond, now: Nanos) {
-        self.progress(now);
-        self.links[link as usize].capacity = capacity.get();
+        self.now = self.now.max(now);
+        self.change(link as usize, |link| link.capacity = capacity.get());
         self.share();
     }
 
@@ -66,23 +110,38 @@ impl Network {
         latency: Seconds,
         now: Nanos,
     ) {
-        self.progress(now);
-        let flow = Flow { path, most: most.get(), left: bytes.get(), rate: 0.0, starts: now.after(latency) };
+        self.now = self.now.max(now);
+        let most = most.get();
+        let (since, starts) = (self.now, now.after(latency));
+        let rate = most.min(f64::MAX);
+        let mut flow = Flow { path, most, left: bytes.get(), since, rate, starts, arrives: Nanos::NEVER };
+        flow.arrives = flow.arrival();
+        let free = self.contended == 0;
+        for link in flow.links() {
+            self.change(link, |link| {
+                link.on += 1;
+                if most.is_finite() { link.demand += most } else { link.free += 1 }
+            });
+        }
+        self.arrivals.insert((flow.arrives, id));
         self.flows.insert(id, flow);
-        self.share();
+        if !free || self.contended > 0 {
+            self.share();
+        }
     }
 
     /// Forgets a transfer.
     pub fn cancel(&mut self, id: TransferId, now: Nanos) {
-        self.progress(now);
-        if self.flows.remove(&id).is_some() {
-            self.share();
+        self.now = self.now.max(now);
+        if let Some(flow) = self.flows.get(&id) {
+            let moved = flow.moving(self.now);
+            self.remove(id, moved);
         }
     }
 
     /// When the next transfer arrives if nothing changes.
     pub fn next(&self) -> Option<Nanos> {
-        self.flows.values().map(|flow| self.arrival(flow)).min()
+        self.arrivals.first().map(|(at, _)| *at)
     }
 
     /// Whether a transfer does not move at all.
@@ -92,51 +151,71 @@ impl Network {
 
     /// Takes out a transfer that has arrived by `now`.
     pub fn arrived(&mut self, now: Nanos) -> Option<TransferId> {
-        let (id, _) = self.flows.iter().find(|(_, flow)| self.arrival(flow) <= now)?;
-        let id = *id;
-        self.progress(now);
-        if let Some(flow) = self.flows.remove(&id) {
-            // What rounding to nanoseconds left over is moved with the rest.
-            for link in flow.path.into_iter().flatten() {
-                self.links[link as usize].moved += flow.left;
-            }
-        }
-        self.share();
+        let (_, id) = *self.arrivals.first().filter(|(at, _)| *at <= now)?;
+        self.now = self.now.max(now);
+        // What rounding to nanoseconds left over is moved with the rest.
+        let left = self.flows.get(&id).map_or(0.0, |flow| flow.left);
+        self.remove(id, left);
         Some(id)
     }
 
     /// Bytes moved over a link so far.
     pub fn moved(&self, link: LinkId) -> Bytes {
-        Bytes::new(self.links[link as usize].moved)
+        let on = self.flows.values().filter(|flow| flow.path.contains(&Some(link)));
+        let moving: f64 = on.map(|flow| flow.moving(self.now)).sum();
+        Bytes::new(self.links[link as usize].moved + moving)
     }
 
-    fn arrival(&self, flow: &Flow) -> Nanos {
-        let from = self.now.max(flow.starts);
-        if flow.left <= 0.0 {
-            return from;
-        }
-        if flow.rate <= 0.0 {
-            return Nanos::NEVER;
-        }
-        let seconds = flow.left / flow.rate;
-        Nanos::new(from.get().saturating_add((seconds * 1e9).ceil() as u64))
+    /// Changes a link, and with it whether it counts as contended.
+    fn change(&mut self, link: usize, change: impl FnOnce(&mut Link)) {
+        let link = &mut self.links[link];
+        self.contended -= u32::from(link.is_contended());
+        change(link);
+        self.contended += u32::from(link.is_contended());
     }
 
-    fn progress(&mut self, now: Nanos) {
+    /// Takes a transfer off its links, over which so many of its bytes were moved since it was last looked at.
+    fn remove(&mut self, id: TransferId, moved: f64) {
+        let Some(flow) = self.flows.remove(&id) else { return };
+        self.arrivals.remove(&(flow.arrives, id));
+        let free = self.contended == 0;
+        for link in flow.links() {
+            self.links[link].moved += moved;
+            self.change(link, |link| {
+                link.on -= 1;
+                if flow.most.is_finite() { link.demand -= flow.most } else { link.free -= 1 }
+                if link.on == 0 {
+                    link.demand = 0.0;
+                }
+            });
+        }
+        if !free || self.contended > 0 {
+            self.share();
+        }
+    }
+
+    /// Gives every flow its share from now on.
+    fn share(&mut self) {
+        let now = self.now;
         for flow in self.flows.values_mut() {
-            let from = self.now.max(flow.starts);
-            let bytes = (flow.rate * now.since(from).get()).min(flow.left);
-            flow.left -= bytes;
-            for link in flow.path.into_iter().flatten() {
-                self.links[link as usize].moved += bytes;
+            let moved = flow.moving(now);
+            flow.left -= moved;
+            flow.since = now;
+            for link in flow.links() {
+                self.links[link].moved += moved;
             }
         }
-        self.now = self.now.max(now);
+        self.fill();
+        self.arrivals.clear();
+        for (id, flow) in &mut self.flows {
+            flow.arrives = flow.arrival();
+            self.arrivals.insert((flow.arrives, *id));
+        }
     }
 
     /// Progressive filling: the most contended link (or the least a flow gets at most) fixes the rate of its flows, and
     /// so on with what is left.
-    fn share(&mut self) {
+    fn fill(&mut self) {
         let links = &mut self.links;
         if self.flows.len() == 1 {
             for flow in self.flows.values_mut() {
@@ -232,7 +311,36 @@ mod tests {
         assert_eq!(network.next(), Some(Nanos::from_seconds(Seconds::new(1.0))));
     }
 
+    /// Rates as they are if everything is shared out afresh.
+    fn afresh(network: &Network) -> Vec<f64> {
+        let mut again = network.clone();
+        again.share();
+        again.flows.values().map(|flow| flow.rate).collect()
+    }
+
     proptest! {
+        #[test]
+        fn what_comes_and_goes_leaves_rates_as_if_shared_out_afresh(
+            steps in proptest::collection::vec((0u64..12, 0u32..4, 4u32..8, 1u32..5, any::<bool>()), 1..60),
+        ) {
+            let mut network = Network::default();
+            for capacity in [4.0, 5.0, 3.0, 8.0, 6.0, 4.0, 8.0, 7.0] {
+                network.add(BytesPerSecond::new(capacity));
+            }
+            for (at, (id, from, to, most, starts)) in steps.into_iter().enumerate() {
+                let (id, now) = (TransferId(id), Nanos::new(at as u64 * 100_000_000));
+                while network.arrived(now).is_some() {}
+                network.cancel(id, now);
+                if starts {
+                    let path = [Some(from), Some(to), None];
+                    let most = BytesPerSecond::new(f64::from(most));
+                    network.start(id, (path, most), Bytes::new(2.5), Seconds::ZERO, now);
+                }
+                let rates: Vec<f64> = network.flows.values().map(|flow| flow.rate).collect();
+                prop_assert_eq!(rates, afresh(&network));
+            }
+        }
+
         #[test]
         fn no_link_is_overbooked_and_every_flow_is_held_back_by_something(
             flows in proptest::collection::vec((0u32..4, 4u32..8), 1..20),

@@ -78,6 +78,12 @@ pub fn unwatched() -> Watch<'static> {
 /// # Errors
 /// Names that are unknown, keys that are missing or out of range, a model that does not fit.
 pub fn estimate(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
+    let found = estimate_at(session, point)?;
+    session.refuse_idle_figures(&found.document(), |other| Ok(estimate_at(other, point)?.document()))?;
+    Ok(found)
+}
+
+fn estimate_at(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
     estimate::refuse_unused(point)?;
     let found = estimate::estimate(session.resolver(), point, session.site())?;
     let instances = found.pools.iter().map(|pool| (pool.role, &*pool.model));
@@ -110,19 +116,33 @@ pub fn plan_serve(
 ) -> Result<PlanFile, Error> {
     let places = job.places(systems, chips);
     let job = job.resolve(Options::default())?;
-    let outcome = planner::serve::plan(session.resolver(), &job, &places, session.site(), watch)?;
-    let Outcome { mut file, aggregated, disaggregated, .. } = outcome;
+    let plan = |session: &Session| -> Result<Outcome, Error> {
+        Ok(planner::serve::plan(session.resolver(), &job, &places, session.site(), watch)?)
+    };
+    let Outcome { mut file, aggregated, disaggregated, .. } = plan(session)?;
     // What was interrupted is shown at once, as far as it came.
     let stopped = || watch.cancel.load(std::sync::atomic::Ordering::Relaxed);
+    if !stopped() {
+        session.refuse_idle_figures(&file.document(), |other| Ok(plan(other)?.file.document()))?;
+    }
     if confirm && !stopped() {
         let run = |planned: &Option<Planned>| -> Result<_, Error> {
             let Some(planned) = planned else { return Ok(None) };
             Ok(planner::serve::confirm(planned, &job, watch.cancel)?)
         };
-        let runs = (run(&aggregated)?, run(&disaggregated)?);
-        file.simulated(runs.0, runs.1);
+        let (together, apart) = both(|| run(&aggregated), || run(&disaggregated));
+        file.simulated(together?, apart?);
     }
     Ok(file)
+}
+
+/// Two things at once.
+fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
+    })
 }
 
 impl Answer for PlanFile {
@@ -154,13 +174,20 @@ pub fn compare(
     chips: Option<u32>,
     watch: &Watch,
 ) -> Result<Vec<Entry>, Error> {
-    let entrants = job.entrants(session, systems)?;
-    let job = job.resolve(quick())?;
-    let chips = match chips {
-        Some(chips) => chips,
-        None => planner::compare::common_chips(session.resolver(), &entrants)?,
+    let answer = |session: &Session| -> Result<Vec<Entry>, Error> {
+        let entrants = job.entrants(session, systems)?;
+        let job = job.resolve(quick())?;
+        let chips = match chips {
+            Some(chips) => chips,
+            None => planner::compare::common_chips(session.resolver(), &entrants)?,
+        };
+        Ok(planner::compare::compare(session.resolver(), &job, &entrants, chips, watch)?)
     };
-    Ok(planner::compare::compare(session.resolver(), &job, &entrants, chips, watch)?)
+    let entries = answer(session)?;
+    if !watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+        session.refuse_idle_figures(&entries.document(), |other| Ok(answer(other)?.document()))?;
+    }
+    Ok(entries)
 }
 
 impl Answer for Vec<Entry> {

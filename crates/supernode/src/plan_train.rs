@@ -76,6 +76,17 @@ pub fn plan_train<'a>(
     if wanted.max_global_batch.is_some() && prepared.given.global_batch.is_some() {
         return Err(Error::at("max_global_batch", "give it or `global_batch`, not both"));
     }
+    let plan = plan_once(prepared, wanted, run)?;
+    prepared
+        .refuse_idle_figures(&plan.document(), |other| Ok(plan_once(other, wanted, run)?.document()))?;
+    Ok(plan)
+}
+
+fn plan_once<'a>(
+    prepared: &'a Prepared,
+    wanted: &TrainingSearch,
+    run: &LongRun,
+) -> Result<TrainingPlan<'a>, Error> {
     let template = template(prepared, wanted)?;
     let (objective, top) = (wanted.objective(prepared)?, wanted.top()?);
     let mut counts: Vec<u32> = wanted.front.iter().copied().chain([prepared.chips]).collect();

@@ -27,7 +27,20 @@ pub struct Facts {
 pub struct Session {
     resolver: Resolver,
     site: Site,
+    facts: Facts,
 }
+
+/// Figures that have a part in every answer on their basis, so that it need not be asked whether they have one in this.
+const ALWAYS: [&str; 8] = [
+    "chip.hbm.bandwidth",
+    "chip.tdp",
+    "chip.idle",
+    "system.overhead-power",
+    "system.hourly",
+    "price.electricity",
+    "price.pue",
+    "price.carbon",
+];
 
 impl Session {
     /// Reads the facts.
@@ -46,7 +59,33 @@ impl Session {
             None => catalog.economics()?.prices,
         };
         let site = Site::new(&prices, catalog.basis(facts.basis)?);
-        Ok(Self { resolver: Resolver::new(catalog), site })
+        Ok(Self { resolver: Resolver::new(catalog), site, facts: facts.clone() })
+    }
+
+    /// Refuses a replaced figure that has no part in an answer: neither without it nor with a larger one is the answer
+    /// another. `again` gives the answer from other facts.
+    pub(crate) fn refuse_idle_figures<T: PartialEq>(
+        &self,
+        answer: &T,
+        again: impl Fn(&Self) -> Result<T, Error>,
+    ) -> Result<(), Error> {
+        let set = &self.facts.set;
+        let asked = |text: &&String| Override::parse(text).is_ok_and(|set| !ALWAYS.contains(&&*set.key()));
+        for (index, text) in set.iter().enumerate().filter(|(_, text)| asked(text)) {
+            let same = |others: Vec<String>| {
+                let other = Self::open(&Facts { set: others, ..self.facts.clone() });
+                other.and_then(|other| again(&other)).is_ok_and(|other| other == *answer)
+            };
+            let with = |figure: Option<String>| {
+                let others = set.iter().enumerate().filter(|(other, _)| *other != index);
+                others.map(|(_, text)| text.clone()).chain(figure).collect()
+            };
+            if same(with(None)) && larger(text).is_none_or(|figure| same(with(Some(figure)))) {
+                let why = format!("`{text}` changes nothing: this answer does not depend on it; leave it out");
+                return Err(Error::at("set", why));
+            }
+        }
+        Ok(())
     }
 
     /// Names to step models.
@@ -74,4 +113,13 @@ impl Session {
     pub fn site(&self) -> &Site {
         &self.site
     }
+}
+
+/// The same figure, twice as large: `chip.l2=50 MiB` is `chip.l2=100 MiB`.
+fn larger(set: &str) -> Option<String> {
+    let (key, value) = set.split_once('=')?;
+    let value = value.trim();
+    let end = value.find(|letter: char| !(letter.is_ascii_digit() || letter == '.')).unwrap_or(value.len());
+    let (number, unit) = value.split_at(end);
+    Some(format!("{key}={}{unit}", 2.0 * number.parse::<f64>().ok()?))
 }

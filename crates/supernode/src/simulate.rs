@@ -8,9 +8,9 @@ use ::scenario::{Costs, Resolved};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sim::Observer;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use units::Seconds;
 
 /// How a scenario is run, instead of as it says itself.
@@ -32,6 +32,40 @@ pub struct Simulation {
     /// What runs.
     pub resolved: Resolved,
     costs: Costs,
+    /// To ask again on other facts.
+    asked: Asked,
+}
+
+struct Asked {
+    session: Session,
+    raw: Raw,
+    path: PathBuf,
+    text: String,
+    options: RunOptions,
+}
+
+impl Asked {
+    fn resolve(&self, session: &Session) -> Result<(Resolved, Costs), Error> {
+        let mut resolved = ::scenario::resolve(&self.raw, &self.path, &self.text, session.resolver())?;
+        resolved.options.exact = self.options.exact;
+        resolved.options.checks = self.options.check;
+        let costs = resolved.costs(*session.site());
+        Ok((resolved, costs))
+    }
+
+    /// Refuses replaced figures that have no part in the answer; what came from standard input cannot be asked again.
+    fn refuse_idle_figures(&self, answer: &Simulated, stop: Option<&Arc<AtomicBool>>) -> Result<(), Error> {
+        let stopped = stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if stopped || self.raw.workload.trace.as_deref() == Some("-") {
+            return Ok(());
+        }
+        self.session.refuse_idle_figures(&answer.document(), |session| {
+            let (mut resolved, costs) = self.resolve(session)?;
+            resolved.options.stop = stop.cloned();
+            let (outcome, ()) = ::scenario::run(resolved, ())?.split();
+            Ok(Simulated { outcome, costs }.document())
+        })
+    }
 }
 
 impl Simulation {
@@ -49,11 +83,10 @@ impl Simulation {
     ) -> Result<Self, Error> {
         raw.seed = options.seed.unwrap_or(raw.seed);
         raw.until = options.until.or(raw.until);
-        let mut resolved = ::scenario::resolve(&raw, path, text, session.resolver())?;
-        resolved.options.exact = options.exact;
-        resolved.options.checks = options.check;
-        let costs = resolved.costs(*session.site());
-        Ok(Self { resolved, costs })
+        let (session, path, text) = (session.clone(), path.to_owned(), text.to_owned());
+        let asked = Asked { raw, path, text, options: options.clone(), session };
+        let (resolved, costs) = asked.resolve(&asked.session)?;
+        Ok(Self { resolved, costs, asked })
     }
 
     /// Ends with what it has once `stop` is set.
@@ -68,8 +101,11 @@ impl Simulation {
     /// # Errors
     /// A trace that turns out to be malformed, or a broken law.
     pub fn run<O: Observer>(self, observer: O) -> Result<(Simulated, O), Error> {
+        let stop = self.resolved.options.stop.clone();
         let (outcome, observer) = ::scenario::run(self.resolved, observer)?.split();
-        Ok((Simulated { outcome, costs: self.costs }, observer))
+        let simulated = Simulated { outcome, costs: self.costs };
+        self.asked.refuse_idle_figures(&simulated, stop.as_ref())?;
+        Ok((simulated, observer))
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Prepared {
     pub chips: u32,
     paying: money::Site,
     reliability: Reliability,
+    session: Session,
+    launched: Launched,
 }
 
 impl Prepared {
@@ -70,7 +72,8 @@ impl Prepared {
     /// # Errors
     /// Names that are unknown, no model, no system, devices that are no whole chips.
     pub fn new(session: &Session, given: &JobSpec, launched: Option<Launched>) -> Result<Self, Error> {
-        let launched = launched.unwrap_or_default();
+        let said = launched.unwrap_or_default();
+        let launched = said.clone();
         let spec = given.clone().or(launched.spec);
         let catalog = session.catalog();
         let model = match (&spec.model, spec.shape_model()?) {
@@ -98,7 +101,20 @@ impl Prepared {
         };
         let paying = *session.site();
         let reliability = Reliability::parse(catalog.text("failures", "default")?)?;
-        Ok(Self { spec, given: given.clone(), model, site, profile, chips, paying, reliability })
+        let (session, launched) = (session.clone(), said);
+        let given = given.clone();
+        Ok(Self { spec, given, model, site, profile, chips, paying, reliability, session, launched })
+    }
+
+    /// Refuses replaced figures that have no part in an answer; `again` gives it for the same job on other facts.
+    pub(crate) fn refuse_idle_figures(
+        &self,
+        answer: &Value,
+        again: impl Fn(&Self) -> Result<Value, Error>,
+    ) -> Result<(), Error> {
+        self.session.refuse_idle_figures(answer, |session| {
+            again(&Self::new(session, &self.given, Some(self.launched.clone()))?)
+        })
     }
 
     /// Ranks of so many packages.
@@ -192,6 +208,12 @@ pub struct Training {
 /// # Errors
 /// Sizes that do not go together, what the framework cannot do, a job that does not fit in memory.
 pub fn train(prepared: &Prepared, run: &LongRun) -> Result<Training, Error> {
+    let trained = train_once(prepared, run)?;
+    prepared.refuse_idle_figures(&trained.document(), |other| Ok(train_once(other, run)?.document()))?;
+    Ok(trained)
+}
+
+fn train_once(prepared: &Prepared, run: &LongRun) -> Result<Training, Error> {
     prepared.spec.check_effects(&prepared.given, &prepared.model)?;
     let ranks = prepared.ranks(prepared.chips)?;
     let job = prepared.spec.job_under(prepared.model.as_ref().clone(), ranks, &prepared.profile)?;

@@ -56,7 +56,7 @@ impl Measured {
     /// # Errors
     /// A profile of the catalog is malformed, or the chip has no matrix unit for 16-bit operands.
     pub fn new(catalog: &Catalog, chip: &Chip, system: &System) -> Result<Self, PriceError> {
-        let kernels = Kernels::load(chip, &[], |id| catalog.text("kernels", id).ok())?;
+        let kernels = Kernels::load(chip, &[], |id| catalog.text("kernels", id).ok());
         let mut gemms = BTreeMap::new();
         for dtype in FORMATS.into_iter().filter(|dtype| chip.rank.compute_dtype(*dtype).is_some()) {
             match kernels.gemm_kernel(Precision { weight: dtype, activation: dtype }) {

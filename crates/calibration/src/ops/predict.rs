@@ -183,8 +183,7 @@ fn choose<F: OpFamily>(
             return Ok(Choice { sigma: set.sigma, set: Arc::new(set), origin });
         }
     }
-    let kernels = Kernels::load(chip, std::slice::from_ref(&key.stack), |id| options.profile(id))
-        .map_err(|error| said(&error))?;
+    let kernels = Kernels::load(chip, std::slice::from_ref(&key.stack), |id| options.profile(id));
     let precisions = family.alike(key.precision);
     kernels
         .select(&SetQuery { family: family.name(), precisions: &precisions, kernel: None })

@@ -88,10 +88,10 @@ pub(super) fn from_catalog<F: OpFamily>(
     options: &CalibrateOptions<'_>,
 ) -> Result<Option<Prior>, CalibrateError> {
     let chip = options.chip(&data.key.chip)?;
-    let kernels = Kernels::load(&chip, std::slice::from_ref(&data.key.stack), |id| options.profile(id))?;
+    let kernels = Kernels::load(&chip, std::slice::from_ref(&data.key.stack), |id| options.profile(id));
     let precisions = family.alike(data.key.precision);
     let query = SetQuery { family: family.name(), precisions: &precisions, kernel: None };
-    Ok(kernels.select(&query).ok().map(|choice| {
+    Ok(kernels.candidates(&query)?.first().map(|choice| {
         let set = &choice.set;
         Prior::near(family, &data.key, &set.params, &set.structure)
     }))
@@ -108,10 +108,10 @@ pub(super) fn held_to_relative<F: OpFamily>(
         |key: &String| *key != chip.id && options.chip(key).is_ok_and(|other| other.family == chip.family);
     let others =
         Chip { kernels: chip.kernels.iter().filter(|key| alike(key)).cloned().collect(), ..chip.clone() };
-    let kernels = Kernels::load(&others, std::slice::from_ref(&data.key.stack), |id| options.profile(id))?;
+    let kernels = Kernels::load(&others, std::slice::from_ref(&data.key.stack), |id| options.profile(id));
     let precisions = [data.key.precision];
     let query = SetQuery { family: family.name(), precisions: &precisions, kernel: None };
-    let mut found: Vec<_> = kernels.candidates(&query);
+    let mut found: Vec<_> = kernels.candidates(&query)?;
     found.retain(|choice| matches!(choice.origin, Origin::Transferred { .. }));
     let same = found
         .iter()

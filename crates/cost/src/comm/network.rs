@@ -5,6 +5,7 @@ use super::links::{LinkClass, LinkError, LinkSet, SetBasis, USUAL_RANKS};
 use crate::kernels::{Profile, ProfileError};
 use crate::step::{Basis, Evidence};
 use hardware::{Catalog, Chip, Domain, DomainKind, System, Topology};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::{BytesPerSecond, Seconds};
 
@@ -117,11 +118,11 @@ impl Network {
         if system.domains.len() > MAX_DOMAINS {
             return Err(CommError::TooManyDomains { system: system.id.clone(), found: system.domains.len() });
         }
-        let generic = Arc::new(load(catalog, GENERIC, &chip.id)?);
+        let mut classes = Classes { catalog, chip: &chip.id, profiles: BTreeMap::new(), read: BTreeMap::new() };
         let levels = system
             .domains
             .iter()
-            .map(|domain| Ok(Level::new(domain, classes(catalog, &domain.link, &chip.id, &generic)?)))
+            .map(|domain| Ok(Level::new(domain, classes.chain(&domain.link)?)))
             .collect::<Result<Vec<_>, CommError>>()?;
         Ok(Self {
             levels,
@@ -237,44 +238,67 @@ pub const OTHER_CLASS_SIGMA: f64 = 0.3;
 /// The group of profiles that hold fitted communication: `kernels/<chip>.comm.toml`.
 pub const COMM_GROUP: &str = "comm";
 
-/// A class with the fitted sets that speak for it on `chip`: the chip's own, then those of the chips measured.
-fn load(catalog: &Catalog, class: &str, chip: &str) -> Result<LinkClass, CommError> {
-    let document = catalog
-        .document("links", class)
-        .map_err(|error| LinkError::Format { class: class.to_owned(), message: error.to_string() })?;
-    let mut class = LinkClass::parse(document.id, document.text)?;
-    let others = class.measured_on.iter().map(String::as_str).filter(|other| *other != chip);
-    let measured: Vec<String> = std::iter::once(chip).chain(others).map(str::to_owned).collect();
-    // Each goes in front of what is there, so that the chip's own come first in the end.
-    for chip in measured.iter().rev() {
-        if let Ok(profile) = catalog.document("kernels", &format!("{chip}.{COMM_GROUP}")) {
-            class.add(&Profile::parse(profile.text, profile.id)?);
-        }
-    }
-    Ok(class)
+/// Link classes as they are on one chip, each file read once.
+struct Classes<'a> {
+    catalog: &'a Catalog,
+    chip: &'a str,
+    /// Fitted communication by chip; `None` where nothing was measured.
+    profiles: BTreeMap<String, Option<Profile>>,
+    read: BTreeMap<String, Arc<LinkClass>>,
 }
 
-fn classes(
-    catalog: &Catalog,
-    link: &str,
-    chip: &str,
-    generic: &Arc<LinkClass>,
-) -> Result<Vec<Arc<LinkClass>>, CommError> {
-    let mut chain = Vec::new();
-    if catalog.document("links", link).is_ok() {
-        let own = load(catalog, link, chip)?;
-        let like = own.like.clone();
-        chain.push(Arc::new(own));
-        if let Some(like) = like {
-            if like == link || catalog.document("links", &like).is_err() {
-                let known = catalog.ids("links").join(", ");
-                return Err(CommError::Relative { class: link.to_owned(), like, known });
+impl Classes<'_> {
+    /// The class of a link, its relative if it has one, and the generic class.
+    fn chain(&mut self, link: &str) -> Result<Vec<Arc<LinkClass>>, CommError> {
+        let mut chain = Vec::new();
+        if self.catalog.document("links", link).is_ok() {
+            let own = self.class(link)?;
+            let like = own.like.clone();
+            chain.push(own);
+            if let Some(like) = like {
+                if like == link || self.catalog.document("links", &like).is_err() {
+                    let known = self.catalog.ids("links").join(", ");
+                    return Err(CommError::Relative { class: link.to_owned(), like, known });
+                }
+                chain.push(self.class(&like)?);
             }
-            chain.push(Arc::new(load(catalog, &like, chip)?));
         }
+        let generic = self.class(GENERIC)?;
+        if link != GENERIC {
+            chain.push(generic);
+        }
+        Ok(chain)
     }
-    if link != GENERIC {
-        chain.push(generic.clone());
+
+    /// A class with the fitted sets that speak for it on the chip: the chip's own, then those of the chips measured.
+    fn class(&mut self, class: &str) -> Result<Arc<LinkClass>, CommError> {
+        if let Some(read) = self.read.get(class) {
+            return Ok(Arc::clone(read));
+        }
+        let document = self
+            .catalog
+            .document("links", class)
+            .map_err(|error| LinkError::Format { class: class.to_owned(), message: error.to_string() })?;
+        let mut read = LinkClass::parse(document.id, document.text)?;
+        let others = read.measured_on.iter().map(String::as_str).filter(|other| *other != self.chip);
+        let measured: Vec<String> = std::iter::once(self.chip).chain(others).map(str::to_owned).collect();
+        // Each goes in front of what is there, so that the chip's own come first in the end.
+        for chip in measured.iter().rev() {
+            if let Some(profile) = self.profile(chip)? {
+                read.add(profile);
+            }
+        }
+        let read = Arc::new(read);
+        self.read.insert(class.to_owned(), Arc::clone(&read));
+        Ok(read)
     }
-    Ok(chain)
+
+    fn profile(&mut self, chip: &str) -> Result<Option<&Profile>, CommError> {
+        if !self.profiles.contains_key(chip) {
+            let document = self.catalog.document("kernels", &format!("{chip}.{COMM_GROUP}")).ok();
+            let profile = document.map(|document| Profile::parse(document.text, document.id)).transpose()?;
+            self.profiles.insert(chip.to_owned(), profile);
+        }
+        Ok(self.profiles.get(chip).and_then(Option::as_ref))
+    }
 }

@@ -331,9 +331,8 @@ impl Kernels {
     ) -> Result<(Choice, Machines), KernelsError> {
         let precisions = attention_alike(precision);
         let query = SetQuery { family, precisions: &precisions, kernel: None };
-        let covering = head
-            .and_then(|head| self.candidates(&query).into_iter().find(|choice| covers(&choice.set, head)));
-        let choice = match covering {
+        let mut found = self.candidates(&query)?.into_iter();
+        let choice = match head.and_then(|head| found.find(|choice| covers(&choice.set, head))) {
             Some(choice) => choice,
             None => self.select(&query)?,
         };

@@ -102,7 +102,7 @@ impl Kernels {
         let nearest = self.select(&query)?;
         let made_for = |choice: &Choice| choice.set.kernel.starts_with(layer.name());
         let choice = self
-            .candidates(&query)
+            .candidates(&query)?
             .into_iter()
             .find(|choice| choice.origin == nearest.origin && made_for(choice))
             .unwrap_or(nearest);

@@ -210,7 +210,7 @@ impl Kernels {
         let machine = self.machines(multiplied.activation)?;
         let precisions = moe_alike(multiplied);
         let query = SetQuery { family: MOE, precisions: &precisions, kernel: None };
-        let mut candidates = self.candidates(&query);
+        let mut candidates = self.candidates(&query)?;
         let Some(nearest) = candidates.first() else {
             return self.select(&query).and_then(|choice| Ok(PricedMoe::new(choice, multiplied, machine)?));
         };

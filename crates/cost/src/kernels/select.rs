@@ -4,7 +4,7 @@ use super::profile::{KernelSet, Profile, ProfileError};
 use crate::ops::{Machine, OpCost, Precision};
 use hardware::{Chip, Rank};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use units::{Dtype, FlopPerSecond};
 
 /// Where the coefficients behind a figure come from.
@@ -125,15 +125,58 @@ pub struct Kernels {
     architecture: String,
     stacks: Vec<String>,
     /// Per chip, nearest first; the last one holds the generic medians.
-    shelves: Vec<Shelf>,
+    measured: Arc<[Measured]>,
 }
 
-/// The sets of one chip.
-#[derive(Debug, Clone)]
-struct Shelf {
+/// The profiles of one chip.
+#[derive(Debug)]
+struct Measured {
     chip: String,
+    groups: Vec<Group>,
+}
+
+/// The profile of a group of families, parsed once one of them is asked for: most models need few.
+#[derive(Debug)]
+struct Group {
+    name: &'static str,
+    id: String,
+    text: String,
+    parsed: OnceLock<Result<Sets, ProfileError>>,
+}
+
+/// What a profile holds.
+#[derive(Debug)]
+struct Sets {
     architecture: String,
     sets: Vec<Arc<KernelSet>>,
+}
+
+impl Group {
+    fn sets(&self) -> Result<&Sets, ProfileError> {
+        let parsed = self.parsed.get_or_init(|| {
+            let Profile { architecture, sets, .. } = Profile::parse(&self.text, &self.id)?;
+            Ok(Sets { architecture, sets: sets.into_iter().map(Arc::new).collect() })
+        });
+        parsed.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether it may hold sets of a family. A family that no group is known for may be in any.
+    fn may_hold(&self, family: &str) -> bool {
+        let group = match family {
+            "quantize" => "gemm",
+            scan if scan.starts_with("scan") || scan.starts_with("convolution") => "linear_attention",
+            other => other,
+        };
+        let known = |name: &&str| group.starts_with(*name);
+        Kernels::GROUPS.iter().find(|name| known(name)).is_none_or(|name| *name == self.name)
+    }
+}
+
+impl Measured {
+    /// The groups that may hold sets of a family, parsed.
+    fn of(&self, family: &str) -> Result<Vec<&Sets>, ProfileError> {
+        self.groups.iter().filter(|group| group.may_hold(family)).map(Group::sets).collect()
+    }
 }
 
 /// Why an operator cannot be priced.
@@ -170,42 +213,28 @@ impl Kernels {
     /// Catalog key of the medians over all chips.
     pub const GENERIC: &'static str = "generic";
 
-    /// Reads the profiles of `chip` in its order of preference, and the generic ones. `read` gives the text of a
-    /// catalog entry of kind `kernels` (ids such as `h100.gemm`) if there is one. `stacks` are the engine's kernel
-    /// stacks, nearest first.
-    ///
-    /// # Errors
-    /// If a profile cannot be read.
-    pub fn load<T: AsRef<str>>(
-        chip: &Chip,
-        stacks: &[String],
-        read: impl Fn(&str) -> Option<T>,
-    ) -> Result<Self, KernelsError> {
-        let mut shelves = Vec::new();
+    /// The profiles of `chip` in its order of preference, and the generic ones. `read` gives the text of a catalog entry of
+    /// kind `kernels` (ids such as `h100.gemm`) if there is one. `stacks` are the engine's kernel stacks, nearest first.
+    pub fn load<T: AsRef<str>>(chip: &Chip, stacks: &[String], read: impl Fn(&str) -> Option<T>) -> Self {
         // What a chip was measured with comes before its relatives, whether or not its file names it.
         let own = Some(chip.id.as_str()).filter(|id| !chip.kernels.iter().any(|key| key == id));
         let named = chip.kernels.iter().map(String::as_str);
-        for key in own.into_iter().chain(named).chain([Self::GENERIC]) {
-            let mut shelf = Shelf { chip: key.to_owned(), architecture: String::new(), sets: Vec::new() };
-            for group in Self::GROUPS {
-                let id = format!("{key}.{group}");
-                if let Some(text) = read(&id) {
-                    let profile = Profile::parse(text.as_ref(), &id)?;
-                    shelf.sets.extend(profile.sets.into_iter().map(Arc::new));
-                    shelf.architecture = profile.architecture;
-                }
-            }
-            if Some(key) != own || !shelf.sets.is_empty() {
-                shelves.push(shelf);
-            }
-        }
-        Ok(Self {
+        let group = |key: &str, name: &'static str| {
+            let id = format!("{key}.{name}");
+            let text = read(&id)?.as_ref().to_owned();
+            Some(Group { name, id, text, parsed: OnceLock::new() })
+        };
+        let measured = own.into_iter().chain(named).chain([Self::GENERIC]).map(|key| {
+            let groups = Self::GROUPS.iter().filter_map(|name| group(key, name)).collect();
+            Measured { chip: key.to_owned(), groups }
+        });
+        Self {
             rank: chip.rank.clone(),
             chip: chip.id.clone(),
             architecture: chip.family.clone(),
             stacks: stacks.to_vec(),
-            shelves,
-        })
+            measured: measured.collect(),
+        }
     }
 
     /// The same profiles for another engine.
@@ -254,9 +283,9 @@ impl Kernels {
     /// preferred stacks before others, and the generic medians last. Sets that measured the host are passed over.
     ///
     /// # Errors
-    /// [`KernelsError::Missing`] if there is none.
+    /// [`KernelsError::Missing`] if there is none; a profile that cannot be read.
     pub fn select(&self, query: &SetQuery<'_>) -> Result<Choice, KernelsError> {
-        self.candidates(query).into_iter().next().ok_or_else(|| KernelsError::Missing {
+        self.candidates(query)?.into_iter().next().ok_or_else(|| KernelsError::Missing {
             family: query.family.to_owned(),
             precision: query.precisions.first().map_or_else(String::new, |p| p.weight.to_string()),
             chip: self.chip.clone(),
@@ -265,43 +294,56 @@ impl Kernels {
 
     /// Every set that would do, nearest first; see [`Kernels::select`]. Sets of one chip and stack that differ in
     /// their kernel stand side by side, those with more rows first.
-    pub fn candidates(&self, query: &SetQuery<'_>) -> Vec<Choice> {
-        let (measured, generic) = self.shelves.split_at(self.shelves.len().saturating_sub(1));
+    ///
+    /// # Errors
+    /// A profile that cannot be read.
+    pub fn candidates(&self, query: &SetQuery<'_>) -> Result<Vec<Choice>, KernelsError> {
+        let (measured, generic) = self.measured.split_at(self.measured.len().saturating_sub(1));
+        let wanted = |set: &&Arc<KernelSet>, precision: &Precision| {
+            set.family == query.family
+                && set.precision == *precision
+                && !set.host_bound
+                && query.kernel.is_none_or(|kernel| set.kernel == kernel)
+        };
         let mut found = Vec::new();
-        for shelves in [measured, generic] {
+        for chips in [measured, generic] {
             for precision in query.precisions {
-                for shelf in shelves {
-                    let mut here: Vec<&Arc<KernelSet>> = shelf
-                        .sets
-                        .iter()
-                        .filter(|set| {
-                            set.family == query.family
-                                && set.precision == *precision
-                                && !set.host_bound
-                                && query.kernel.is_none_or(|kernel| set.kernel == kernel)
-                        })
-                        .collect();
-                    here.sort_by(|a, b| {
+                let exact = query.precisions.first() == Some(precision);
+                for chip in chips {
+                    let groups = chip.of(query.family)?;
+                    let sets = groups.iter().flat_map(|group| {
+                        let here = group.sets.iter().filter(|set| wanted(set, precision));
+                        here.map(|set| (group.architecture.as_str(), set))
+                    });
+                    let mut here: Vec<_> = sets.collect();
+                    here.sort_by(|(_, a), (_, b)| {
                         (self.stack_rank(&a.stack), std::cmp::Reverse(a.rows))
                             .cmp(&(self.stack_rank(&b.stack), std::cmp::Reverse(b.rows)))
                             .then_with(|| b.version.cmp(&a.version))
                     });
-                    let exact = query.precisions.first() == Some(precision);
-                    found.extend(here.into_iter().map(|set| self.choice(shelf, set, exact)));
+                    for (architecture, set) in here {
+                        found.push(self.choice(&chip.chip, architecture, set, exact)?);
+                    }
                 }
             }
         }
-        found
+        Ok(found)
     }
 
     fn stack_rank(&self, stack: &str) -> usize {
         self.stacks.iter().position(|wanted| wanted == stack).unwrap_or(self.stacks.len())
     }
 
-    fn choice(&self, shelf: &Shelf, set: &Arc<KernelSet>, exact: bool) -> Choice {
+    fn choice(
+        &self,
+        chip: &str,
+        architecture: &str,
+        set: &Arc<KernelSet>,
+        exact: bool,
+    ) -> Result<Choice, KernelsError> {
         let stack = format!("{} {}", set.stack, set.version).trim().to_owned();
-        let own = shelf.chip == self.chip;
-        let origin = match shelf.chip.as_str() {
+        let own = chip == self.chip;
+        let origin = match chip {
             Self::GENERIC => Origin::Generic,
             _ if own && exact && set.rows == 0 => Origin::Derived { stack },
             _ if own && exact => Origin::Measured { stack, rows: set.rows },
@@ -309,29 +351,26 @@ impl Kernels {
         };
         let sigma = match origin {
             Origin::Measured { .. } | Origin::Derived { .. } => set.sigma,
-            Origin::Transferred { .. } if own || shelf.architecture == self.architecture => {
-                set.transfer_sigma
-            }
-            Origin::Transferred { .. } => set.transfer_sigma.max(self.foreign_sigma(set)),
+            Origin::Transferred { .. } if own || architecture == self.architecture => set.transfer_sigma,
+            Origin::Transferred { .. } => set.transfer_sigma.max(self.foreign_sigma(set)?),
             Origin::Generic => set.transfer_sigma,
         };
-        Choice { set: Arc::clone(set), origin, sigma }
+        Ok(Choice { set: Arc::clone(set), origin, sigma })
     }
 
     /// What a chip of another architecture has to expect of a set like this: the spread that the generic medians earned
     /// on chips of architectures that were left out of them.
-    fn foreign_sigma(&self, set: &KernelSet) -> f64 {
-        let generic = self.shelves.iter().filter(|shelf| shelf.chip == Self::GENERIC);
+    fn foreign_sigma(&self, set: &KernelSet) -> Result<f64, KernelsError> {
+        let generic = self.measured.iter().filter(|measured| measured.chip == Self::GENERIC);
+        let generic = generic.map(|measured| measured.of(&set.family)).collect::<Result<Vec<_>, _>>()?;
         let widest = |precise: bool| {
-            generic
-                .clone()
-                .flat_map(|shelf| &shelf.sets)
-                .filter(|other| other.family == set.family)
+            let sets = generic.iter().flatten().flat_map(|group| &group.sets);
+            sets.filter(|other| other.family == set.family)
                 .filter(|other| !precise || other.precision == set.precision)
                 .map(|other| other.transfer_sigma)
                 .fold(0.0, f64::max)
         };
         let precise = widest(true);
-        if precise > 0.0 { precise } else { widest(false) }
+        Ok(if precise > 0.0 { precise } else { widest(false) })
     }
 }

@@ -34,7 +34,7 @@ impl StepModel {
         if total > 0.0 { asked.max((least / total).min(1.0)) } else { asked }
     }
 
-    pub(super) fn hidden(&self, load: &Load, split: f64, compute: Seconds, exchange: Seconds) -> Seconds {
+    pub(super) fn hidden(&self, load: &Load, split: f64, compute: &Tally, exchange: &Tally) -> Seconds {
         if split == 1.0 {
             return Seconds::ZERO;
         }
@@ -44,7 +44,7 @@ impl StepModel {
         } else {
             device.decode_overlap.value
         };
-        compute.min(exchange) * share
+        compute.total().min(exchange.total()) * share
     }
 
     pub(super) fn layers(&self) -> f64 {

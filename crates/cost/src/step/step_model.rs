@@ -9,7 +9,7 @@ use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
 use super::pool::TablePool;
 use super::startable::{self, Unstartable};
-use super::table::Table;
+use super::table::{Place, Table};
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
 use hardware::Engine;
@@ -326,33 +326,34 @@ impl StepModel {
     fn timed_in(&self, load: &Load, split: f64) -> Timed {
         let tables = &self.tables;
         let mut device = Tally::default();
-        tables.linear.add(&mut device, split, load.tokens / split, |m| self.linear_at(m));
-        tables.absorb.add(&mut device, 1.0, load.decode_tokens, |m| self.absorb_at(m));
+        tables.linear.add(&mut device, split, Place::of(load.tokens / split), |m| self.linear_at(m));
+        tables.absorb.add(&mut device, 1.0, Place::of(load.decode_tokens), |m| self.absorb_at(m));
         if load.prefill_tokens > 0.0 {
             let expanded = load.prefill_tokens + load.prefill_past;
-            tables.expand.add(&mut device, 1.0, expanded, |m| self.expand_at(m));
+            tables.expand.add(&mut device, 1.0, Place::of(expanded), |m| self.expand_at(m));
         }
-        tables.head.add(&mut device, 1.0, self.sampled(load), |m| self.head_at(m));
-        tables.experts.add(&mut device, split, load.total_tokens / split, |m| self.experts_at(m));
+        tables.head.add(&mut device, 1.0, Place::of(self.sampled(load)), |m| self.head_at(m));
+        let routed = Place::of(load.total_tokens / split);
+        tables.experts.add(&mut device, split, routed, |m| self.experts_at(m));
         let part = load.part(split);
         for (mix, count) in &self.plan.mixes {
             self.mix(mix, count * split, &part, &mut device);
         }
         let slowdown = self.slowdown(load) * self.correction(load, &device);
         device.stretch(slowdown);
-        let mut drafts = Tally::default();
-        self.draft(load, &mut drafts);
-        drafts.stretch(slowdown);
         let mut exchange = Tally::default();
-        tables.exchange.add(&mut exchange, split, load.total_tokens / split, |m| self.exchange_at(m));
-        let hidden = self.hidden(load, split, device.total(), exchange.total());
+        tables.exchange.add(&mut exchange, split, routed, |m| self.exchange_at(m));
+        let hidden = self.hidden(load, split, &device, &exchange);
         device.add_scaled(&exchange, 1.0);
         let one_by_one = self.one_by_one(load, &device);
         device.add_time(Family::Elementwise, Bound::Launch, self.gaps(one_by_one, &device, split));
+        let mut behind = waited(self.issue(load, one_by_one), || device.total() - hidden);
         // Drafting starts from tokens that the step has verified, so that nothing of it is launched ahead.
-        let behind = (self.issue(load, one_by_one) - (device.total() - hidden)).max(Seconds::ZERO)
-            + (self.issue_drafts(load, &drafts) - drafts.total()).max(Seconds::ZERO);
-        device.add_scaled(&drafts, 1.0);
+        if let Some(mut drafts) = self.draft(load) {
+            drafts.stretch(slowdown);
+            behind += waited(self.issue_drafts(load, &drafts), || drafts.total());
+            device.add_scaled(&drafts, 1.0);
+        }
         device.add_time(Family::Host, Bound::Launch, behind);
         let busy = device.total() - hidden;
         device.add_time(Family::Host, Bound::Launch, self.host(load, busy));
@@ -410,6 +411,11 @@ impl StepModel {
             other => self.operators.evidence(other),
         }
     }
+}
+
+/// What a device that is `busy` for so long waits for launches that take the host the time `issue`.
+fn waited(issue: Seconds, busy: impl FnOnce() -> Seconds) -> Seconds {
+    if issue > Seconds::ZERO { (issue - busy()).max(Seconds::ZERO) } else { Seconds::ZERO }
 }
 
 impl StepPricer for StepModel {

@@ -89,6 +89,12 @@ const BOUNDS: usize = Bound::ALL.len();
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Tally {
     time: [[f64; BOUNDS]; FAMILIES],
+    work: Work,
+}
+
+/// What operators do beside taking time.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Work {
     flop: f64,
     memory_bytes: f64,
     link_bytes: f64,
@@ -96,20 +102,46 @@ pub struct Tally {
     mixing_launches: f64,
 }
 
+impl Work {
+    fn add_scaled(&mut self, other: &Self, factor: f64) {
+        self.flop += other.flop * factor;
+        self.memory_bytes += other.memory_bytes * factor;
+        self.link_bytes += other.link_bytes * factor;
+        self.launches += other.launches * factor;
+        self.mixing_launches += other.mixing_launches * factor;
+    }
+}
+
+/// A tally that is kept: the few times that are not nothing, so that adding it costs what is in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sparse {
+    times: Box<[(u8, u8, f64)]>,
+    work: Work,
+}
+
+impl From<&Tally> for Sparse {
+    fn from(tally: &Tally) -> Self {
+        let cells = tally.time.iter().zip(0_u8..).flat_map(|(row, family)| {
+            row.iter().zip(0_u8..).map(move |(time, bound)| (family, bound, *time))
+        });
+        Self { times: cells.filter(|(_, _, time)| *time != 0.0).collect(), work: tally.work }
+    }
+}
+
 impl Tally {
     /// Adds `count` operators of this price.
     pub fn add(&mut self, family: Family, cost: OpCost, count: f64) {
         self.time[family as usize][cost.bound as usize] += cost.time.get() * count;
-        self.flop += cost.flop.get() * count;
+        self.work.flop += cost.flop.get() * count;
         let launches = family.kernels() * count;
-        self.launches += launches;
+        self.work.launches += launches;
         if family == Family::Attention {
-            self.mixing_launches += launches;
+            self.work.mixing_launches += launches;
         }
         if cost.bound == Bound::Network {
-            self.link_bytes += cost.bytes.get() * count;
+            self.work.link_bytes += cost.bytes.get() * count;
         } else {
-            self.memory_bytes += cost.bytes.get() * count;
+            self.work.memory_bytes += cost.bytes.get() * count;
         }
     }
 
@@ -123,11 +155,15 @@ impl Tally {
         for (mine, theirs) in self.time.iter_mut().flatten().zip(other.time.iter().flatten()) {
             *mine += theirs * factor;
         }
-        self.flop += other.flop * factor;
-        self.memory_bytes += other.memory_bytes * factor;
-        self.link_bytes += other.link_bytes * factor;
-        self.launches += other.launches * factor;
-        self.mixing_launches += other.mixing_launches * factor;
+        self.work.add_scaled(&other.work, factor);
+    }
+
+    /// The same of a tally that was kept.
+    pub(super) fn add_sparse(&mut self, other: &Sparse, factor: f64) {
+        for (family, bound, time) in &other.times {
+            self.time[usize::from(*family)][usize::from(*bound)] += time * factor;
+        }
+        self.work.add_scaled(&other.work, factor);
     }
 
     /// Multiplies every time, not the work, by `factor`.
@@ -167,27 +203,27 @@ impl Tally {
 
     /// Arithmetic done.
     pub fn flop(&self) -> Flop {
-        Flop::new(self.flop)
+        Flop::new(self.work.flop)
     }
 
     /// Device memory traffic.
     pub fn memory_bytes(&self) -> Bytes {
-        Bytes::new(self.memory_bytes)
+        Bytes::new(self.work.memory_bytes)
     }
 
     /// Kernels launched.
     pub fn launches(&self) -> f64 {
-        self.launches
+        self.work.launches
     }
 
     /// Of them those of attention and scans.
     pub fn mixing_launches(&self) -> f64 {
-        self.mixing_launches
+        self.work.mixing_launches
     }
 
     /// Bytes sent over links.
     pub fn link_bytes(&self) -> Bytes {
-        Bytes::new(self.link_bytes)
+        Bytes::new(self.work.link_bytes)
     }
 
     /// The point at `share` between this and `other`.

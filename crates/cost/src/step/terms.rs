@@ -2,6 +2,7 @@
 
 use super::plan::{ExpertPlan, LayerPlan, MixPlan, Product, SoftmaxPlan};
 use super::step_model::{Load, StepModel};
+use super::table::Place;
 use super::tally::{Family, Tally};
 use crate::ops::{Gemm, GroupedMoe};
 use crate::routing;
@@ -175,11 +176,16 @@ impl StepModel {
         tally
     }
 
-    /// The draft module: once over everything the step prefills or verifies, and once more per further draft token.
-    pub(super) fn draft(&self, load: &Load, tally: &mut Tally) {
-        let Some(layer) = self.plan.draft.as_ref().filter(|_| self.deployment.speculation.tokens > 0) else {
-            return;
-        };
+    /// The draft module, if drafts are made: once over everything the step prefills or verifies, and once more per further
+    /// draft token.
+    pub(super) fn draft(&self, load: &Load) -> Option<Tally> {
+        let layer = self.plan.draft.as_ref().filter(|_| self.deployment.speculation.tokens > 0)?;
+        let mut tally = Tally::default();
+        self.draft_layer(layer, load, &mut tally);
+        Some(tally)
+    }
+
+    fn draft_layer(&self, layer: &LayerPlan, load: &Load, tally: &mut Tally) {
         let rounds = f64::from(self.deployment.speculation.tokens);
         let linear = |tokens: f64| {
             let mut tally = Tally::default();
@@ -202,14 +208,15 @@ impl StepModel {
             tally
         };
         let once = Load { decode_tokens: load.decode_seqs, prefill_tokens: 0.0, prefill_seqs: 0.0, ..*load };
-        self.tables.draft_linear.add(tally, rounds, load.decode_seqs, linear);
-        self.tables.draft_experts.add(tally, rounds, load.total_decode_seqs, experts);
-        self.tables.head.add(tally, rounds, load.decode_seqs, |rows| self.head_at(rows));
+        let decoding = Place::of(load.decode_seqs);
+        self.tables.draft_linear.add(tally, rounds, decoding, linear);
+        self.tables.draft_experts.add(tally, rounds, Place::of(load.total_decode_seqs), experts);
+        self.tables.head.add(tally, rounds, decoding, |rows| self.head_at(rows));
         self.mix(&layer.mix, layer.count * rounds, &once, tally);
         if load.prefill_tokens > 0.0 {
             let prompts = Load { decode_seqs: 0.0, decode_tokens: 0.0, ..*load };
-            self.tables.draft_linear.add(tally, 1.0, load.prefill_tokens, linear);
-            self.tables.draft_experts.add(tally, 1.0, load.total_tokens, experts);
+            self.tables.draft_linear.add(tally, 1.0, Place::of(load.prefill_tokens), linear);
+            self.tables.draft_experts.add(tally, 1.0, Place::of(load.total_tokens), experts);
             self.mix(&layer.mix, layer.count, &prompts, tally);
         }
     }
