@@ -150,8 +150,10 @@ impl Instance {
         budget: u32,
     ) -> bool {
         let own = if with_decodes { self.limits.tokens_per_decode() } else { 0 };
-        for (left, rank) in self.budget.iter_mut().zip(&self.ranks) {
-            *left = budget.saturating_sub(own * rank.decoding.len() as u32);
+        if !self.prefilling.is_empty() || self.waiting.peek().is_some() {
+            for (left, rank) in self.budget.iter_mut().zip(&self.ranks) {
+                *left = budget.saturating_sub(own * rank.decoding.len() as u32);
+            }
         }
         self.chunks.clear();
         if budget > 0 {

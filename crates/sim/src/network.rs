@@ -1,7 +1,7 @@
 //! Transfers over shared links: each moves at its max-min fair share of the links on its path.
 
 use serving::{Nanos, TransferId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use units::{Bytes, BytesPerSecond, Seconds};
 
 /// The rate of a flow that has not been given one.
@@ -78,8 +78,8 @@ impl Link {
 pub struct Network {
     links: Vec<Link>,
     flows: BTreeMap<TransferId, Flow>,
-    /// The transfers in the order in which they arrive.
-    arrivals: BTreeSet<(Nanos, TransferId)>,
+    /// The transfer that arrives next, and when.
+    first: Option<(Nanos, TransferId)>,
     /// Links that are contended.
     contended: u32,
     /// Scratch: links with flows on them.
@@ -123,7 +123,8 @@ impl Network {
                 if most.is_finite() { link.demand += most } else { link.free += 1 }
             });
         }
-        self.arrivals.insert((flow.arrives, id));
+        let arrival = (flow.arrives, id);
+        self.first = Some(self.first.map_or(arrival, |first| first.min(arrival)));
         self.flows.insert(id, flow);
         if !free || self.contended > 0 {
             self.share();
@@ -141,7 +142,7 @@ impl Network {
 
     /// When the next transfer arrives if nothing changes.
     pub fn next(&self) -> Option<Nanos> {
-        self.arrivals.first().map(|(at, _)| *at)
+        self.first.map(|(at, _)| at)
     }
 
     /// Whether a transfer does not move at all.
@@ -151,7 +152,7 @@ impl Network {
 
     /// Takes out a transfer that has arrived by `now`.
     pub fn arrived(&mut self, now: Nanos) -> Option<TransferId> {
-        let (_, id) = *self.arrivals.first().filter(|(at, _)| *at <= now)?;
+        let (_, id) = self.first.filter(|(at, _)| *at <= now)?;
         self.now = self.now.max(now);
         // What rounding to nanoseconds left over is moved with the rest.
         let left = self.flows.get(&id).map_or(0.0, |flow| flow.left);
@@ -177,7 +178,6 @@ impl Network {
     /// Takes a transfer off its links, over which so many of its bytes were moved since it was last looked at.
     fn remove(&mut self, id: TransferId, moved: f64) {
         let Some(flow) = self.flows.remove(&id) else { return };
-        self.arrivals.remove(&(flow.arrives, id));
         let free = self.contended == 0;
         for link in flow.links() {
             self.links[link].moved += moved;
@@ -191,6 +191,8 @@ impl Network {
         }
         if !free || self.contended > 0 {
             self.share();
+        } else if self.first.is_some_and(|(_, first)| first == id) {
+            self.first = self.flows.iter().map(|(id, flow)| (flow.arrives, *id)).min();
         }
     }
 
@@ -206,11 +208,11 @@ impl Network {
             }
         }
         self.fill();
-        self.arrivals.clear();
-        for (id, flow) in &mut self.flows {
+        let arrivals = self.flows.iter_mut().map(|(id, flow)| {
             flow.arrives = flow.arrival();
-            self.arrivals.insert((flow.arrives, *id));
-        }
+            (flow.arrives, *id)
+        });
+        self.first = arrivals.min();
     }
 
     /// Progressive filling: the most contended link (or the least a flow gets at most) fixes the rate of its flows, and
