@@ -183,7 +183,11 @@ impl Network {
             self.links[link].moved += moved;
             self.change(link, |link| {
                 link.on -= 1;
-                if flow.most.is_finite() { link.demand -= flow.most } else { link.free -= 1 }
+                if flow.most.is_finite() {
+                    link.demand -= flow.most
+                } else {
+                    link.free -= 1
+                }
                 if link.on == 0 {
                     link.demand = 0.0;
                 }

@@ -77,8 +77,7 @@ pub fn plan_train<'a>(
         return Err(Error::at("max_global_batch", "give it or `global_batch`, not both"));
     }
     let plan = plan_once(prepared, wanted, run)?;
-    prepared
-        .refuse_idle_figures(&plan.document(), |other| Ok(plan_once(other, wanted, run)?.document()))?;
+    prepared.refuse_idle_figures(&plan.document(), |other| Ok(plan_once(other, wanted, run)?.document()))?;
     Ok(plan)
 }
 

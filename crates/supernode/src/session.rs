@@ -31,10 +31,9 @@ pub struct Session {
 }
 
 /// Figures that have a part in every answer on their basis, so that it need not be asked whether they have one in this.
-const ALWAYS: [&str; 8] = [
+const ALWAYS: [&str; 7] = [
     "chip.hbm.bandwidth",
     "chip.tdp",
-    "chip.idle",
     "system.overhead-power",
     "system.hourly",
     "price.electricity",
@@ -81,7 +80,8 @@ impl Session {
                 others.map(|(_, text)| text.clone()).chain(figure).collect()
             };
             if same(with(None)) && larger(text).is_none_or(|figure| same(with(Some(figure)))) {
-                let why = format!("`{text}` changes nothing: this answer does not depend on it; leave it out");
+                let why =
+                    format!("`{text}` changes nothing: this answer does not depend on it; leave it out");
                 return Err(Error::at("set", why));
             }
         }

@@ -118,7 +118,8 @@ impl Network {
         if system.domains.len() > MAX_DOMAINS {
             return Err(CommError::TooManyDomains { system: system.id.clone(), found: system.domains.len() });
         }
-        let mut classes = Classes { catalog, chip: &chip.id, profiles: BTreeMap::new(), read: BTreeMap::new() };
+        let mut classes =
+            Classes { catalog, chip: &chip.id, profiles: BTreeMap::new(), read: BTreeMap::new() };
         let levels = system
             .domains
             .iter()
