@@ -7,6 +7,7 @@ mod error;
 mod family;
 mod keys;
 mod neutral;
+mod per_layer;
 mod quant;
 mod relaxed;
 mod towers;
@@ -15,7 +16,7 @@ mod wrapper;
 pub use error::ImportError;
 
 use crate::arch::Model;
-use decoder::{Decoder, Frame};
+use decoder::Decoder;
 use family::Reader;
 use keys::Keys;
 use quant::Siblings;
@@ -100,7 +101,7 @@ fn model(
     keys.ignore("model_type|architectures");
     wrapper::ignore_towers(&keys);
     supplied.keys.iter().for_each(|key| keys.ignore(key));
-    let read = Frame::read(&keys).and_then(|frame| reader.read(&keys, frame));
+    let read = per_layer::read(&reader, &keys, (origin, &nested.prefix), &nested.config);
     let mut decoder = read.map_err(|error| explain(error, &keys, &reader, &names))?;
     towers::count(root, decoder.frame.hidden, &mut decoder);
     let quantization = quant::read(&keys, &decoder, siblings)?;
