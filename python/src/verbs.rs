@@ -98,7 +98,7 @@ fn answer(verb: &str, facts: &Facts, document: Value, watch: &Watch<'_>) -> Resu
             let mut keys = object(document);
             let run: LongRun = part(&mut keys)?;
             let wanted: TrainingSearch = part(&mut keys)?;
-            Ok(printed(&supernode::plan_train(&prepared(facts, keys)?, &wanted, &run)?))
+            Ok(printed(&supernode::plan_train(&prepared(facts, keys)?, &wanted, &run, watch)?))
         }
         #[cfg(debug_assertions)]
         "panic" => panic!("asked to"),

@@ -2,6 +2,7 @@
 
 use crate::common::Failure;
 use crate::page::PageArgs;
+use crate::plan_serve::quiet_watch;
 use crate::train::{Asked, JobArgs, LayoutArgs, RunArgs, deliver, flags, prepare};
 use supernode::{Answer, TrainingSearch};
 
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         front: args.front.clone(),
         top: Some(args.top),
     };
-    let plan = supernode::plan_train(&job, &wanted, &args.run.long_run())?;
+    let plan = supernode::plan_train(&job, &wanted, &args.run.long_run(), &quiet_watch())?;
     let text = if args.job.json {
         plan.json()
     } else {

@@ -1,8 +1,8 @@
 //! Plans for training: the best ways to cut a job.
 
-use crate::Answer;
 use crate::error::Error;
 use crate::train::{LongRun, Prepared};
+use crate::{Answer, Watch};
 use report::train::{LayoutReport, TrainReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -58,13 +58,19 @@ pub struct TrainingPlan<'a> {
 }
 
 impl TrainingPlan<'_> {
+    /// Whether the search was stopped before its end.
+    pub fn is_interrupted(&self) -> bool {
+        self.plans.iter().any(|(_, outcome)| outcome.counts.interrupted)
+    }
+
     /// What is said of the best.
     pub fn report(&self) -> &TrainReport {
         &self.report
     }
 }
 
-/// The best way to cut a job, over every size that goes. What the job says of its layout stays as it is said.
+/// The best way to cut a job, over every size that goes. What the job says of its layout stays as it is said. Once the
+/// watch is cancelled it ends with the best so far.
 ///
 /// # Errors
 /// As [`crate::train`]; no layout fits.
@@ -72,12 +78,16 @@ pub fn plan_train<'a>(
     prepared: &'a Prepared,
     wanted: &TrainingSearch,
     run: &LongRun,
+    watch: &Watch,
 ) -> Result<TrainingPlan<'a>, Error> {
     if wanted.max_global_batch.is_some() && prepared.given.global_batch.is_some() {
         return Err(Error::at("max_global_batch", "give it or `global_batch`, not both"));
     }
-    let plan = plan_once(prepared, wanted, run)?;
-    prepared.refuse_idle_figures(&plan.document(), |other| Ok(plan_once(other, wanted, run)?.document()))?;
+    let plan = plan_once(prepared, wanted, run, watch)?;
+    if !plan.is_interrupted() {
+        let again = |other: &Prepared| Ok(plan_once(other, wanted, run, watch)?.document());
+        prepared.refuse_idle_figures(&plan.document(), again)?;
+    }
     Ok(plan)
 }
 
@@ -85,6 +95,7 @@ fn plan_once<'a>(
     prepared: &'a Prepared,
     wanted: &TrainingSearch,
     run: &LongRun,
+    watch: &Watch,
 ) -> Result<TrainingPlan<'a>, Error> {
     let template = template(prepared, wanted)?;
     let (objective, top) = (wanted.objective(prepared)?, wanted.top()?);
@@ -94,11 +105,15 @@ fn plan_once<'a>(
     let mut plans = Vec::new();
     for chips in counts {
         let space = space(prepared, wanted, &template, prepared.ranks(chips)?)?;
-        plans.push((chips, search(&template, &space, &prepared.machine(), objective, top)?));
+        plans.push((chips, search(&template, &space, &prepared.machine(), objective, top, watch.cancel)?));
     }
     let Some(best) = plans.iter().rev().find_map(|(_, outcome)| outcome.best.first()) else {
-        let why = "no layout fits: use more chips, a batch that more sizes divide, or set less of the layout";
-        return Err(Error::no(why));
+        let stopped = plans.iter().any(|(_, outcome): &(u32, Outcome)| outcome.counts.interrupted);
+        return Err(Error::no(if stopped {
+            "the search was stopped before a layout was found that fits"
+        } else {
+            "no layout fits: use more chips, a batch that more sizes divide, or set less of the layout"
+        }));
     };
     let best = (best.job.clone(), best.step.clone());
     let report = prepared.report(&best.0, &best.1, run)?;
@@ -224,6 +239,7 @@ impl Answer for TrainingPlan<'_> {
             "schema": "supernode.plan-train/1",
             "model": self.prepared.model.id,
             "job": self.prepared.words(),
+            "interrupted": self.is_interrupted(),
             "plans": plans,
             "best": self.report,
         })
@@ -232,6 +248,9 @@ impl Answer for TrainingPlan<'_> {
     fn text(&self) -> String {
         let mut out: String =
             self.plans.iter().map(|(chips, outcome)| self.plan_text(*chips, outcome)).collect();
+        if self.is_interrupted() {
+            out.push_str("The search was stopped before its end: this is the best found so far.\n");
+        }
         let _ = writeln!(out, "\nthe best, in full:\n{}", self.report.text());
         out
     }

@@ -1,6 +1,7 @@
 //! How fast the best layout is found: `cargo bench -p supernode-training`.
 
 use hardware::Catalog;
+use std::sync::atomic::AtomicBool;
 use supernode_training::search::{Objective, Space, search};
 use supernode_training::site::{Site, profile};
 use supernode_training::spec::JobSpec;
@@ -30,5 +31,7 @@ fn layouts_of_half_a_trillion_parameters(bencher: divan::Bencher) {
     let job = template(5128);
     let machine = Machine { chip: &site.chip, pricer: &site.pricer, profile: &profile };
     let space = Space::all(&job, &site.system, 5128, true);
-    bencher.bench_local(|| search(&job, &space, &machine, Objective::Time, 1).expect("a search").counts);
+    bencher.bench_local(|| {
+        search(&job, &space, &machine, Objective::Time, 1, &AtomicBool::new(false)).expect("a search").counts
+    });
 }

@@ -25,6 +25,7 @@ use model::Ffn;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use units::{Seconds, Watts};
 
 /// What the best layout is best in.
@@ -54,6 +55,8 @@ pub struct Counts {
     pub misfits: u64,
     /// Priced in full.
     pub priced: u64,
+    /// Whether the search was stopped before its end.
+    pub interrupted: bool,
 }
 
 /// A layout with its price.
@@ -146,7 +149,7 @@ impl JobIndex {
 }
 
 /// Searches `space` around `template`, whose model, batch, sequence and precision stay as they are (the batch unless it is
-/// only the largest allowed).
+/// only the largest allowed). Once `cancel` is set it ends with the best so far.
 ///
 /// # Errors
 /// The model cannot be priced at all, or the chip has no matrix unit for the precision.
@@ -156,6 +159,7 @@ pub fn search(
     machine: &Machine<'_>,
     objective: Objective,
     keep: usize,
+    cancel: &AtomicBool,
 ) -> Result<Outcome, JobError> {
     formats::peak(machine.chip, template.precision)?;
     let mut outcome = Outcome { best: Vec::new(), counts: Counts::default() };
@@ -167,6 +171,7 @@ pub fn search(
             template,
             space: &space,
             machine,
+            cancel,
             objective,
             wholes: FxHashMap::default(),
             ways: BTreeMap::new(),
@@ -183,6 +188,7 @@ pub fn search(
         for family in &families {
             search.explore(family, &mut outcome.best, keep);
         }
+        search.counts.interrupted |= search.is_stopped();
         outcome.counts = search.counts;
     }
     Ok(outcome)
@@ -192,6 +198,7 @@ struct Search<'a> {
     template: &'a Job,
     space: &'a Space,
     machine: &'a Machine<'a>,
+    cancel: &'a AtomicBool,
     objective: Objective,
     wholes: FxHashMap<Cut, Rc<Whole>>,
     /// Every schedule that can cut the layers, by pipeline size.
@@ -210,6 +217,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn is_stopped(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
     /// The job of a candidate; only the layout of the one before is replaced.
     fn job(&mut self, index: &JobIndex) -> &Job {
         let cut = &index.cut;

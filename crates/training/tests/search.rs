@@ -1,6 +1,7 @@
 //! The search against trying every layout.
 
 use hardware::Catalog;
+use std::sync::atomic::AtomicBool;
 use supernode_training::schedule::Schedule;
 use supernode_training::search::{Objective, Space, search};
 use supernode_training::site::{Site, profile};
@@ -102,7 +103,8 @@ fn check(case: &Case, ranks: u32) {
     space.cp = vec![1];
     space.micro.retain(|micro| *micro <= 4);
     let keep = 12;
-    let outcome = search(&case.job, &space, &case.machine(), Objective::Time, keep).expect("a search");
+    let outcome = search(&case.job, &space, &case.machine(), Objective::Time, keep, &AtomicBool::new(false))
+        .expect("a search");
     let found: Vec<f64> = outcome.best.iter().map(|found| found.step.time.get()).collect();
     // Layers that are recomputed in part are in the search alone: every layout tried here is in it, none is better.
     let tried = all(case, &space);

@@ -24,7 +24,7 @@ impl Search<'_> {
                     for &micro in &space.micro {
                         let plain = Cut::plain([tp, cp, ep, space.expert_tp(tp, ep)], micro);
                         let sizes = self.sizes(&plain);
-                        if !sizes.is_empty() {
+                        if !sizes.is_empty() && !self.is_stopped() {
                             self.cuts(&plain, &sizes.into(), &mut out);
                         }
                     }

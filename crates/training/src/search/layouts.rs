@@ -69,6 +69,9 @@ impl Search<'_> {
         let worst = worst_of(best, keep);
         let mut candidates = Vec::new();
         for &(pp, dp) in family.sizes.iter() {
+            if self.is_stopped() {
+                return;
+            }
             for micros in self.micro_batches(pp, dp, family.cut.micro) {
                 self.explore_sizes(family, (pp, dp, micros), worst, &mut candidates);
             }
@@ -76,7 +79,7 @@ impl Search<'_> {
         candidates.sort_by(|a: &Candidate, b| a.bound.total_cmp(&b.bound));
         let mut left = candidates.len() as u64;
         for candidate in candidates {
-            if candidate.bound >= worst_of(best, keep) {
+            if candidate.bound >= worst_of(best, keep) || self.is_stopped() {
                 break;
             }
             self.try_one(&candidate.job_index, best, keep);
