@@ -3,7 +3,7 @@
 //! 1. A chip has one job at most, and a closed node gets none.
 //! 2. A gang starts with all its chips, an elastic job within its range, and both where they require to be.
 //! 3. A tenant never comes to hold more than its quota and what it may borrow, a cohort more than its quotas, and all more than
-//!    the power cap.
+//!    the power cap. Jobs never need more of a resource than there is.
 //! 4. A job is started only while it waits and nobody holds it back, and stopped only while it runs; each ends once.
 //! 5. Chip-seconds held by jobs are those taken from the cluster, and energy is that of busy and idle chips together.
 
@@ -28,6 +28,8 @@ pub struct Checker {
     closed: Vec<u8>,
     jobs: FxHashMap<JobId, Seen>,
     used: Vec<u32>,
+    /// Units held of each resource.
+    drawn: Vec<u64>,
     held: FxHashSet<JobId>,
     broken: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Checker {
             closed: vec![0; state.tree.nodes() as usize],
             jobs: FxHashMap::default(),
             used: vec![0; state.accounts.len()],
+            drawn: vec![0; state.resources.len()],
             held: FxHashSet::default(),
             broken: Vec::new(),
         }
@@ -196,6 +199,9 @@ impl Checker {
         seen.parts = parts.to_vec();
         let job = &seen.job;
         self.used[job.tenant.0 as usize] += taken;
+        for (at, units) in &job.uses {
+            self.drawn[*at as usize] += units;
+        }
         let asked = job.ask.chips();
         let right = match job.elastic {
             Some(range) => (range.least..=range.most).contains(&taken),
@@ -228,6 +234,10 @@ impl Checker {
             return;
         };
         let tenant = seen.job.tenant.0 as usize;
+        // Who holds no chips holds nothing.
+        for (at, units) in seen.job.uses.iter().filter(|_| !seen.parts.is_empty()) {
+            self.drawn[*at as usize] -= units;
+        }
         for part in std::mem::take(&mut seen.parts) {
             self.used[tenant] -= part.count();
             let first = part.node.0 as usize * self.width;
@@ -244,6 +254,12 @@ impl Checker {
             let (was, is): (u32, u32) = (before.iter().sum(), self.used.iter().sum());
             if is > was && is > cap {
                 self.report(now, format!("{is} chips work and the power cap allows {cap}"));
+            }
+        }
+        for ((resource, _), drawn) in state.resources.iter().zip(self.drawn.clone()) {
+            if drawn > resource.amount {
+                let text = format!("jobs hold {drawn} of `{}`, there are {}", resource.name, resource.amount);
+                self.report(now, text);
             }
         }
         #[expect(clippy::needless_range_loop, reason = "four lists go by the same index")]
@@ -297,7 +313,7 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Cause, Range, Tenant, TenantId};
+    use crate::job::{Cause, Range, Resource, Tenant, TenantId};
     use crate::place::Placement;
     use crate::tree::{Ask, Level, Tree, Wish};
 
@@ -318,6 +334,7 @@ mod tests {
     fn job(id: u32, tenant: u32, ask: Ask) -> Job {
         Job {
             id: JobId(id),
+            uses: Box::default(),
             tenant: TenantId(tenant),
             priority: 0,
             ask,
@@ -429,6 +446,21 @@ mod tests {
         capped.push(Event::PowerCap(Some(8)));
         check(vec![(capped.clone(), starts(2))], "");
         check(vec![(capped, starts(3))], "12 chips work and the power cap allows 8");
+    }
+
+    #[test]
+    fn resources_are_not_overdrawn() {
+        let needs = |id, units| Job { uses: [(0, units)].into(), ..job(id, 0, ONE) };
+        let mut state = state();
+        state.resources = vec![(Resource { name: "memory".to_owned(), amount: 8 }, 0)];
+        let broken = |first, second| {
+            let mut checker = Checker::new(&state);
+            checker.events(Nanos::ZERO, &came(&[needs(0, first), needs(1, second)]));
+            checker.actions(Nanos::ZERO, &[on(0, &[(0, 0b0011)]), on(1, &[(1, 0b0011)])], &state);
+            checker.broken().join("; ")
+        };
+        assert_eq!(broken(4, 4), "");
+        assert!(broken(4, 5).contains("jobs hold 9 of `memory`, there are 8"));
     }
 
     #[test]

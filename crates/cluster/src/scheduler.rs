@@ -1,6 +1,6 @@
 //! The scheduler: told what happens and when, it answers with what to do. It owns no clock and does no IO.
 
-use crate::job::{Action, Cause, Event, Job, JobId, Tenant, Why};
+use crate::job::{Action, Cause, Event, Job, JobId, Resource, Tenant, Uses, Why};
 use crate::pass::Pass;
 use crate::place::Placement;
 use crate::policy::Policy;
@@ -32,6 +32,14 @@ impl Scheduler {
     /// Half-life of usage in fair shares.
     pub fn set_half_life(&mut self, seconds: f64) {
         self.state.half_life = seconds.max(1.0);
+    }
+
+    /// Counts what is shared besides chips; jobs name it by its place here.
+    pub fn set_resources(&mut self, resources: Vec<Resource>) {
+        for account in &mut self.state.accounts {
+            account.drawn = vec![0; resources.len()];
+        }
+        self.state.resources = resources.into_iter().map(|resource| (resource, 0)).collect();
     }
 
     /// Keeps nodes out of use until another fails.
@@ -239,6 +247,15 @@ impl Scheduler {
                 ));
             }
         }
+        for (at, units) in &job.uses {
+            match self.state.resources.get(*at as usize) {
+                None => return Some("it needs a resource that the cluster does not have".to_owned()),
+                Some((Resource { name, amount }, _)) if units > amount => {
+                    return Some(format!("it needs {units} of `{name}`, the cluster has {amount}"));
+                }
+                Some(_) => {}
+            }
+        }
         let tenant = &self.state.account(job.tenant).tenant;
         let ceiling = tenant.quota.map(|quota| quota.saturating_add(tenant.borrow));
         if let Some(ceiling) = ceiling.filter(|ceiling| *ceiling < chips) {
@@ -351,7 +368,13 @@ impl Scheduler {
                 let ahead = self.state.waiting.range(..(entry.key, id)).count();
                 write!(text, "{ahead} jobs go before it and what is free ({free} chips) is kept for them")
             }
-            Why::Capacity => write!(text, "{free} chips are free"),
+            Why::Capacity => match self.state.short_of(&entry.job.uses, &Uses::default()) {
+                Some(at) => {
+                    let (Resource { name, amount }, drawn) = &self.state.resources[at];
+                    write!(text, "{} of {amount} `{name}` are free", amount - drawn)
+                }
+                None => write!(text, "{free} chips are free"),
+            },
             Why::Fragmentation => write!(
                 text,
                 "{free} chips are free, but only {} nodes have {} of them",

@@ -31,6 +31,7 @@ const TIE: f64 = 2.5;
 
 fn plan(job: &Recorded) -> JobPlan {
     JobPlan {
+        uses: Box::default(),
         name: "".into(),
         kind: Kind::Opaque,
         tenant: TenantId(0),
