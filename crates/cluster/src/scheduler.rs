@@ -93,6 +93,7 @@ impl Scheduler {
     }
 
     fn apply(&mut self, now: Nanos, event: Event, actions: &mut Vec<Action>) {
+        self.state.changes += u64::from(event != Event::Timer);
         match event {
             Event::Submitted(job) => self.submit(now, job, actions),
             Event::Finished(id) => {

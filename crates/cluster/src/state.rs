@@ -106,6 +106,8 @@ pub struct State {
     pub entries: Vec<Entry>,
     /// Waiting jobs in order.
     pub waiting: BTreeSet<(Key, JobId)>,
+    /// How often anything has changed but the time.
+    pub changes: u64,
     /// Running jobs, in no particular order.
     pub running: Vec<JobId>,
     /// Running jobs by their latest end.
@@ -155,6 +157,7 @@ impl State {
             tree,
             entries: Vec::new(),
             waiting: BTreeSet::new(),
+            changes: 0,
             running: Vec::new(),
             ends: BTreeSet::new(),
             resources: Vec::new(),
@@ -240,6 +243,7 @@ impl State {
     /// Puts a waiting job on chips that are busy with the checkpoints of others for `delay`.
     pub fn start(&mut self, id: JobId, parts: Vec<Part>, now: Nanos, delay: Nanos) {
         self.close_wait(id, now);
+        self.changes += 1;
         let at = id.0 as usize;
         self.waiting.remove(&(self.entries[at].key, id));
         for part in &parts {

@@ -106,6 +106,8 @@ class Lane:
         for job in jobs:
             time.sleep(max(0.0, began + job.pop("after", 0) - time.time()))
             numbers.append(self.submit(job, self.kind == "burst"))
+            # Slurm's own time of submission becomes that of the requeue.
+            job["submit"] = int(time.time())
         if self.kind == "burst":
             self.sh("scontrol", "release", ",".join(numbers))
         while self.sh("squeue", "-h", "-o", "%i").split():
@@ -117,7 +119,7 @@ class Lane:
             starts = [[int(at), self.nodes(names)] for at, names in lines]
             # What Slurm says of the last start is exact; the job's own clock is a little later.
             starts[-1][0] = stamp("StartTime")
-            job.update(submit=stamp("SubmitTime"), starts=starts, end=stamp("EndTime"))
+            job.update(starts=starts, end=stamp("EndTime"))
         first = min(job["submit"] if self.kind != "burst" else job["starts"][0][0] for job in jobs)
         for job in jobs:
             job["submit"] = job["submit"] - first if self.kind != "burst" else 0
