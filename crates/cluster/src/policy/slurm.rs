@@ -125,11 +125,15 @@ fn make_way(pass: &mut Pass<'_>, id: JobId) -> bool {
     let Some(parts) = found else {
         return false;
     };
-    for victim in order {
-        if shared(pass.state, victim, &parts) > 0 {
-            let key = pass.state.entry(victim).key;
-            pass.stop(victim, Cause::Preempted, key);
-        }
+    let on_nodes: Vec<JobId> =
+        order.iter().copied().filter(|other| shared(pass.state, *other, &parts) > 0).collect();
+    on_nodes.iter().for_each(|other| pass.lift(*other));
+    let enough = pass.state.admits(id, pass.state.entry(id).job.ask).is_ok();
+    on_nodes.iter().rev().for_each(|other| pass.drop_back(*other));
+    // Where the others held what it may not have otherwise, they go as well.
+    for victim in if enough { on_nodes } else { order } {
+        let key = pass.state.entry(victim).key;
+        pass.stop(victim, Cause::Preempted, key);
     }
     pass.start_on(id, parts);
     true
