@@ -337,6 +337,17 @@ impl Scheduler {
         }
     }
 
+    /// What is free of what a job lacks.
+    fn what_is_free(&self, id: JobId) -> String {
+        match self.state.short_of(&self.state.entry(id).job.uses, &Uses::default()) {
+            Some(at) => {
+                let (Resource { name, amount }, drawn) = &self.state.resources[at];
+                format!("{} of {amount} `{name}` are free", amount - drawn)
+            }
+            None => format!("{} chips are free", self.state.tree.free_chips()),
+        }
+    }
+
     /// Why a job waits, in words; `None` if it does not.
     pub fn explain(&self, id: JobId, now: Nanos) -> Option<String> {
         if self.stage(id)? != Stage::Waiting {
@@ -369,13 +380,7 @@ impl Scheduler {
                 let ahead = self.state.waiting.range(..(entry.key, id)).count();
                 write!(text, "{ahead} jobs go before it and what is free ({free} chips) is kept for them")
             }
-            Why::Capacity => match self.state.short_of(&entry.job.uses, &Uses::default()) {
-                Some(at) => {
-                    let (Resource { name, amount }, drawn) = &self.state.resources[at];
-                    write!(text, "{} of {amount} `{name}` are free", amount - drawn)
-                }
-                None => write!(text, "{free} chips are free"),
-            },
+            Why::Capacity => write!(text, "{}", self.what_is_free(id)),
             Why::Fragmentation => write!(
                 text,
                 "{free} chips are free, but only {} nodes have {} of them",
