@@ -3,7 +3,7 @@
 //! 1. A chip has one job at most, and a closed node gets none.
 //! 2. A gang starts with all its chips, an elastic job within its range, and both where they require to be.
 //! 3. A tenant never comes to hold more than its quota and what it may borrow, a cohort more than its quotas, and all more than
-//!    the power cap.
+//!    the power cap. Jobs never need more of a resource than there is.
 //! 4. A job is started only while it waits and nobody holds it back, and stopped only while it runs; each ends once.
 //! 5. Chip-seconds held by jobs are those taken from the cluster, and energy is that of busy and idle chips together.
 
@@ -28,6 +28,8 @@ pub struct Checker {
     closed: Vec<u8>,
     jobs: FxHashMap<JobId, Seen>,
     used: Vec<u32>,
+    /// Units held of each resource.
+    drawn: Vec<u64>,
     held: FxHashSet<JobId>,
     broken: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Checker {
             closed: vec![0; state.tree.nodes() as usize],
             jobs: FxHashMap::default(),
             used: vec![0; state.accounts.len()],
+            drawn: vec![0; state.resources.len()],
             held: FxHashSet::default(),
             broken: Vec::new(),
         }
@@ -196,6 +199,9 @@ impl Checker {
         seen.parts = parts.to_vec();
         let job = &seen.job;
         self.used[job.tenant.0 as usize] += taken;
+        for (at, units) in &job.uses {
+            self.drawn[*at as usize] += units;
+        }
         let asked = job.ask.chips();
         let right = match job.elastic {
             Some(range) => (range.least..=range.most).contains(&taken),
@@ -228,6 +234,10 @@ impl Checker {
             return;
         };
         let tenant = seen.job.tenant.0 as usize;
+        // Who holds no chips holds nothing.
+        for (at, units) in seen.job.uses.iter().filter(|_| !seen.parts.is_empty()) {
+            self.drawn[*at as usize] -= units;
+        }
         for part in std::mem::take(&mut seen.parts) {
             self.used[tenant] -= part.count();
             let first = part.node.0 as usize * self.width;
@@ -244,6 +254,12 @@ impl Checker {
             let (was, is): (u32, u32) = (before.iter().sum(), self.used.iter().sum());
             if is > was && is > cap {
                 self.report(now, format!("{is} chips work and the power cap allows {cap}"));
+            }
+        }
+        for ((resource, _), drawn) in state.resources.iter().zip(self.drawn.clone()) {
+            if drawn > resource.amount {
+                let text = format!("jobs hold {drawn} of `{}`, there are {}", resource.name, resource.amount);
+                self.report(now, text);
             }
         }
         #[expect(clippy::needless_range_loop, reason = "four lists go by the same index")]
@@ -295,197 +311,4 @@ impl Checker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::{Cause, Range, Tenant, TenantId};
-    use crate::place::Placement;
-    use crate::tree::{Ask, Level, Tree, Wish};
-
-    /// Three racks of two nodes with four chips; a tenant of a cohort with 8 chips and 4 to borrow, one with 4, and one that
-    /// has no quota.
-    fn state() -> State {
-        let quota = |name: &str, quota, borrow| Tenant {
-            quota: Some(quota),
-            borrow,
-            cohort: Some(0),
-            ..Tenant::open(name)
-        };
-        let tenants = vec![Tenant::open("open"), quota("large", 8, 4), quota("small", 2, 20)];
-        let tree = Tree::new(&[4; 6], &[Level { name: "rack".to_owned(), nodes: 2 }]);
-        State::new(tree, tenants, Placement::BestFit)
-    }
-
-    fn job(id: u32, tenant: u32, ask: Ask) -> Job {
-        Job {
-            id: JobId(id),
-            tenant: TenantId(tenant),
-            priority: 0,
-            ask,
-            elastic: None,
-            limit: Nanos::NEVER,
-            wish: None,
-            preemptible: true,
-            grace: Nanos::ZERO,
-            submitted: Nanos::ZERO,
-            deadline: None,
-            scaling: 1.0,
-            oracle: None,
-        }
-    }
-
-    const ONE: Ask = Ask { count: 1, each: 2, rest: 0 };
-    const NODE: Ask = Ask { count: 1, each: 4, rest: 0 };
-
-    fn on(id: u32, parts: &[(u32, u64)]) -> Action {
-        let parts = parts.iter().map(|(node, chips)| Part { node: NodeId(*node), chips: *chips }).collect();
-        Action::Start { job: JobId(id), parts, delay: Nanos::ZERO }
-    }
-
-    fn stop(id: u32) -> Action {
-        Action::Stop { job: JobId(id), cause: Cause::Asked }
-    }
-
-    /// Feeds instants, and compares what is broken; nothing if `words` is empty.
-    #[track_caller]
-    fn check(instants: Vec<(Vec<Event>, Vec<Action>)>, words: &str) {
-        let state = state();
-        let mut checker = Checker::new(&state);
-        for (at, (events, actions)) in instants.into_iter().enumerate() {
-            let now = Nanos::new(at as u64 * 1_000_000_000);
-            checker.events(now, &events);
-            checker.actions(now, &actions, &state);
-        }
-        let found = checker.broken().join("; ");
-        if words.is_empty() {
-            assert_eq!(found, "");
-        } else {
-            assert!(found.contains(words), "`{words}` is not in `{found}`");
-        }
-    }
-
-    fn came(jobs: &[Job]) -> Vec<Event> {
-        jobs.iter().cloned().map(Event::Submitted).collect()
-    }
-
-    #[test]
-    fn chips_have_one_job_and_exist() {
-        let two = || came(&[job(0, 0, ONE), job(1, 0, ONE)]);
-        check(vec![(two(), vec![on(0, &[(0, 0b0011)]), on(1, &[(0, 0b1100)])])], "");
-        check(
-            vec![(two(), vec![on(0, &[(0, 0b0011)]), on(1, &[(0, 0b0110)])])],
-            "chip 1 of node 0 has jobs 0 and 1",
-        );
-        check(vec![(two(), vec![on(0, &[(0, 0b11_0000)])])], "got chips that node 0 does not have");
-        let again = vec![Event::Finished(JobId(0))];
-        check(vec![(two(), vec![on(0, &[(0, 0b0011)])]), (again, vec![on(1, &[(0, 0b0011)])])], "");
-    }
-
-    #[test]
-    fn closed_nodes_get_none_and_broken_ones_lose_theirs() {
-        let mut drained = came(&[job(0, 0, ONE)]);
-        for event in [Event::Drain(NodeId(0)), Event::Failed(NodeId(0)), Event::Claimed(NodeId(0))] {
-            drained.push(event);
-            check(vec![(drained.clone(), vec![on(0, &[(0, 0b0011)])])], "node 0, which is closed");
-        }
-        drained.extend([Event::Undrain(NodeId(0)), Event::Repaired(NodeId(0)), Event::Yielded(NodeId(0))]);
-        let runs = || (came(&[job(0, 0, ONE)]), vec![on(0, &[(0, 0b0011)])]);
-        for event in [Event::Failed(NodeId(0)), Event::Claimed(NodeId(0))] {
-            check(vec![runs(), (vec![event.clone()], vec![])], "node 0 is broken or taken and has jobs");
-            check(vec![runs(), (vec![event], vec![stop(0)])], "");
-        }
-        check(vec![runs(), (vec![Event::Drain(NodeId(0))], vec![])], "");
-    }
-
-    #[test]
-    fn gangs_are_whole_and_where_they_must_be() {
-        let two = Ask { count: 2, each: 4, rest: 0 };
-        let wish = |slice| Some(Wish { level: 0, required: true, slice });
-        check(vec![(came(&[job(0, 0, two)]), vec![on(0, &[(0, 15)])])], "asked for 8 chips and got 4");
-        check(vec![(came(&[job(0, 0, two)]), vec![on(0, &[(0, 15), (2, 15)])])], "");
-        let inside = Job { wish: wish(None), ..job(0, 0, two) };
-        check(vec![(came(std::slice::from_ref(&inside)), vec![on(0, &[(2, 15), (3, 15)])])], "");
-        check(vec![(came(&[inside]), vec![on(0, &[(1, 15), (2, 15)])])], "not in one domain");
-        let sliced = Job { wish: wish(Some(2)), ..job(0, 0, Ask { count: 4, each: 4, rest: 0 }) };
-        let nodes = |nodes: [u32; 4]| on(0, &nodes.map(|node| (node, 15)));
-        check(vec![(came(std::slice::from_ref(&sliced)), vec![nodes([0, 1, 4, 5])])], "");
-        check(vec![(came(&[sliced]), vec![nodes([0, 2, 4, 5])])], "not in one domain");
-        let elastic = Job { elastic: Some(Range { least: 2, most: 4 }), ..job(0, 0, NODE) };
-        check(vec![(came(std::slice::from_ref(&elastic)), vec![on(0, &[(0, 0b11)])])], "");
-        check(vec![(came(&[elastic]), vec![on(0, &[(0, 1)])])], "asked for 4 chips and got 1");
-    }
-
-    #[test]
-    fn rights_are_kept() {
-        let all = |count: u32, tenant| -> Vec<Event> {
-            came(&(0..count).map(|id| job(id, tenant, NODE)).collect::<Vec<_>>())
-        };
-        let starts = |count: u32| -> Vec<Action> { (0..count).map(|id| on(id, &[(id, 15)])).collect() };
-        check(vec![(all(6, 0), starts(6))], "");
-        check(vec![(all(2, 1), starts(2))], "");
-        check(vec![(all(4, 1), starts(4))], "tenant `large` holds 16 chips of 12");
-        // Within what it may borrow, but not within what its cohort has.
-        check(vec![(all(3, 1), starts(3))], "the cohort of tenant `large` holds 12 chips of 10");
-        let mut capped = all(3, 0);
-        capped.push(Event::PowerCap(Some(8)));
-        check(vec![(capped.clone(), starts(2))], "");
-        check(vec![(capped, starts(3))], "12 chips work and the power cap allows 8");
-    }
-
-    #[test]
-    fn lives_are_in_order() {
-        let one = || came(&[job(0, 0, ONE)]);
-        let runs = || (one(), vec![on(0, &[(0, 0b0011)])]);
-        check(vec![(one(), vec![]), (one(), vec![])], "job 0 came twice");
-        check(vec![(vec![], vec![on(0, &[(0, 3)])])], "started while it did not wait");
-        check(vec![runs(), (vec![], vec![on(0, &[(1, 3)])])], "started while it did not wait");
-        check(vec![(one(), vec![stop(0)])], "was stopped but did not run");
-        check(vec![(one(), vec![]), (vec![Event::Finished(JobId(0))], vec![])], "ended without running");
-        check(vec![runs(), (vec![Event::Finished(JobId(0))], vec![on(0, &[(0, 3)])])], "did not wait");
-        let resize = Action::Resize { job: JobId(0), parts: vec![], delay: Nanos::ZERO };
-        check(vec![runs(), (vec![], vec![resize])], "resized but is not elastic");
-        check(
-            vec![runs(), (vec![Event::Hold(JobId(0))], vec![stop(0), on(0, &[(0, 3)])])],
-            "while it was held back",
-        );
-        check(
-            vec![(vec![], vec![]), (vec![], vec![Action::SetTimer(Nanos::ZERO)])],
-            "a timer was set for the past",
-        );
-    }
-
-    #[test]
-    fn sums_agree() {
-        let options = Options { busy_power: 10.0, idle_power: 1.0, ..Options::default() };
-        let usage = Usage { chip_seconds: 100.0, energy: 400.0, ..Usage::default() };
-        let end = |usage: &Usage, record: &[Record]| {
-            let mut checker = Checker::new(&state());
-            checker.end(usage, record, &options);
-            checker.broken().join("; ")
-        };
-        let record = |chip_seconds: f64, productive: f64| Record {
-            id: JobId(0),
-            plan: Some(0),
-            service: None,
-            kind: crate::plan::Kind::Opaque,
-            tenant: TenantId(0),
-            chips: 2,
-            submitted: 0.0,
-            started: None,
-            ended: None,
-            ending: crate::results::Ending::Finished,
-            running: 0.0,
-            chip_seconds,
-            productive,
-            energy: 0.0,
-            preemptions: 0,
-            failures: 0,
-            late: None,
-        };
-        let held = Usage { allocated: 50.0, ..usage.clone() };
-        assert_eq!(end(&held, &[record(50.0, 40.0)]), "");
-        assert!(end(&held, &[record(49.0, 40.0)]).contains("jobs held 49 chip-seconds, the cluster gave 50"));
-        assert!(end(&held, &[record(50.0, 51.0)]).contains("did more than its chips"));
-        assert!(end(&Usage { energy: 99.0, ..usage.clone() }, &[]).contains("is not between 100 and 1000"));
-        assert!(end(&Usage { energy: 1001.0, ..usage }, &[]).contains("is not between 100 and 1000"));
-    }
-}
+mod tests;

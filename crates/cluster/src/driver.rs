@@ -321,6 +321,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
             tenant: plan.tenant,
             priority: plan.priority,
             ask: plan.ask,
+            uses: plan.uses.clone(),
             elastic: plan.elastic,
             limit,
             wish: plan.wish,

@@ -132,6 +132,7 @@ impl Trace {
                 Some(Wish { level: level as u32, required: *required, slice: None })
             });
             plans.push(JobPlan {
+                uses: Box::default(),
                 name: job.name.as_str().into(),
                 kind: Kind::Opaque,
                 tenant,

@@ -20,6 +20,18 @@ pub struct Range {
     pub most: u32,
 }
 
+/// What all chips share besides themselves, counted in whole units: host memory, licences, a storage system's bandwidth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name.
+    pub name: String,
+    /// Units there are.
+    pub amount: u64,
+}
+
+/// Units of resources, by their number, that a whole job needs for as long as it runs, at any size.
+pub type Uses = Box<[(u32, u64)]>;
+
 /// What is declared when a job is submitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
@@ -31,6 +43,8 @@ pub struct Job {
     pub priority: i32,
     /// What it asks for.
     pub ask: Ask,
+    /// What it needs besides chips.
+    pub uses: Uses,
     /// Sizes it can run at, if it is elastic.
     pub elastic: Option<Range>,
     /// Time it may run, as its owner declares it.
@@ -80,7 +94,7 @@ pub enum Why {
     Quota,
     /// Others go first, and what is free is kept for them or has not been offered to it.
     Priority,
-    /// Fewer chips are free than it asks for.
+    /// Fewer chips, or units of a resource, are free than it asks for.
     Capacity,
     /// Enough chips are free, but not on enough whole nodes.
     Fragmentation,

@@ -27,7 +27,7 @@ pub mod tree;
 
 pub use driver::{Driver, Options};
 pub use file::{ClusterError, Place};
-pub use job::{Action, Cause, Event, Job, JobId, Tenant, TenantId, Why};
+pub use job::{Action, Cause, Event, Job, JobId, Resource, Tenant, TenantId, Uses, Why};
 pub use place::Placement;
 pub use plan::{Checkpoint, JobPlan, Kind, Linear, Pace, Pricer, Shape};
 pub use results::Outcome;

@@ -190,6 +190,7 @@ impl Pass<'_> {
             self.state.tree.give(*part);
         }
         self.state.accounts[entry.job.tenant.0 as usize].used -= entry.held();
+        self.state.give_back(id);
     }
 
     /// Ends [`Pass::lift`].
@@ -199,6 +200,7 @@ impl Pass<'_> {
             self.state.tree.take(*part);
         }
         self.state.accounts[entry.job.tenant.0 as usize].used += entry.held();
+        self.state.draw(id);
     }
 
     /// Running preemptible jobs that `worse` accepts, the least loss of standing first: by priority from the lowest, then

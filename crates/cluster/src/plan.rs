@@ -1,6 +1,6 @@
 //! What a job really is: its work and its speed, which the scheduler is not told.
 
-use crate::job::{Range, TenantId};
+use crate::job::{Range, TenantId, Uses};
 use crate::tree::{Ask, Part, Tree, Wish};
 use serving::Nanos;
 
@@ -60,6 +60,8 @@ pub struct JobPlan {
     pub priority: i32,
     /// What it asks for.
     pub ask: Ask,
+    /// What it needs besides chips.
+    pub uses: Uses,
     /// Sizes it can run at.
     pub elastic: Option<Range>,
     /// Declared limit.

@@ -1,6 +1,6 @@
 //! The scheduler: told what happens and when, it answers with what to do. It owns no clock and does no IO.
 
-use crate::job::{Action, Cause, Event, Job, JobId, Tenant, Why};
+use crate::job::{Action, Cause, Event, Job, JobId, Resource, Tenant, Uses, Why};
 use crate::pass::Pass;
 use crate::place::Placement;
 use crate::policy::Policy;
@@ -32,6 +32,14 @@ impl Scheduler {
     /// Half-life of usage in fair shares.
     pub fn set_half_life(&mut self, seconds: f64) {
         self.state.half_life = seconds.max(1.0);
+    }
+
+    /// Counts what is shared besides chips; jobs name it by its place here.
+    pub fn set_resources(&mut self, resources: Vec<Resource>) {
+        for account in &mut self.state.accounts {
+            account.drawn = vec![0; resources.len()];
+        }
+        self.state.resources = resources.into_iter().map(|resource| (resource, 0)).collect();
     }
 
     /// Keeps nodes out of use until another fails.
@@ -85,6 +93,7 @@ impl Scheduler {
     }
 
     fn apply(&mut self, now: Nanos, event: Event, actions: &mut Vec<Action>) {
+        self.state.changes += u64::from(event != Event::Timer);
         match event {
             Event::Submitted(job) => self.submit(now, job, actions),
             Event::Finished(id) => {
@@ -239,6 +248,15 @@ impl Scheduler {
                 ));
             }
         }
+        for (at, units) in &job.uses {
+            match self.state.resources.get(*at as usize) {
+                None => return Some("it needs a resource that the cluster does not have".to_owned()),
+                Some((Resource { name, amount }, _)) if units > amount => {
+                    return Some(format!("it needs {units} of `{name}`, the cluster has {amount}"));
+                }
+                Some(_) => {}
+            }
+        }
         let tenant = &self.state.account(job.tenant).tenant;
         let ceiling = tenant.quota.map(|quota| quota.saturating_add(tenant.borrow));
         if let Some(ceiling) = ceiling.filter(|ceiling| *ceiling < chips) {
@@ -319,6 +337,17 @@ impl Scheduler {
         }
     }
 
+    /// What is free of what a job lacks.
+    fn what_is_free(&self, id: JobId) -> String {
+        match self.state.short_of(&self.state.entry(id).job.uses, &Uses::default()) {
+            Some(at) => {
+                let (Resource { name, amount }, drawn) = &self.state.resources[at];
+                format!("{} of {amount} `{name}` are free", amount - drawn)
+            }
+            None => format!("{} chips are free", self.state.tree.free_chips()),
+        }
+    }
+
     /// Why a job waits, in words; `None` if it does not.
     pub fn explain(&self, id: JobId, now: Nanos) -> Option<String> {
         if self.stage(id)? != Stage::Waiting {
@@ -351,7 +380,7 @@ impl Scheduler {
                 let ahead = self.state.waiting.range(..(entry.key, id)).count();
                 write!(text, "{ahead} jobs go before it and what is free ({free} chips) is kept for them")
             }
-            Why::Capacity => write!(text, "{free} chips are free"),
+            Why::Capacity => write!(text, "{}", self.what_is_free(id)),
             Why::Fragmentation => write!(
                 text,
                 "{free} chips are free, but only {} nodes have {} of them",

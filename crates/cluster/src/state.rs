@@ -1,6 +1,6 @@
 //! What a scheduler remembers: jobs, who runs where, who waits in which order, what tenants use.
 
-use crate::job::{Job, JobId, Tenant, TenantId, Why};
+use crate::job::{Job, JobId, Resource, Tenant, TenantId, Uses, Why};
 use crate::place::{Placement, SizeMix, pick};
 use crate::tree::{Ask, NodeId, Part, Tree};
 use serving::Nanos;
@@ -87,6 +87,8 @@ pub struct Account {
     pub tenant: Tenant,
     /// Chips its jobs hold.
     pub used: u32,
+    /// Units its jobs hold of each resource.
+    pub drawn: Vec<u64>,
     /// Chip-seconds used, each halved every half-life, as of `since`.
     pub usage: f64,
     /// When `usage` was last brought up to date.
@@ -104,10 +106,14 @@ pub struct State {
     pub entries: Vec<Entry>,
     /// Waiting jobs in order.
     pub waiting: BTreeSet<(Key, JobId)>,
+    /// How often anything has changed but the time.
+    pub changes: u64,
     /// Running jobs, in no particular order.
     pub running: Vec<JobId>,
     /// Running jobs by their latest end.
     pub ends: BTreeSet<(Nanos, JobId)>,
+    /// What is shared besides chips, and the units of each that jobs hold.
+    pub resources: Vec<(Resource, u64)>,
     /// Tenants.
     pub accounts: Vec<Account>,
     /// The usual mix of requests.
@@ -139,14 +145,22 @@ impl State {
             tree.keep_cells();
         }
         let nodes = tree.nodes() as usize;
-        let account =
-            |tenant| Account { tenant, used: 0, usage: 0.0, since: Nanos::ZERO, waited: [0.0; Why::COUNT] };
+        let account = |tenant| Account {
+            tenant,
+            used: 0,
+            drawn: Vec::new(),
+            usage: 0.0,
+            since: Nanos::ZERO,
+            waited: [0.0; Why::COUNT],
+        };
         Self {
             tree,
             entries: Vec::new(),
             waiting: BTreeSet::new(),
+            changes: 0,
             running: Vec::new(),
             ends: BTreeSet::new(),
+            resources: Vec::new(),
             accounts: tenants.into_iter().map(account).collect(),
             mix: SizeMix::default(),
             placement,
@@ -229,6 +243,7 @@ impl State {
     /// Puts a waiting job on chips that are busy with the checkpoints of others for `delay`.
     pub fn start(&mut self, id: JobId, parts: Vec<Part>, now: Nanos, delay: Nanos) {
         self.close_wait(id, now);
+        self.changes += 1;
         let at = id.0 as usize;
         self.waiting.remove(&(self.entries[at].key, id));
         for part in &parts {
@@ -244,6 +259,7 @@ impl State {
         self.running.push(id);
         self.ends.insert((end, id));
         self.charge(tenant, i64::from(held), now);
+        self.draw(id);
     }
 
     /// Takes a running job off its chips; it is neither waiting nor running afterwards.
@@ -266,6 +282,35 @@ impl State {
             self.tree.give(part);
         }
         self.charge(tenant, -i64::from(held), now);
+        self.give_back(id);
+    }
+
+    /// Takes a job's units of resources.
+    pub(crate) fn draw(&mut self, id: JobId) {
+        let job = &self.entries[id.0 as usize].job;
+        for (at, units) in &job.uses {
+            self.resources[*at as usize].1 += units;
+            self.accounts[job.tenant.0 as usize].drawn[*at as usize] += units;
+        }
+    }
+
+    /// Ends [`State::draw`].
+    pub(crate) fn give_back(&mut self, id: JobId) {
+        let job = &self.entries[id.0 as usize].job;
+        for (at, units) in &job.uses {
+            self.resources[*at as usize].1 -= units;
+            self.accounts[job.tenant.0 as usize].drawn[*at as usize] -= units;
+        }
+    }
+
+    /// The first resource of which a job needs more than is free once `kept` is set aside for others.
+    pub fn short_of(&self, uses: &Uses, kept: &Uses) -> Option<usize> {
+        let aside = |at: u32| kept.iter().find(|(other, _)| *other == at).map_or(0, |(_, units)| *units);
+        let short = |(at, units): &&(u32, u64)| {
+            let (resource, drawn) = &self.resources[*at as usize];
+            units.saturating_add(aside(*at)) > resource.amount.saturating_sub(*drawn)
+        };
+        uses.iter().find(short).map(|(at, _)| *at as usize)
     }
 
     /// Puts a released job back into the queue.
@@ -330,6 +375,9 @@ impl State {
         }
         if self.power_chips.is_some_and(|cap| self.tree.used_chips() + chips > cap) {
             return Err(Why::Power);
+        }
+        if self.short_of(&entry.job.uses, &Uses::default()).is_some() {
+            return Err(Why::Capacity);
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ impl Sample {
 
     fn plans(&self, ask: Ask) -> Vec<JobPlan> {
         let plan = |(at, work): (&f64, &f64)| JobPlan {
+            uses: Box::default(),
             name: "".into(),
             kind: Kind::Opaque,
             tenant: TenantId(0),

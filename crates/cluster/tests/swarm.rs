@@ -10,8 +10,8 @@ use supernode_cluster::policy::{NAMES, Settings, by_name};
 use supernode_cluster::results::{Ending, Outcome};
 use supernode_cluster::service::{Load, Service};
 use supernode_cluster::{
-    Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, NodeId, Options, Placement, Scheduler, Tenant,
-    TenantId, Tree, Wish,
+    Ask, Checkpoint, Driver, JobPlan, Kind, Level, Linear, NodeId, Options, Placement, Resource, Scheduler,
+    Tenant, TenantId, Tree, Wish,
 };
 
 fn tenants(random: &mut Pcg64Mcg, chips: u32) -> Vec<Tenant> {
@@ -37,6 +37,7 @@ fn plan(random: &mut Pcg64Mcg, index: u32, tree: &Tree, tenants: usize, at: f64)
     let rigid = random.random_bool(0.7);
     let level = random.random_range(0..tree.levels().len() as u32);
     JobPlan {
+        uses: if random.random_bool(0.3) { [(0, random.random_range(0..6))].into() } else { Box::default() },
         name: format!("j{index}").into(),
         kind: Kind::Opaque,
         tenant: TenantId(random.random_range(0..tenants as u32)),
@@ -112,6 +113,8 @@ fn world(seed: u64) -> (String, Outcome) {
     };
     let mut scheduler =
         Scheduler::new(tree.clone(), tenants.clone(), placement, by_name(name, &settings).expect("a name"));
+    // Jobs that need more than there is are refused.
+    scheduler.set_resources(vec![Resource { name: "memory".to_owned(), amount: random.random_range(4..20) }]);
     if nodes > 4 && random.random_bool(0.2) {
         scheduler.set_spares([NodeId(nodes as u32 - 1)]);
     }
@@ -166,6 +169,7 @@ fn queue(jobs: usize, rate: f64, service: f64, elastic: bool, servers: u32, seed
         .map(|_| {
             at += exponential(1.0 / rate);
             JobPlan {
+                uses: Box::default(),
                 name: "".into(),
                 kind: Kind::Opaque,
                 tenant: TenantId(0),

@@ -112,6 +112,7 @@ impl Manager {
         let setup = prepared.setup;
         let mut scheduler = Scheduler::new(setup.tree, setup.tenants.clone(), prepared.raw.placement, policy);
         scheduler.set_half_life(settings.half_life.get());
+        scheduler.set_resources(setup.resources);
         scheduler.set_spares(setup.spares);
         let busy_power = setup.options.busy_power;
         let options = Options { endless: true, ..setup.options };

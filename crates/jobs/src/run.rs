@@ -283,6 +283,7 @@ impl Prepared {
         let mut scheduler =
             Scheduler::new(self.setup.tree.clone(), self.setup.tenants.clone(), self.raw.placement, found);
         scheduler.set_half_life(settings.half_life.get());
+        scheduler.set_resources(self.setup.resources.clone());
         scheduler.set_spares(self.setup.spares.iter().copied());
         let mut options = self.setup.options.clone();
         (options.stretches, options.explain_at) = (stretches, explain_at);

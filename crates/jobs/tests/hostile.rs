@@ -113,6 +113,23 @@ fn jobs(tried: &mut Tried) {
     tried.refused(&[PLAIN, JOB, "count = 0\n"], "c.toml:7: job.count: 0 jobs; write 1");
     tried.refused(&[PLAIN, JOB, "count = 4000000000\n"], "c.toml:7: job.count: 4000000000 jobs");
     tried.refused(&[PLAIN, JOB, "nodes = 3\n"], "c.toml:7: job.nodes: 8 chips are not spread evenly over 3");
+    tried.refused(
+        &[PLAIN, JOB, "uses = { memory = 1 }\n"],
+        "c.toml:7: job.uses: there is no resource `memory`",
+    );
+    let memory = "[[cluster.resource]]\nname = \"memory\"\namount = 8\n";
+    tried.refused(
+        &[PLAIN, memory, JOB, "uses = { memory = 9 }\n"],
+        "c.toml:10: job.uses: it needs 9 of `memory`, the cluster has 8",
+    );
+    tried.refused(
+        &[PLAIN, memory, memory, JOB],
+        "c.toml:8: cluster.resource.name: there is a resource `memory`",
+    );
+    tried.refused(
+        &[PLAIN, "[[cluster.resource]]\nname = \"memory\"\namount = 0\n", JOB],
+        "c.toml:6: cluster.resource.amount: 0 units",
+    );
     tried.refused(&[PLAIN, JOB, "min_chips = 0\n"], "c.toml:7: job.min_chips: min_chips 0 <= chips 8");
     tried.refused(&[PLAIN, JOB, "max_chips = 128\n"], "c.toml:7: job.max_chips: min_chips 8 <= chips 8");
     tried.refused(

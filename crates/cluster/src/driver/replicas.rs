@@ -134,6 +134,7 @@ impl<P: Pricer> Driver<'_, P> {
 
 fn replica(service: &Service, id: JobId, now: Nanos) -> Job {
     Job {
+        uses: Box::default(),
         id,
         tenant: service.tenant,
         priority: service.priority,

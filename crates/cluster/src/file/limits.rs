@@ -153,6 +153,7 @@ fn others(job: &RawJob, index: usize, place: &Place) -> Result<(), ClusterError>
         ("min_chips", job.min_chips.is_some()),
         ("max_chips", job.max_chips.is_some()),
         ("scaling", job.scaling.is_some()),
+        ("uses", !job.uses.is_empty()),
         ("preemptible", job.preemptible.is_some()),
         ("checkpoint_interval", job.checkpoint_interval.is_some()),
         ("checkpoint_write", job.checkpoint_write.is_some()),

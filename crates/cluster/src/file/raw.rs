@@ -4,6 +4,7 @@ use crate::place::Placement;
 use crate::plan::Kind;
 use crate::policy::Settings;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use units::{BytesPerSecond, DollarsPerHour, PerSecond, Seconds, Watts};
 
 /// A cluster file.
@@ -68,6 +69,8 @@ pub struct RawCluster {
     pub node: Option<u32>,
     /// Levels between the node and the cluster besides the system's own.
     pub level: Vec<RawLevel>,
+    /// What all chips share besides themselves.
+    pub resource: Vec<RawResource>,
     /// Nodes kept out of use until another fails.
     pub spares: u32,
     /// The most power that all chips may draw, with what surrounds them.
@@ -100,6 +103,16 @@ pub struct RawLevel {
     pub uplink: Option<BytesPerSecond>,
     /// Failures of a whole domain.
     pub failure_rate: Option<PerSecond>,
+}
+
+/// What jobs need besides chips, counted for the whole cluster.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawResource {
+    /// Its name.
+    pub name: String,
+    /// Units there are.
+    pub amount: u64,
 }
 
 /// A class of priority.
@@ -180,6 +193,9 @@ pub struct RawJob {
     pub chips: Option<u32>,
     /// Nodes, instead of as few as hold the chips.
     pub nodes: Option<u32>,
+    /// Units of each `[[cluster.resource]]` that the whole job holds while it runs, at any size.
+    #[serde(default)]
+    pub uses: BTreeMap<String, u64>,
     /// When it is submitted; at the start.
     pub at: Option<Seconds>,
     /// How many alike; 1.

@@ -4,11 +4,14 @@ use super::raw::{Raw, RawJob, RawRank, RawTenant};
 use super::surroundings::options;
 use super::{ClusterError, Place};
 use crate::driver::Options;
-use crate::job::{Range, Tenant, TenantId};
+use crate::job::{Range, Resource, Tenant, TenantId, Uses};
 use crate::plan::{Checkpoint, JobPlan, Kind};
 use crate::tree::{Ask, Level, MOST_CHIPS_PER_NODE, NodeId, Tree, Wish};
 use serving::Nanos;
 use std::collections::BTreeMap;
+
+/// Units of a resource: bytes of a large cluster's memory can be counted.
+const MOST_UNITS: u64 = 1_000_000_000_000_000_000;
 
 /// What the catalog says of the machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +37,8 @@ pub struct Machine {
 pub struct Setup {
     /// The chips.
     pub tree: Tree,
+    /// What is shared besides chips.
+    pub resources: Vec<Resource>,
     /// Tenants.
     pub tenants: Vec<Tenant>,
     /// Jobs in order of submission, services aside.
@@ -54,6 +59,7 @@ pub struct Setup {
 pub fn setup(raw: &Raw, place: &Place, machine: &Machine) -> Result<Setup, ClusterError> {
     super::limits::check(raw, place)?;
     let tree = tree(raw, place, machine)?;
+    let resources = resources(raw, place)?;
     let tenants = tenants(raw, place, &tree)?;
     let ranks = ranks(raw, place)?;
     let spares = raw.cluster.spares;
@@ -66,7 +72,8 @@ pub fn setup(raw: &Raw, place: &Place, machine: &Machine) -> Result<Setup, Clust
         if job.kind == Some(Kind::Serving) {
             continue;
         }
-        let context = Context { place, index, tree: &tree, tenants: &tenants, ranks: &ranks };
+        let context =
+            Context { place, index, tree: &tree, resources: &resources, tenants: &tenants, ranks: &ranks };
         context.plans(job, &mut plans)?;
     }
     plans.sort_by_key(|(_, plan): &(Option<usize>, JobPlan)| plan.submit);
@@ -74,7 +81,24 @@ pub fn setup(raw: &Raw, place: &Place, machine: &Machine) -> Result<Setup, Clust
     let options = options(raw, place, machine, &tree)?;
     let first = tree.nodes() - spares;
     let spares = (first..tree.nodes()).map(NodeId).collect();
-    Ok(Setup { tree, tenants, plans, origins, spares, options })
+    Ok(Setup { tree, resources, tenants, plans, origins, spares, options })
+}
+
+fn resources(raw: &Raw, place: &Place) -> Result<Vec<Resource>, ClusterError> {
+    let all = &raw.cluster.resource;
+    for (index, resource) in all.iter().enumerate() {
+        let wrong = |key, problem: String| Err(place.wrong("cluster.resource", index, key, problem));
+        if resource.name.trim().is_empty() {
+            return wrong("name", "a resource has a name".to_owned());
+        }
+        if all[..index].iter().any(|other| other.name == resource.name) {
+            return wrong("name", format!("there is a resource `{}` already", resource.name));
+        }
+        if resource.amount == 0 || resource.amount > MOST_UNITS {
+            return wrong("amount", format!("{} units; write 1 to {MOST_UNITS}", resource.amount));
+        }
+    }
+    Ok(all.iter().map(|one| Resource { name: one.name.clone(), amount: one.amount }).collect())
 }
 
 fn tree(raw: &Raw, place: &Place, machine: &Machine) -> Result<Tree, ClusterError> {
@@ -225,6 +249,7 @@ pub(super) struct Context<'a> {
     place: &'a Place,
     index: usize,
     tree: &'a Tree,
+    resources: &'a [Resource],
     tenants: &'a [Tenant],
     ranks: &'a BTreeMap<String, i32>,
 }
@@ -240,6 +265,7 @@ impl Context<'_> {
         let work = self.work(job, kind)?;
         let elastic = self.elastic(job, ask)?;
         self.allowed(self.tenant(job)?, ask)?;
+        let uses = self.uses(job)?;
         let count = job.count.unwrap_or(1);
         if count == 0 || count > 10_000_000 {
             return Err(self.wrong("count", format!("{count} jobs; write 1 to 10,000,000")));
@@ -268,6 +294,7 @@ impl Context<'_> {
             let usual = job.duration.map(|length| 1.2 * stretch * length.get());
             let limit = job.limit.map(units::Seconds::get).or(usual);
             let plan = JobPlan {
+                uses: uses.clone(),
                 name: if count > 1 { format!("{name}-{}", copy + 1).into() } else { name.as_str().into() },
                 kind,
                 tenant: self.tenant(job)?,
@@ -286,6 +313,22 @@ impl Context<'_> {
             plans.push((Some(self.index), plan));
         }
         Ok(())
+    }
+
+    fn uses(&self, job: &RawJob) -> Result<Uses, ClusterError> {
+        let find = |(name, units): (&String, &u64)| {
+            let Some(at) = self.resources.iter().position(|resource| resource.name == *name) else {
+                let problem = format!("there is no resource `{name}`; write a `[[cluster.resource]]`");
+                return Err(self.wrong("uses", problem));
+            };
+            let amount = self.resources[at].amount;
+            if *units > amount {
+                let problem = format!("it needs {units} of `{name}`, the cluster has {amount}");
+                return Err(self.wrong("uses", problem));
+            }
+            Ok((at as u32, *units))
+        };
+        job.uses.iter().filter(|(_, units)| **units > 0).map(find).collect()
     }
 
     fn ask(&self, job: &RawJob) -> Result<Ask, ClusterError> {
@@ -426,7 +469,14 @@ pub fn standing(
     index: usize,
 ) -> Result<(Ask, TenantId, i32, Option<Wish>), ClusterError> {
     let ranks = ranks(raw, place)?;
-    let context = Context { place, index, tree: &setup.tree, tenants: &setup.tenants, ranks: &ranks };
+    let context = Context {
+        place,
+        index,
+        tree: &setup.tree,
+        resources: &setup.resources,
+        tenants: &setup.tenants,
+        ranks: &ranks,
+    };
     let job = &raw.job[index];
     let ask = context.ask(job)?;
     let (tenant, wish) = (context.tenant(job)?, context.wish(job, ask)?);

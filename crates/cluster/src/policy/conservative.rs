@@ -3,7 +3,7 @@
 
 use super::Policy;
 use super::fifo::strict;
-use crate::job::Why;
+use crate::job::{Uses, Why};
 use crate::pass::Pass;
 use crate::timeline::Timeline;
 use serving::Nanos;
@@ -29,11 +29,20 @@ impl Conservative {
         }
         self.next = Nanos::new(pass.now.get().saturating_add(self.interval.get()));
         let mut timeline = Timeline::new(pass.state, pass.now);
+        // Units of resources have no timeline: those of a job that waits are kept for it.
+        let mut aside = vec![0u64; pass.state.resources.len()];
         for id in pass.waiting(self.depth) {
             let entry = pass.state.entry(id);
             let (ask, wish, left) = (entry.job.ask, entry.job.wish, entry.left());
             if let Err(why @ (Why::Quota | Why::Power)) = pass.state.admits(id, ask) {
                 pass.state.note(id, why, pass.now);
+                continue;
+            }
+            let uses = entry.job.uses.clone();
+            let kept: Uses = uses.iter().map(|(at, _)| (*at, aside[*at as usize])).collect();
+            if pass.state.short_of(&uses, &kept).is_some() {
+                pass.state.note(id, Why::Capacity, pass.now);
+                keep(&mut aside, &uses);
                 continue;
             }
             let Some(slot) = timeline.earliest(&pass.state.tree, ask, wish, left) else {
@@ -43,6 +52,7 @@ impl Conservative {
                 let why = pass.state.find(id, ask).err().unwrap_or(Why::Priority);
                 pass.state.note(id, why, pass.now);
                 timeline.reserve(slot.at, left, &slot.nodes);
+                keep(&mut aside, &uses);
                 continue;
             }
             // Chips are picked as usual, from what stays free for as long as the job may run.
@@ -60,6 +70,13 @@ impl Conservative {
                 pass.start_on(id, parts);
             }
         }
+    }
+}
+
+/// Adds what a waiting job needs to what is kept.
+fn keep(aside: &mut [u64], uses: &Uses) {
+    for (at, units) in uses {
+        aside[*at as usize] += units;
     }
 }
 

@@ -12,10 +12,13 @@ pub struct Drf {
     pub depth: usize,
 }
 
-/// A tenant's weighted share of the chips, its dominant (and only) resource.
+/// A tenant's weighted share of what it has most of, chips or a resource (Ghodsi et al. 2011).
 fn share(state: &State, tenant: TenantId) -> f64 {
     let account = state.account(tenant);
-    f64::from(account.used) / f64::from(state.tree.chips().max(1)) / account.tenant.weight.max(1e-9)
+    let chips = f64::from(account.used) / f64::from(state.tree.chips().max(1));
+    let resources = state.resources.iter().zip(&account.drawn);
+    let dominant = resources.map(|((resource, _), drawn)| *drawn as f64 / resource.amount.max(1) as f64);
+    dominant.fold(chips, f64::max) / account.tenant.weight.max(1e-9)
 }
 
 impl Policy for Drf {
@@ -77,7 +80,7 @@ fn reclaim(pass: &mut Pass<'_>, id: JobId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::policy::testing::{check, check_tenants, job, quota};
+    use crate::policy::testing::{check, check_shared, check_tenants, job, open, quota};
 
     /// Each start goes to the tenant with the smaller share.
     #[test]
@@ -98,6 +101,33 @@ mod tests {
             &[job("a", 0, 4, 10), job("b", 1, 4, 10), job("c", 3, 4, 5).tenant(1)],
             "a 0-10, b 1-3 8-16, c 3-8",
         );
+    }
+
+    /// The example of Ghodsi et al. 2011, section 4.1: nine processors and 18 GB; tasks of A need a processor and 4 GB, those of B
+    /// three processors and 1 GB. A gets three tasks and B two, each two thirds of its dominant resource.
+    #[test]
+    fn dominant_shares_are_evened_out() {
+        let of_a = (0..6).map(|_| job("a", 0, 1, 10).needs(&[(0, 4)]));
+        let of_b = (0..6).map(|_| job("b", 0, 3, 10).tenant(1).needs(&[(0, 1)]));
+        let jobs: Vec<_> = of_a.chain(of_b).collect();
+        check_shared(
+            ("drf", 9, &[("memory", 18)]),
+            &[open(), open()],
+            &jobs,
+            "a 0-10, a 0-10, a 0-10, a 10-20, a 10-20, a 10-20, b 0-10, b 0-10, b 10-20, b 10-20, b 20-30, b 20-30",
+        );
+    }
+
+    /// Twice the weight is twice the dominant share: of 12 processors A takes eight.
+    #[test]
+    fn weights_count() {
+        let of = |tenant| (0..12).map(move |_| job("j", 0, 1, 10).tenant(tenant).needs(&[(0, 1)]));
+        let jobs: Vec<_> = of(0).chain(of(1)).collect();
+        let heavy = crate::job::Tenant { weight: 2.0, ..open() };
+        let first = |count: usize| vec!["j 0-10"; count].join(", ");
+        let later = |count: usize| vec!["j 10-20"; count].join(", ");
+        let expected = [first(8), later(4), first(4), later(8)].join(", ");
+        check_shared(("drf", 12, &[("memory", 18)]), &[heavy, open()], &jobs, &expected);
     }
 
     /// Without the right to borrow, chips stay idle.

@@ -3,7 +3,7 @@
 
 use super::Policy;
 use super::fifo::strict;
-use crate::job::{JobId, Why};
+use crate::job::{JobId, Uses, Why};
 use crate::pass::Pass;
 use crate::reserve::{Reservation, reservation};
 
@@ -33,7 +33,13 @@ impl Policy for Easy {
             return;
         }
         let entry = pass.state.entry(head);
-        let Some(reserved) = reservation(pass.state, entry.job.ask, entry.job.wish) else {
+        let kept = entry.job.uses.clone();
+        // A head that waits for units of a resource alone has them kept, and no chips.
+        let reserved = if pass.state.short_of(&kept, &Uses::default()).is_some() {
+            Reservation { at: pass.now, kept: Vec::new() }
+        } else if let Some(found) = reservation(pass.state, entry.job.ask, entry.job.wish) {
+            found
+        } else {
             return;
         };
         let mut cursor = Some((entry.key, head));
@@ -42,6 +48,10 @@ impl Policy for Easy {
                 return;
             };
             cursor = Some((key, id));
+            if pass.state.short_of(&pass.state.entry(id).job.uses, &kept).is_some() {
+                pass.state.note(id, Why::Capacity, pass.now);
+                continue;
+            }
             behind(pass, id, &reserved);
         }
     }
@@ -75,6 +85,30 @@ fn behind(pass: &mut Pass<'_>, id: JobId, reserved: &Reservation) {
 
 #[cfg(test)]
 mod tests {
+    use crate::policy::testing::{check_shared, open};
+
+    /// a holds three of four units and b, the head, needs two: d, which needs the last one, may not take it, c passes.
+    #[test]
+    fn units_are_kept_for_the_head() {
+        let jobs = [
+            job("a", 0, 1, 100).needs(&[(0, 3)]),
+            job("b", 1, 1, 10).needs(&[(0, 2)]),
+            job("c", 2, 1, 300),
+            job("d", 3, 1, 10).needs(&[(0, 1)]),
+        ];
+        for policy in ["easy", "conservative"] {
+            let expected = "a 0-100, b 100-110, c 2-302, d 100-110";
+            check_shared((policy, 8, &[("memory", 4)]), &[open()], &jobs, expected);
+        }
+        // Nobody overtakes the head, and where whoever fits starts, the last unit is taken.
+        check_shared(
+            ("fifo", 8, &[("memory", 4)]),
+            &[open()],
+            &jobs,
+            "a 0-100, b 100-110, c 100-400, d 100-110",
+        );
+        check_shared(("gang", 8, &[("memory", 4)]), &[open()], &jobs, "a 0-100, b 100-110, c 2-302, d 3-13");
+    }
     use crate::policy::testing::{check, job};
 
     #[test]

@@ -1,7 +1,7 @@
 //! A node of eight chips, a few jobs, and when they ran.
 
 use crate::driver::{Driver, Options};
-use crate::job::{Range, Tenant, TenantId};
+use crate::job::{Range, Resource, Tenant, TenantId};
 use crate::place::Placement;
 use crate::plan::{Checkpoint, JobPlan, Kind, Linear};
 use crate::policy::{Settings, by_name};
@@ -13,6 +13,7 @@ use units::Seconds;
 /// A job of `chips` chips for `seconds`, its exact limit declared.
 pub fn job(name: &str, submit: u64, chips: u32, seconds: u64) -> JobPlan {
     JobPlan {
+        uses: Box::default(),
         name: name.into(),
         kind: Kind::Opaque,
         tenant: TenantId(0),
@@ -41,6 +42,11 @@ impl JobPlan {
         Self { tenant: TenantId(tenant), ..self }
     }
 
+    /// That needs units of resources.
+    pub fn needs(self, uses: &[(u32, u64)]) -> Self {
+        Self { uses: uses.into(), ..self }
+    }
+
     /// That may run at other sizes, and therefore longer.
     pub fn elastic(self, least: u32, most: u32) -> Self {
         Self { elastic: Some(Range { least, most }), limit: None, ..self }
@@ -66,10 +72,23 @@ pub fn check(policy: &str, jobs: &[JobPlan], expected: &str) {
 /// As [`check`] with these tenants.
 #[track_caller]
 pub fn check_tenants(policy: &str, tenants: &[Tenant], jobs: &[JobPlan], expected: &str) {
+    check_shared((policy, 8, &[]), tenants, jobs, expected);
+}
+
+/// As [`check_tenants`] under a policy, on so many chips, with these resources.
+#[track_caller]
+pub fn check_shared(
+    (policy, chips, resources): (&str, u32, &[(&str, u64)]),
+    tenants: &[Tenant],
+    jobs: &[JobPlan],
+    expected: &str,
+) {
     let settings = Settings { backfill_interval: Seconds::ZERO, ..Settings::default() };
     let policy = by_name(policy, &settings).expect("a policy");
-    let tree = Tree::new(&[8], &[]);
-    let scheduler = Scheduler::new(tree, tenants.to_vec(), Placement::BestFit, policy);
+    let tree = Tree::new(&[chips], &[]);
+    let mut scheduler = Scheduler::new(tree, tenants.to_vec(), Placement::BestFit, policy);
+    let resource = |(name, amount): &(&str, u64)| Resource { name: (*name).to_owned(), amount: *amount };
+    scheduler.set_resources(resources.iter().map(resource).collect());
     let options = Options { stretches: true, ..Options::default() };
     let outcome = Driver::new(scheduler, jobs, &[], Linear, options).run();
     assert_eq!(outcome.broken, Vec::<String>::new());
