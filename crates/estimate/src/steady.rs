@@ -225,7 +225,8 @@ impl<'a> Loop<'a> {
 
 /// Prompts in or behind a round for each that is in it: arrivals are even, so that half a round waits on average.
 const BEHIND: f64 = 1.5;
-/// A queue of prompts is never taken for busier than this: a closed loop has no endless queue.
+/// A queue of prompts is never taken for busier than this: a closed loop has no endless queue. Here a prompt waits for some
+/// fifty others on average, beyond which the number of users, not this queue, sets the wait.
 const MOST_BUSY: f64 = 0.98;
 
 /// Solves for the steady state of `model` under `load`.

@@ -1,6 +1,6 @@
 //! An engine written as its catalog file.
 
-use crate::engine::{Engine, Platform, Release};
+use crate::engine::{DeviceOverhead, Engine, HostOverhead, MemoryPolicy, Platform, Release, Scheduler};
 use crate::evidence::Fact;
 use std::fmt::{Display, Write};
 
@@ -66,56 +66,13 @@ impl Engine {
         if self.spread.value > 0.0 {
             out.number("spread", &self.spread);
         }
-        out.section("host");
-        out.time("step", &self.host.step);
-        out.time("sequence", &self.host.sequence);
-        out.number("hidden", &self.host.hidden);
-        out.time("request", &self.host.request);
-        out.time("prompt_token", &self.host.prompt_token);
-        out.time("hand_off", &self.host.hand_off);
-        out.time("dispatch", &self.host.dispatch);
-        out.time("replay", &self.host.replay);
-        out.number("first_chunk", &self.host.first_chunk);
-        out.section("device");
-        out.number("launch", &self.device.launch);
-        out.time("layer", &self.device.layer);
-        out.time("layer_eager", &self.device.layer_eager);
-        out.number("decode_slowdown", &self.device.decode_slowdown);
-        out.number("prefill_slowdown", &self.device.prefill_slowdown);
-        for (key, correction) in [
-            ("decode_correction", &self.device.decode_correction),
-            ("prefill_correction", &self.device.prefill_correction),
-        ] {
-            if correction.value != 1.0 {
-                out.number(key, correction);
-            }
-        }
-        out.number("expert_skew", &self.device.expert_skew);
-        out.number("expert_spread", &self.device.expert_spread);
-        out.number("decode_overlap", &self.device.decode_overlap);
-        out.number("prefill_overlap", &self.device.prefill_overlap);
+        self.host.write(&mut out);
+        self.device.write(&mut out);
         out.section("comm");
         let _ =
             writeln!(out.0, "all_reduce = \"{}\"\nexpert = \"{}\"", self.comm.all_reduce, self.comm.expert);
-        out.section("scheduler");
-        let scheduler = &self.scheduler;
-        out.fact("token_budget", &scheduler.token_budget, scheduler.token_budget.value);
-        out.fact("max_sequences", &scheduler.max_sequences, scheduler.max_sequences.value);
-        out.fact("block", &scheduler.block, scheduler.block.value);
-        out.number("acceptance", &scheduler.acceptance);
-        let _ = writeln!(
-            out.0,
-            "chunked_prefill = {}\nmixed_steps = {}",
-            scheduler.chunked_prefill, scheduler.mixed_steps
-        );
-        out.section("memory");
-        let _ = writeln!(out.0, "fp8_cache = {}", self.memory.fp8_cache);
-        out.number("utilisation", &self.memory.utilisation);
-        out.fact(
-            "reserve",
-            &self.memory.reserve,
-            format!("\"{:.4} GB\"", self.memory.reserve.value.get() / 1e9),
-        );
+        self.scheduler.write(&mut out);
+        self.memory.write(&mut out);
         if self.sharding.pads || self.sharding.vocabulary.is_some() {
             out.section("sharding");
             let _ = writeln!(out.0, "pads = {}", self.sharding.pads);
@@ -132,5 +89,63 @@ impl Engine {
             );
         }
         out.0
+    }
+}
+
+impl HostOverhead {
+    fn write(&self, out: &mut Writer) {
+        out.section("host");
+        out.time("step", &self.step);
+        out.time("sequence", &self.sequence);
+        out.number("hidden", &self.hidden);
+        out.time("request", &self.request);
+        out.time("prompt_token", &self.prompt_token);
+        out.time("hand_off", &self.hand_off);
+        out.time("dispatch", &self.dispatch);
+        out.time("replay", &self.replay);
+        out.number("first_chunk", &self.first_chunk);
+    }
+}
+
+impl DeviceOverhead {
+    fn write(&self, out: &mut Writer) {
+        out.section("device");
+        out.number("launch", &self.launch);
+        out.time("layer", &self.layer);
+        out.time("layer_eager", &self.layer_eager);
+        out.number("decode_slowdown", &self.decode_slowdown);
+        out.number("prefill_slowdown", &self.prefill_slowdown);
+        for (key, correction) in
+            [("decode_correction", &self.decode_correction), ("prefill_correction", &self.prefill_correction)]
+        {
+            if correction.value != 1.0 {
+                out.number(key, correction);
+            }
+        }
+        out.number("expert_skew", &self.expert_skew);
+        out.number("expert_spread", &self.expert_spread);
+        out.number("decode_overlap", &self.decode_overlap);
+        out.number("prefill_overlap", &self.prefill_overlap);
+    }
+}
+
+impl Scheduler {
+    fn write(&self, out: &mut Writer) {
+        out.section("scheduler");
+        out.fact("token_budget", &self.token_budget, self.token_budget.value);
+        out.fact("max_sequences", &self.max_sequences, self.max_sequences.value);
+        out.fact("block", &self.block, self.block.value);
+        out.number("acceptance", &self.acceptance);
+        let _ =
+            writeln!(out.0, "chunked_prefill = {}\nmixed_steps = {}", self.chunked_prefill, self.mixed_steps);
+    }
+}
+
+impl MemoryPolicy {
+    fn write(&self, out: &mut Writer) {
+        out.section("memory");
+        let _ = writeln!(out.0, "fp8_cache = {}", self.fp8_cache);
+        out.number("utilisation", &self.utilisation);
+        out.fact("reserve", &self.reserve, format!("\"{:.4} GB\"", self.reserve.value.get() / 1e9));
     }
 }

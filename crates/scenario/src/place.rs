@@ -26,6 +26,12 @@ impl Place {
         }
     }
 
+    /// The `index`-th pool as a whole, which has that role.
+    pub fn pool(&self, index: usize, role: &str) -> String {
+        let flags = self.text.is_empty();
+        if flags { format!("{role} instances") } else { self.at("deployment.pool", index, "role") }
+    }
+
     /// The line of the key, or of the table if the key is not written.
     fn line(&self, table: &str, index: usize, key: &str) -> Option<usize> {
         line_of(&self.text, table, index, |name| {

@@ -238,7 +238,7 @@ impl Context<'_> {
         point.overlay(&pool.point);
         (point.prefill, point.decode) = (point.sizes, point.sizes);
         let model = self.resolver.step_model(&point, role.into()).map_err(|error| {
-            let at = self.place.at("deployment.pool", index, "role");
+            let at = self.place.pool(index, pool.role.as_deref().unwrap_or("aggregated"));
             ScenarioError::Deployment { at, error }
         })?;
         let mut own = pool.point.clone();

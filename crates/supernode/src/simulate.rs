@@ -33,10 +33,10 @@ pub struct Simulation {
     pub resolved: Resolved,
     costs: Costs,
     /// To ask again on other facts.
-    asked: Asked,
+    asked: Question,
 }
 
-struct Asked {
+struct Question {
     session: Session,
     raw: Raw,
     path: PathBuf,
@@ -44,7 +44,7 @@ struct Asked {
     options: RunOptions,
 }
 
-impl Asked {
+impl Question {
     fn resolve(&self, session: &Session) -> Result<(Resolved, Costs), Error> {
         let mut resolved = ::scenario::resolve(&self.raw, &self.path, &self.text, session.resolver())?;
         resolved.options.exact = self.options.exact;
@@ -84,7 +84,7 @@ impl Simulation {
         raw.seed = options.seed.unwrap_or(raw.seed);
         raw.until = options.until.or(raw.until);
         let (session, path, text) = (session.clone(), path.to_owned(), text.to_owned());
-        let asked = Asked { raw, path, text, options: options.clone(), session };
+        let asked = Question { raw, path, text, options: options.clone(), session };
         let (resolved, costs) = asked.resolve(&asked.session)?;
         Ok(Self { resolved, costs, asked })
     }

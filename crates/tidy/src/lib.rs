@@ -132,6 +132,22 @@ impl SourceFile {
         found
     }
 
+    /// Names of the public functions that take or give a physical quantity, or money, as a bare number: a parameter or a
+    /// result that is called after one is an `f64`.
+    pub fn bare_quantities(&self) -> Vec<String> {
+        let code: Vec<&str> = self.text.lines().take(self.lines_of_code()).collect();
+        let public = |line: &&str| ["pub fn ", "pub const fn "].iter().any(|lead| line.starts_with(lead));
+        let starts = code.iter().enumerate().filter(|(_, line)| public(&line.trim_start()));
+        let signatures = starts.filter_map(|(start, line)| {
+            let end = code[start..].iter().position(|line| line.ends_with('{') || line.ends_with(';'))?;
+            Some((function_name(line)?, code[start..=start + end].join(" ")))
+        });
+        signatures
+            .filter(|(name, signature)| is_bare(name, signature))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+
     /// Names of the types that it defines.
     pub fn types(&self) -> Vec<String> {
         let code = self.text.lines().take(self.lines_of_code());
@@ -158,6 +174,35 @@ impl SourceFile {
             !word(self.text[..at].chars().next_back()) && !word(self.text[at + name.len()..].chars().next())
         })
     }
+}
+
+/// What physical quantities and money are called.
+const QUANTITIES: [&str; 14] = [
+    "time",
+    "seconds",
+    "bytes",
+    "bandwidth",
+    "latency",
+    "power",
+    "energy",
+    "joules",
+    "watts",
+    "flop",
+    "flops",
+    "price",
+    "usd",
+    "money",
+];
+
+/// Whether a signature has a bare number for a quantity.
+fn is_bare(name: &str, signature: &str) -> bool {
+    let is_quantity = |name: &str| name.rsplit('_').next().is_some_and(|last| QUANTITIES.contains(&last));
+    let (parameters, result) = signature.rsplit_once("->").unwrap_or((signature, ""));
+    let bare = |part: &str| part.trim_start_matches('&').starts_with("f64");
+    let takes = parameters.split([',', '(']).filter_map(|part| part.split_once(": "));
+    let gives =
+        is_quantity(name) && ["f64", "Option<f64>"].contains(&result.trim().trim_end_matches([' ', '{']));
+    gives || takes.into_iter().any(|(name, kind)| is_quantity(name.trim()) && bare(kind))
 }
 
 /// The name of the function that begins in a line.
@@ -232,6 +277,13 @@ mod tests {
         assert!(file.mentions("struct") && !file.mentions("struc"));
         assert!(file.is_library());
         assert_eq!(file.lines_of_code(), 10);
+    }
+
+    #[test]
+    fn bare_quantities_are_found() {
+        let text = "pub fn wait(time: f64) {\n}\n\npub fn read_bytes(&self) -> f64 {\n}\n\npub fn of(\n    ranks: f64,\n    time: Seconds,\n) -> f64 {\n}\n";
+        let file = SourceFile { path: "crates/a/src/lib.rs".to_owned(), text: text.to_owned() };
+        assert_eq!(file.bare_quantities(), ["wait", "read_bytes"]);
     }
 
     #[test]

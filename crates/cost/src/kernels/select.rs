@@ -125,19 +125,19 @@ pub struct Kernels {
     architecture: String,
     stacks: Vec<String>,
     /// Per chip, nearest first; the last one holds the generic medians.
-    measured: Arc<[Measured]>,
+    measured: Arc<[ChipProfiles]>,
 }
 
 /// The profiles of one chip.
 #[derive(Debug)]
-struct Measured {
+struct ChipProfiles {
     chip: String,
-    groups: Vec<Group>,
+    groups: Vec<FamilyGroup>,
 }
 
 /// The profile of a group of families, parsed once one of them is asked for: most models need few.
 #[derive(Debug)]
-struct Group {
+struct FamilyGroup {
     name: &'static str,
     id: String,
     text: String,
@@ -151,7 +151,7 @@ struct Sets {
     sets: Vec<Arc<KernelSet>>,
 }
 
-impl Group {
+impl FamilyGroup {
     fn sets(&self) -> Result<&Sets, ProfileError> {
         let parsed = self.parsed.get_or_init(|| {
             let Profile { architecture, sets, .. } = Profile::parse(&self.text, &self.id)?;
@@ -172,10 +172,10 @@ impl Group {
     }
 }
 
-impl Measured {
+impl ChipProfiles {
     /// The groups that may hold sets of a family, parsed.
     fn of(&self, family: &str) -> Result<Vec<&Sets>, ProfileError> {
-        self.groups.iter().filter(|group| group.may_hold(family)).map(Group::sets).collect()
+        self.groups.iter().filter(|group| group.may_hold(family)).map(FamilyGroup::sets).collect()
     }
 }
 
@@ -222,11 +222,11 @@ impl Kernels {
         let group = |key: &str, name: &'static str| {
             let id = format!("{key}.{name}");
             let text = read(&id)?.as_ref().to_owned();
-            Some(Group { name, id, text, parsed: OnceLock::new() })
+            Some(FamilyGroup { name, id, text, parsed: OnceLock::new() })
         };
         let measured = own.into_iter().chain(named).chain([Self::GENERIC]).map(|key| {
             let groups = Self::GROUPS.iter().filter_map(|name| group(key, name)).collect();
-            Measured { chip: key.to_owned(), groups }
+            ChipProfiles { chip: key.to_owned(), groups }
         });
         Self {
             rank: chip.rank.clone(),

@@ -210,126 +210,163 @@ impl Cut<'_> {
     }
 
     fn mix(&self, attention: &Attention, products: &mut Vec<Product>, elementwise: &mut f64) -> MixPlan {
+        match attention {
+            Attention::MultiHead(a) => self.multi_head(a, products, elementwise),
+            Attention::Mla(a) => self.latent(a, products, elementwise),
+            Attention::Compressed(a) => self.compressed(a, products, elementwise),
+            Attention::Linear(a) => self.linear(a, products, elementwise),
+            Attention::StateSpace(a) => self.state_space(a, products, elementwise),
+            Attention::ShortConv(a) => self.short_conv(a, products, elementwise),
+            Attention::None => MixPlan::None,
+        }
+    }
+
+    /// Bytes that a fused residual-and-norm moves per token: it reads two rows and writes two.
+    fn norm(&self) -> f64 {
+        4.0 * self.hidden * 2.0
+    }
+
+    /// Queries, keys and values in one product, and the output projection.
+    fn multi_head(
+        &self,
+        a: &model::MultiHead,
+        products: &mut Vec<Product>,
+        elementwise: &mut f64,
+    ) -> MixPlan {
         let tp = self.layout.tp;
         let precision = self.attention_weights();
         let kv = self.model.quantization.kv;
-        // A fused residual-and-norm reads two rows and writes two.
-        let norm = 4.0 * self.hidden * 2.0;
-        match attention {
-            Attention::MultiHead(a) => {
-                let heads = shard(a.heads, tp);
-                let kv_heads = shard(a.kv_heads, tp).max(1.0);
-                let (qk, v) = (f64::from(a.head_dim), f64::from(a.v_head_dim));
-                let query = heads * qk * if a.output_gate { 2.0 } else { 1.0 };
-                let key_value = match (a.reuses_kv, a.shared_kv) {
-                    (true, _) => 0.0,
-                    (false, true) => kv_heads * qk,
-                    (false, false) => kv_heads * (qk + v),
-                };
-                products.push(self.product(Family::Projection, query + key_value, self.hidden, precision));
-                products.push(self.product(Family::Projection, self.hidden, heads * v, precision));
-                self.index_products(a.indexer.as_ref(), self.hidden, products);
-                *elementwise += norm + 2.0 * 2.0 * (query + key_value);
-                MixPlan::Softmax(SoftmaxPlan {
-                    heads,
-                    kv_heads,
-                    qk_dim: qk,
-                    v_dim: v,
-                    kv_dim: qk + v,
-                    window: a.window.map(f64::from),
-                    fold: None,
-                    latent: false,
-                    caches: !a.reuses_kv,
-                    indexer: a.indexer.clone(),
-                    precision: Precision { weight: kv, activation: Dtype::Bf16 },
-                    decode_products: Vec::new(),
-                    expand_products: Vec::new(),
-                })
-            }
-            Attention::Mla(a) => {
-                let heads = shard(a.heads, tp);
-                let (nope, rope, v) =
-                    (f64::from(a.qk_nope_head_dim), f64::from(a.qk_rope_head_dim), f64::from(a.v_head_dim));
-                let latent = f64::from(a.kv_lora_rank);
-                let query_in = a.q_lora_rank.map_or(self.hidden, f64::from);
-                let down = a.q_lora_rank.map_or(0.0, f64::from) + latent + rope;
-                products.push(self.product(Family::Projection, down, self.hidden, precision));
-                products.push(self.product(Family::Projection, heads * (nope + rope), query_in, precision));
-                products.push(self.product(Family::Projection, self.hidden, heads * v, precision));
-                if a.output_gate {
-                    products.push(self.product(Family::Projection, heads * v, self.hidden, precision));
-                }
-                self.index_products(a.indexer.as_ref(), query_in, products);
-                *elementwise += norm + 2.0 * 2.0 * (down + heads * (nope + rope));
-                let bf16 = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
-                MixPlan::Softmax(SoftmaxPlan {
-                    heads,
-                    kv_heads: 1.0,
-                    qk_dim: nope + rope,
-                    v_dim: v,
-                    kv_dim: latent + rope,
-                    window: None,
-                    fold: None,
-                    latent: true,
-                    caches: true,
-                    indexer: a.indexer.clone(),
-                    precision: Precision { weight: kv, activation: Dtype::Bf16 },
-                    decode_products: vec![
-                        self.product(Family::Projection, heads * latent, nope, bf16),
-                        self.product(Family::Projection, heads * v, latent, bf16),
-                    ],
-                    expand_products: vec![self.product(
-                        Family::Projection,
-                        heads * (nope + v),
-                        latent,
-                        precision,
-                    )],
-                })
-            }
-            Attention::Compressed(a) => self.compressed(a, products, elementwise),
-            Attention::Linear(a) => {
-                let key = f64::from(a.k_heads * a.k_head_dim) / f64::from(tp);
-                let value = f64::from(a.v_heads * a.v_head_dim) / f64::from(tp);
-                let gate = if a.output_gate { a.gate_rank.map_or(value, f64::from) } else { 0.0 };
-                let decay = match a.decay {
-                    model::Decay::Fixed => 0.0,
-                    model::Decay::PerHead => shard(a.v_heads, tp),
-                    model::Decay::PerElement { rank } => f64::from(rank),
-                };
-                let scalars = decay + if a.delta { shard(a.v_heads, tp) } else { 0.0 };
-                products.push(self.product(
-                    Family::Projection,
-                    2.0 * key + value + gate + scalars,
-                    self.hidden,
-                    precision,
-                ));
-                products.push(self.product(Family::Projection, self.hidden, value, precision));
-                *elementwise += norm + 2.0 * 2.0 * (value + gate);
-                MixPlan::Linear(a.clone())
-            }
-            Attention::StateSpace(a) => {
-                let inner = f64::from(a.heads * a.head_dim) / f64::from(tp);
-                let state = 2.0 * f64::from(a.groups * a.state) / f64::from(tp);
-                products.push(self.product(
-                    Family::Projection,
-                    2.0 * inner + state + shard(a.heads, tp),
-                    self.hidden,
-                    precision,
-                ));
-                products.push(self.product(Family::Projection, self.hidden, inner, precision));
-                *elementwise += norm + 2.0 * 2.0 * inner;
-                MixPlan::StateSpace(a.clone())
-            }
-            Attention::ShortConv(a) => {
-                let width = shard(a.width, tp);
-                products.push(self.product(Family::Projection, 3.0 * width, self.hidden, precision));
-                products.push(self.product(Family::Projection, self.hidden, width, precision));
-                // The convolution reads and writes a few rows per token; its taps stay in registers.
-                *elementwise += norm + 2.0 * 2.0 * 3.0 * width;
-                MixPlan::None
-            }
-            Attention::None => MixPlan::None,
+        let heads = shard(a.heads, tp);
+        let kv_heads = shard(a.kv_heads, tp).max(1.0);
+        let (qk, v) = (f64::from(a.head_dim), f64::from(a.v_head_dim));
+        let query = heads * qk * if a.output_gate { 2.0 } else { 1.0 };
+        let key_value = match (a.reuses_kv, a.shared_kv) {
+            (true, _) => 0.0,
+            (false, true) => kv_heads * qk,
+            (false, false) => kv_heads * (qk + v),
+        };
+        products.push(self.product(Family::Projection, query + key_value, self.hidden, precision));
+        products.push(self.product(Family::Projection, self.hidden, heads * v, precision));
+        self.index_products(a.indexer.as_ref(), self.hidden, products);
+        *elementwise += self.norm() + 2.0 * 2.0 * (query + key_value);
+        MixPlan::Softmax(SoftmaxPlan {
+            heads,
+            kv_heads,
+            qk_dim: qk,
+            v_dim: v,
+            kv_dim: qk + v,
+            window: a.window.map(f64::from),
+            fold: None,
+            latent: false,
+            caches: !a.reuses_kv,
+            indexer: a.indexer.clone(),
+            precision: Precision { weight: kv, activation: Dtype::Bf16 },
+            decode_products: Vec::new(),
+            expand_products: Vec::new(),
+        })
+    }
+
+    /// Both latents in one product, queries from theirs, and products with the cached latent in front of and behind the kernel.
+    fn latent(&self, a: &model::Mla, products: &mut Vec<Product>, elementwise: &mut f64) -> MixPlan {
+        let tp = self.layout.tp;
+        let precision = self.attention_weights();
+        let kv = self.model.quantization.kv;
+        let heads = shard(a.heads, tp);
+        let (nope, rope, v) =
+            (f64::from(a.qk_nope_head_dim), f64::from(a.qk_rope_head_dim), f64::from(a.v_head_dim));
+        let latent = f64::from(a.kv_lora_rank);
+        let query_in = a.q_lora_rank.map_or(self.hidden, f64::from);
+        let down = a.q_lora_rank.map_or(0.0, f64::from) + latent + rope;
+        products.push(self.product(Family::Projection, down, self.hidden, precision));
+        products.push(self.product(Family::Projection, heads * (nope + rope), query_in, precision));
+        products.push(self.product(Family::Projection, self.hidden, heads * v, precision));
+        if a.output_gate {
+            products.push(self.product(Family::Projection, heads * v, self.hidden, precision));
         }
+        self.index_products(a.indexer.as_ref(), query_in, products);
+        *elementwise += self.norm() + 2.0 * 2.0 * (down + heads * (nope + rope));
+        let bf16 = Precision { weight: Dtype::Bf16, activation: Dtype::Bf16 };
+        MixPlan::Softmax(SoftmaxPlan {
+            heads,
+            kv_heads: 1.0,
+            qk_dim: nope + rope,
+            v_dim: v,
+            kv_dim: latent + rope,
+            window: None,
+            fold: None,
+            latent: true,
+            caches: true,
+            indexer: a.indexer.clone(),
+            precision: Precision { weight: kv, activation: Dtype::Bf16 },
+            decode_products: vec![
+                self.product(Family::Projection, heads * latent, nope, bf16),
+                self.product(Family::Projection, heads * v, latent, bf16),
+            ],
+            expand_products: vec![self.product(Family::Projection, heads * (nope + v), latent, precision)],
+        })
+    }
+
+    /// Queries, keys, values, gate and decay in one product, and the output projection.
+    fn linear(&self, a: &model::Linear, products: &mut Vec<Product>, elementwise: &mut f64) -> MixPlan {
+        let tp = self.layout.tp;
+        let precision = self.attention_weights();
+        let key = f64::from(a.k_heads * a.k_head_dim) / f64::from(tp);
+        let value = f64::from(a.v_heads * a.v_head_dim) / f64::from(tp);
+        let gate = if a.output_gate { a.gate_rank.map_or(value, f64::from) } else { 0.0 };
+        let decay = match a.decay {
+            model::Decay::Fixed => 0.0,
+            model::Decay::PerHead => shard(a.v_heads, tp),
+            model::Decay::PerElement { rank } => f64::from(rank),
+        };
+        let scalars = decay + if a.delta { shard(a.v_heads, tp) } else { 0.0 };
+        products.push(self.product(
+            Family::Projection,
+            2.0 * key + value + gate + scalars,
+            self.hidden,
+            precision,
+        ));
+        products.push(self.product(Family::Projection, self.hidden, value, precision));
+        *elementwise += self.norm() + 2.0 * 2.0 * (value + gate);
+        MixPlan::Linear(a.clone())
+    }
+
+    /// Input, gate, state matrices and step in one product, and the output projection.
+    fn state_space(
+        &self,
+        a: &model::StateSpace,
+        products: &mut Vec<Product>,
+        elementwise: &mut f64,
+    ) -> MixPlan {
+        let tp = self.layout.tp;
+        let precision = self.attention_weights();
+        let inner = f64::from(a.heads * a.head_dim) / f64::from(tp);
+        let state = 2.0 * f64::from(a.groups * a.state) / f64::from(tp);
+        products.push(self.product(
+            Family::Projection,
+            2.0 * inner + state + shard(a.heads, tp),
+            self.hidden,
+            precision,
+        ));
+        products.push(self.product(Family::Projection, self.hidden, inner, precision));
+        *elementwise += self.norm() + 2.0 * 2.0 * inner;
+        MixPlan::StateSpace(a.clone())
+    }
+
+    /// Both gates and the input in one product, and the output projection.
+    fn short_conv(
+        &self,
+        a: &model::ShortConv,
+        products: &mut Vec<Product>,
+        elementwise: &mut f64,
+    ) -> MixPlan {
+        let tp = self.layout.tp;
+        let precision = self.attention_weights();
+        let width = shard(a.width, tp);
+        products.push(self.product(Family::Projection, 3.0 * width, self.hidden, precision));
+        products.push(self.product(Family::Projection, self.hidden, width, precision));
+        // The convolution reads and writes a few rows per token; its taps stay in registers.
+        *elementwise += self.norm() + 2.0 * 2.0 * 3.0 * width;
+        MixPlan::None
     }
 
     /// Query compression, one key/value vector, folding weights, and an output projection in groups.
@@ -350,7 +387,7 @@ impl Cut<'_> {
         products.push(self.product(Family::Projection, joined, heads * dim / groups, precision));
         products.push(self.product(Family::Projection, self.hidden, joined, precision));
         self.index_products(a.indexer.as_ref(), query_in, products);
-        *elementwise += 4.0 * self.hidden * 2.0 + 2.0 * 2.0 * (query_in + (heads + 1.0) * dim);
+        *elementwise += self.norm() + 2.0 * 2.0 * (query_in + (heads + 1.0) * dim);
         MixPlan::Softmax(SoftmaxPlan {
             heads,
             kv_heads: 1.0,

@@ -9,7 +9,7 @@ use super::operators::{Collectives, Evidence, Operators};
 use super::plan::{self, RankPlan};
 use super::pool::TablePool;
 use super::startable::{self, Unstartable};
-use super::table::{Place, Table};
+use super::table::{Position, Table};
 use super::tally::{Family, Tally};
 use crate::ops::Bound;
 use hardware::Engine;
@@ -326,14 +326,14 @@ impl StepModel {
     fn timed_in(&self, load: &Load, split: f64) -> Timed {
         let tables = &self.tables;
         let mut device = Tally::default();
-        tables.linear.add(&mut device, split, Place::of(load.tokens / split), |m| self.linear_at(m));
-        tables.absorb.add(&mut device, 1.0, Place::of(load.decode_tokens), |m| self.absorb_at(m));
+        tables.linear.add(&mut device, split, Position::of(load.tokens / split), |m| self.linear_at(m));
+        tables.absorb.add(&mut device, 1.0, Position::of(load.decode_tokens), |m| self.absorb_at(m));
         if load.prefill_tokens > 0.0 {
             let expanded = load.prefill_tokens + load.prefill_past;
-            tables.expand.add(&mut device, 1.0, Place::of(expanded), |m| self.expand_at(m));
+            tables.expand.add(&mut device, 1.0, Position::of(expanded), |m| self.expand_at(m));
         }
-        tables.head.add(&mut device, 1.0, Place::of(self.sampled(load)), |m| self.head_at(m));
-        let routed = Place::of(load.total_tokens / split);
+        tables.head.add(&mut device, 1.0, Position::of(self.sampled(load)), |m| self.head_at(m));
+        let routed = Position::of(load.total_tokens / split);
         tables.experts.add(&mut device, split, routed, |m| self.experts_at(m));
         let part = load.part(split);
         for (mix, count) in &self.plan.mixes {

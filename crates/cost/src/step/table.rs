@@ -34,14 +34,14 @@ impl Default for Table {
 
 /// Where a token count lies in every table.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// The point at or below it.
     index: usize,
     /// How far it is towards the next.
     share: f64,
 }
 
-impl Place {
+impl Position {
     /// The place of `tokens`.
     pub fn of(tokens: f64) -> Self {
         let tokens = tokens.max(0.0);
@@ -58,8 +58,8 @@ impl Place {
 
 impl Table {
     /// Adds `factor` times everything at a place to a tally.
-    pub fn add(&self, to: &mut Tally, factor: f64, at: Place, price: impl Fn(f64) -> Tally) {
-        let Place { index, share } = at;
+    pub fn add(&self, to: &mut Tally, factor: f64, at: Position, price: impl Fn(f64) -> Tally) {
+        let Position { index, share } = at;
         let low = self.point(index, &price);
         if share == 0.0 {
             to.add_sparse(low, factor);

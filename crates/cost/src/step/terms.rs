@@ -2,7 +2,7 @@
 
 use super::plan::{ExpertPlan, LayerPlan, MixPlan, Product, SoftmaxPlan};
 use super::step_model::{Load, StepModel};
-use super::table::Place;
+use super::table::Position;
 use super::tally::{Family, Tally};
 use crate::ops::{Gemm, GroupedMoe};
 use crate::routing;
@@ -208,15 +208,15 @@ impl StepModel {
             tally
         };
         let once = Load { decode_tokens: load.decode_seqs, prefill_tokens: 0.0, prefill_seqs: 0.0, ..*load };
-        let decoding = Place::of(load.decode_seqs);
+        let decoding = Position::of(load.decode_seqs);
         self.tables.draft_linear.add(tally, rounds, decoding, linear);
-        self.tables.draft_experts.add(tally, rounds, Place::of(load.total_decode_seqs), experts);
+        self.tables.draft_experts.add(tally, rounds, Position::of(load.total_decode_seqs), experts);
         self.tables.head.add(tally, rounds, decoding, |rows| self.head_at(rows));
         self.mix(&layer.mix, layer.count * rounds, &once, tally);
         if load.prefill_tokens > 0.0 {
             let prompts = Load { decode_seqs: 0.0, decode_tokens: 0.0, ..*load };
-            self.tables.draft_linear.add(tally, 1.0, Place::of(load.prefill_tokens), linear);
-            self.tables.draft_experts.add(tally, 1.0, Place::of(load.total_tokens), experts);
+            self.tables.draft_linear.add(tally, 1.0, Position::of(load.prefill_tokens), linear);
+            self.tables.draft_experts.add(tally, 1.0, Position::of(load.total_tokens), experts);
             self.mix(&layer.mix, layer.count, &prompts, tally);
         }
     }

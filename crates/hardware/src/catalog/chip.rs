@@ -6,7 +6,7 @@ use super::limits;
 use super::raw::{self, RawFact, Reader};
 use crate::chip::{Chip, Port, Rank};
 use crate::date::Date;
-use crate::evidence::Source;
+use crate::evidence::{Fact, Source};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -63,39 +63,57 @@ struct RawPort {
     link: String,
 }
 
-/// Reads a chip's file.
-pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
-    let mut raw: RawChip = raw::parse(document)?;
-    let sources = std::mem::take(&mut raw.sources);
-    let reader = Reader { document, sources: &sources };
-    let span = raw.matrix.span();
+fn matrix(
+    reader: &Reader<'_>,
+    raw: Spanned<BTreeMap<Dtype, RawFact<FlopPerSecond>>>,
+) -> Result<BTreeMap<Dtype, Fact<FlopPerSecond>>, CatalogError> {
+    let span = raw.span();
     let mut matrix = BTreeMap::new();
-    for (dtype, fact) in raw.matrix.into_inner() {
+    for (dtype, fact) in raw.into_inner() {
         matrix.insert(dtype, reader.fact(fact, limits::COMPUTE)?);
     }
     if matrix.is_empty() {
         let message = "has no format; give the dense peak of at least one, such as `bf16`".to_owned();
         return Err(reader.invalid(span, message));
     }
-    let ranks = raw.ranks.map_or(Ok(1), |ranks| reader.number(ranks, limits::RANKS))?;
-    let package_link = match (ranks, raw.package_link) {
+    Ok(matrix)
+}
+
+/// The link between the ranks of a package, which one of several has and one of a single rank has not.
+fn package_link(
+    reader: &Reader<'_>,
+    ranks: u32,
+    raw: Option<Spanned<RawPackageLink>>,
+    name: std::ops::Range<usize>,
+) -> Result<Option<(Fact<BytesPerSecond>, Fact<Seconds>)>, CatalogError> {
+    match (ranks, raw) {
         (1, Some(link)) => {
             let message =
                 "joins the ranks of a package, but this one has a single rank; remove it or set `ranks`";
-            return Err(reader.invalid(link.span(), message.to_owned()));
+            Err(reader.invalid(link.span(), message.to_owned()))
         }
-        (1, None) => None,
+        (1, None) => Ok(None),
         (_, None) => {
             let message =
                 format!("has {ranks} ranks per package; give `package_link` with bandwidth and latency");
-            return Err(reader.invalid(raw.name.span(), message));
+            Err(reader.invalid(name, message))
         }
         (_, Some(link)) => {
             let link = link.into_inner();
             let bandwidth = reader.fact(link.bandwidth, limits::LINK_RATE)?;
-            Some((bandwidth, reader.fact(link.latency, limits::LATENCY)?))
+            Ok(Some((bandwidth, reader.fact(link.latency, limits::LATENCY)?)))
         }
-    };
+    }
+}
+
+/// Reads a chip's file.
+pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
+    let mut raw: RawChip = raw::parse(document)?;
+    let sources = std::mem::take(&mut raw.sources);
+    let reader = Reader { document, sources: &sources };
+    let matrix = matrix(&reader, raw.matrix)?;
+    let ranks = raw.ranks.map_or(Ok(1), |ranks| reader.number(ranks, limits::RANKS))?;
+    let package_link = package_link(&reader, ranks, raw.package_link, raw.name.span())?;
     if raw.kernels.get_ref().is_empty() {
         let message = "is empty; name the kernel profile of the nearest relative, such as `h100`".to_owned();
         return Err(reader.invalid(raw.kernels.span(), message));

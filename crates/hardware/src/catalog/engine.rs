@@ -117,6 +117,63 @@ struct RawSharding {
     vocabulary: Option<RawFact<u32>>,
 }
 
+impl RawHost {
+    fn resolve(self, reader: &Reader<'_>) -> Result<HostOverhead, CatalogError> {
+        Ok(HostOverhead {
+            step: reader.fact(self.step, limits::OVERHEAD_TIME)?,
+            sequence: reader.fact(self.sequence, limits::OVERHEAD_TIME)?,
+            hidden: reader.fact(self.hidden, limits::SHARE)?,
+            request: reader.fact(self.request, limits::OVERHEAD_TIME)?,
+            prompt_token: reader.fact(self.prompt_token, limits::OVERHEAD_TIME)?,
+            hand_off: reader.fact(self.hand_off, limits::OVERHEAD_TIME)?,
+            dispatch: launched(reader, self.dispatch)?,
+            replay: launched(reader, self.replay)?,
+            first_chunk: reader.fact(self.first_chunk, limits::CHUNK)?,
+        })
+    }
+}
+
+impl RawDevice {
+    fn resolve(self, reader: &Reader<'_>) -> Result<DeviceOverhead, CatalogError> {
+        let corrected = |raw| usual(reader, raw, limits::FACTOR, 1.0, UNCORRECTED);
+        Ok(DeviceOverhead {
+            launch: reader.fact(self.launch, limits::SHARE)?,
+            layer: reader.fact(self.layer, limits::OVERHEAD_TIME)?,
+            layer_eager: reader.fact(self.layer_eager, limits::OVERHEAD_TIME)?,
+            decode_slowdown: reader.fact(self.decode_slowdown, limits::FACTOR)?,
+            prefill_slowdown: reader.fact(self.prefill_slowdown, limits::FACTOR)?,
+            decode_correction: corrected(self.decode_correction)?,
+            prefill_correction: corrected(self.prefill_correction)?,
+            expert_skew: reader.fact(self.expert_skew, limits::SKEW)?,
+            expert_spread: reader.fact(self.expert_spread, limits::SKEW)?,
+            decode_overlap: reader.fact(self.decode_overlap, limits::SHARE)?,
+            prefill_overlap: reader.fact(self.prefill_overlap, limits::SHARE)?,
+        })
+    }
+}
+
+impl RawComm {
+    fn resolve(self, reader: &Reader<'_>) -> Result<CommBackend, CatalogError> {
+        Ok(CommBackend {
+            all_reduce: choice(reader, self.all_reduce, &["custom", "nccl", "hccl", "ideal"])?,
+            expert: choice(reader, self.expert, &["deepep", "trtllm", "cann", "all-gather", "ideal"])?,
+        })
+    }
+}
+
+impl RawScheduler {
+    fn resolve(self, reader: &Reader<'_>) -> Result<Scheduler, CatalogError> {
+        Ok(Scheduler {
+            token_budget: reader.fact(self.token_budget, limits::TOKENS)?,
+            max_sequences: reader.fact(self.max_sequences, limits::TOKENS)?,
+            block: reader.fact(self.block, limits::BLOCK)?,
+            acceptance: usual(reader, self.acceptance, limits::SHARE, USUAL_ACCEPTANCE, ACCEPTANCE_SOURCE)?,
+            chunked_prefill: self.chunked_prefill,
+            mixed_steps: self.mixed_steps,
+        })
+    }
+}
+
 /// Reads an engine's file.
 pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
     let mut raw: RawEngine = raw::parse(document)?;
@@ -136,60 +193,10 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Engine, CatalogError> {
         stacks: raw.stacks.into_inner(),
         fused_quantise: raw.fused_quantise,
         micro_batches: raw.micro_batches,
-        host: HostOverhead {
-            step: reader.fact(raw.host.step, limits::OVERHEAD_TIME)?,
-            sequence: reader.fact(raw.host.sequence, limits::OVERHEAD_TIME)?,
-            hidden: reader.fact(raw.host.hidden, limits::SHARE)?,
-            request: reader.fact(raw.host.request, limits::OVERHEAD_TIME)?,
-            prompt_token: reader.fact(raw.host.prompt_token, limits::OVERHEAD_TIME)?,
-            hand_off: reader.fact(raw.host.hand_off, limits::OVERHEAD_TIME)?,
-            dispatch: launched(&reader, raw.host.dispatch)?,
-            replay: launched(&reader, raw.host.replay)?,
-            first_chunk: reader.fact(raw.host.first_chunk, limits::CHUNK)?,
-        },
-        device: DeviceOverhead {
-            launch: reader.fact(raw.device.launch, limits::SHARE)?,
-            layer: reader.fact(raw.device.layer, limits::OVERHEAD_TIME)?,
-            layer_eager: reader.fact(raw.device.layer_eager, limits::OVERHEAD_TIME)?,
-            decode_slowdown: reader.fact(raw.device.decode_slowdown, limits::FACTOR)?,
-            prefill_slowdown: reader.fact(raw.device.prefill_slowdown, limits::FACTOR)?,
-            decode_correction: usual(
-                &reader,
-                raw.device.decode_correction,
-                limits::FACTOR,
-                1.0,
-                UNCORRECTED,
-            )?,
-            prefill_correction: usual(
-                &reader,
-                raw.device.prefill_correction,
-                limits::FACTOR,
-                1.0,
-                UNCORRECTED,
-            )?,
-            expert_skew: reader.fact(raw.device.expert_skew, limits::SKEW)?,
-            expert_spread: reader.fact(raw.device.expert_spread, limits::SKEW)?,
-            decode_overlap: reader.fact(raw.device.decode_overlap, limits::SHARE)?,
-            prefill_overlap: reader.fact(raw.device.prefill_overlap, limits::SHARE)?,
-        },
-        comm: CommBackend {
-            all_reduce: choice(&reader, raw.comm.all_reduce, &["custom", "nccl", "hccl", "ideal"])?,
-            expert: choice(&reader, raw.comm.expert, &["deepep", "trtllm", "cann", "all-gather", "ideal"])?,
-        },
-        scheduler: Scheduler {
-            token_budget: reader.fact(raw.scheduler.token_budget, limits::TOKENS)?,
-            max_sequences: reader.fact(raw.scheduler.max_sequences, limits::TOKENS)?,
-            block: reader.fact(raw.scheduler.block, limits::BLOCK)?,
-            acceptance: usual(
-                &reader,
-                raw.scheduler.acceptance,
-                limits::SHARE,
-                USUAL_ACCEPTANCE,
-                ACCEPTANCE_SOURCE,
-            )?,
-            chunked_prefill: raw.scheduler.chunked_prefill,
-            mixed_steps: raw.scheduler.mixed_steps,
-        },
+        host: raw.host.resolve(&reader)?,
+        device: raw.device.resolve(&reader)?,
+        comm: raw.comm.resolve(&reader)?,
+        scheduler: raw.scheduler.resolve(&reader)?,
         memory: MemoryPolicy {
             fp8_cache: raw.memory.fp8_cache,
             utilisation: reader.fact(raw.memory.utilisation, limits::SHARE)?,

@@ -4,7 +4,7 @@ use super::{markdown, percent, signed};
 use calibration::stats::{ErrorStats, median};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use validate::{Metric, Scored, ServingTable, Summary, summarise};
+use validate::{Metric, Pair, Scored, ServingTable, Summary, summarise};
 
 /// The value of one of a row's columns.
 pub(super) fn key<'a>(row: &'a Scored, column: &str) -> Option<&'a str> {
@@ -208,23 +208,39 @@ pub(super) fn published(files: &[(String, Vec<Scored>)]) -> String {
          (operators), throughput in tokens per second and chip.\n",
     );
     for (name, rows) in files {
-        let lines = rows.iter().flat_map(|row| {
-            row.pairs.iter().map(|pair| {
-                vec![
-                    row.id.clone(),
-                    pair.metric.name().to_owned(),
-                    significant(pair.predicted),
-                    significant(pair.measured),
-                    signed(pair.predicted / pair.measured - 1.0),
-                ]
-            })
+        let pairs = rows.iter().flat_map(|row| row.pairs.iter().map(move |pair| (row, pair)));
+        let mut pairs: Vec<_> = pairs.collect();
+        let _ = write!(text, "\n`{name}`:");
+        if pairs.len() > MOST_ROWS {
+            let off = |pair: &Pair| (pair.predicted / pair.measured).ln().abs();
+            pairs.sort_by(|(_, a), (_, b)| off(b).total_cmp(&off(a)));
+            let half = signed(off(pairs[pairs.len() / 2].1).exp_m1());
+            let _ = write!(
+                text,
+                " {} rows, half of them within {half}; the {FURTHEST} furthest off",
+                pairs.len()
+            );
+            pairs.truncate(FURTHEST);
+        }
+        let lines = pairs.into_iter().map(|(row, pair)| {
+            vec![
+                row.id.clone(),
+                pair.metric.name().to_owned(),
+                significant(pair.predicted),
+                significant(pair.measured),
+                signed(pair.predicted / pair.measured - 1.0),
+            ]
         });
         let header = ["row", "metric", "predicted", "measured", "off by"];
-        let _ = write!(text, "\n`{name}`:\n\n{}", markdown(&header, lines));
+        let _ = write!(text, "\n\n{}", markdown(&header, lines));
         text.push_str(&failures(rows));
     }
     text
 }
+
+/// Published rows of one file that are shown each; of a longer one the [`FURTHEST`] off are.
+const MOST_ROWS: usize = 60;
+const FURTHEST: usize = 10;
 
 /// Four significant digits.
 fn significant(value: f64) -> String {
