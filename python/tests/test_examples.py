@@ -20,8 +20,8 @@ def example(name: str) -> ModuleType:
 def test_the_router_in_python_beats_the_built_in_ones() -> None:
     found = example("router").main()
     mine = found.pop("documents apart (Python)")
-    assert all(mine[0] > good + 0.01 for good, _, _ in found.values()), found
-    assert all(mine[1] < median for _, median, _ in found.values())
+    assert all(mine[0] > good + 0.02 for good, *_ in found.values()), found
+    assert all(mine[1] < median and mine[2] < late for _, median, late, _ in found.values()), found
 
 
 def test_optuna_drives_the_planner() -> None:

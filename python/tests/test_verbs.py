@@ -76,6 +76,10 @@ def test_simulate_keys_and_files(cli: str) -> None:
     found = sn.simulate(**keys)
     same(cli, found, "simulate", *flags(keys))
     assert len(found.records) == 200 and len(found.steps) > 10
+    engine = {**keys, "max_sequences": 16, "memory_fraction": 0.5, "stream_interval": 4, "execution": "eager"}
+    changed = sn.simulate(**engine)
+    same(cli, changed, "simulate", *flags(engine))
+    assert changed["latency"]["ttft"] != found["latency"]["ttft"]
     file = ROOT / "examples/scenarios/h100-llama-chat.toml"
     by_file = sn.simulate(file, seed=3, until="30 s")
     same(cli, by_file, "simulate", str(file), "--seed", "3", "--until", "30 s")

@@ -67,6 +67,8 @@ class EstimateKeys(FactKeys, total=False):
     prefix_hit: float
     token_budget: int
     max_sequences: int
+    memory_fraction: float
+    stream_interval: int
     execution: str
     expert_skew: float
     micro_batches: bool
@@ -160,6 +162,7 @@ class DeploymentKeys(FactKeys, total=False):
     system: str
     chip: str
     engine: str
+    engine_version: str
     weight_dtype: str
     act_dtype: str
     kv_dtype: str
@@ -179,7 +182,13 @@ class DeploymentKeys(FactKeys, total=False):
     preemption: str
     token_budget: int
     max_seqs: int
+    max_sequences: int
     prefix_cache: bool
+    memory_fraction: float
+    stream_interval: int
+    execution: str
+    expert_skew: float
+    micro_batches: bool
 
 class SimulateKeys(DeploymentKeys, total=False):
     """One aggregated deployment and its traffic."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +26,10 @@ class Admin:
         self.token = token
 
     def _call(self, path: str, body: Any = None) -> dict[str, Any]:
+        # Imported when it is called for: it takes longer than all the rest of the package.
+        import urllib.error
+        import urllib.request
+
         request = urllib.request.Request(
             self.url + path,
             data=None if body is None else json.dumps(body).encode(),
@@ -169,6 +170,8 @@ def up(
         # The log holds the cluster as the text of a scenario, so that it can be replayed anywhere.
         described = {"text": toml_text(described["document"]), "path": described["path"] or "scenario.toml"}
     if log is None:
+        import tempfile
+
         handle, log = tempfile.mkstemp(prefix="supernode-", suffix=".log")
         os.close(handle)
         os.unlink(log)

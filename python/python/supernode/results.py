@@ -5,15 +5,13 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._native import Table
 from .errors import InputError
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A number with its unit, and the ends of its band where it is a prediction."""
 
     value: float

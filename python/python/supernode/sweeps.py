@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +123,11 @@ def sweep(
     if keys:
         name = next(iter(keys))
         raise InputError(f"`{name}` is no key of a sweep; say it in the specification", key=name)
-    folder = os.fspath(out) if out is not None else tempfile.mkdtemp(prefix="supernode-sweep-")
+    if out is None:
+        import tempfile
+
+        out = tempfile.mkdtemp(prefix="supernode-sweep-")
+    folder = os.fspath(out)
     bar = Bar()
     if progress is None:
         progress = sys.stderr.isatty()

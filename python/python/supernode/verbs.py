@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 _FACTS = ("catalog", "set", "region", "basis")
 _POOL = (
     "instances", "tp", "pp", "dp", "ep", "moe_tp", "redundant_experts", "router", "batching", "order",
-    "preemption", "token_budget", "max_seqs", "prefix_cache",
+    "preemption", "token_budget", "max_seqs", "max_sequences", "prefix_cache", "memory_fraction", "stream_interval", "execution",
+    "expert_skew", "micro_batches",
 )  # fmt: skip
 _DEPLOYMENT = (
-    "model", "system", "chip", "engine", "weight_dtype", "act_dtype", "kv_dtype", "moe_dtype", "spec_tokens",
-    "spec_accept",
+    "model", "system", "chip", "engine", "engine_version", "weight_dtype", "act_dtype", "kv_dtype", "moe_dtype",
+    "spec_tokens", "spec_accept",
 )  # fmt: skip
 _WORKLOAD = (
     "requests", "arrival", "rate", "burstiness", "users", "warm_up", "isl", "osl", "trace", "trace_format",
