@@ -13,7 +13,7 @@ pub(crate) fn as_launched(engine: &Engine, point: &OperatingPoint) -> Engine {
     engine.execution = point.execution.unwrap_or(engine.execution);
     let taken = &mut engine.memory.utilisation.value;
     *taken = point.memory_fraction.unwrap_or(*taken);
-    let interval = &mut engine.host.first_chunk.value;
+    let interval = &mut engine.host.stream_interval.value;
     *interval = point.stream_interval.unwrap_or(*interval);
     engine
 }

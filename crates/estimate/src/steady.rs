@@ -244,7 +244,7 @@ pub fn steady(model: &StepModel, load: &Load) -> Steady {
     let State { tpot, rate, busy, together, .. } = users.state(decoding);
     // Little's law, to the last user: whoever does not decode waits for a first token.
     let ttft = (load.users - decoding) / rate;
-    let chunk = model.deployment().engine.host.first_chunk.value;
+    let chunk = model.deployment().engine.host.stream_interval.value;
     let (ttft, tpot) = gathered(chunk, ttft, tpot, users.after_first);
     Steady {
         ttft: Seconds::new(ttft),
@@ -368,7 +368,7 @@ pub fn disaggregated(
     let rate = rate_at(decoding);
     let tpot = tpot_at(decoding);
     let ttft = (load.users - decoding) / rate;
-    let (ttft, tpot) = gathered(decode.engine.host.first_chunk.value, ttft, tpot, after_first);
+    let (ttft, tpot) = gathered(decode.engine.host.stream_interval.value, ttft, tpot, after_first);
     Steady {
         ttft: Seconds::new(ttft),
         tpot: Seconds::new(tpot),

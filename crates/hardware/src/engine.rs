@@ -126,9 +126,9 @@ pub struct HostOverhead {
     pub request: Fact<Seconds>,
     /// Per prompt token once, in front of its first token: tokenising and copying, one prompt after another.
     pub prompt_token: Fact<Seconds>,
-    /// Per request once, where its cache moves from a prefill to a decode instance: finding each other, allocating,
-    /// registering, polling; beside the transfer itself.
-    pub hand_off: Fact<Seconds>,
+    /// Per request once, where its cache moves from a prefill to a decode instance: what the transfer takes whatever its
+    /// bytes, for finding each other, allocating, registering and polling.
+    pub kv_transfer_time: Fact<Seconds>,
     /// Per operator that the host launches one by one: dispatch, shape inference, the runtime's queue. The device waits where
     /// it is done sooner.
     pub dispatch: Fact<Seconds>,
@@ -137,7 +137,7 @@ pub struct HostOverhead {
     pub replay: Fact<Seconds>,
     /// Tokens that reach a client together as its first: 1 where every token is sent at once, the stream interval of
     /// an engine that gathers tokens before it sends them.
-    pub first_chunk: Fact<f64>,
+    pub stream_interval: Fact<f64>,
 }
 
 /// What the device does beside the priced operators, and how it does them in place.
@@ -265,7 +265,7 @@ impl Engine {
             &mut host.sequence,
             &mut host.request,
             &mut host.prompt_token,
-            &mut host.hand_off,
+            &mut host.kv_transfer_time,
             &mut host.dispatch,
             &mut host.replay,
             &mut device.layer,

@@ -100,10 +100,10 @@ impl HostOverhead {
         out.number("hidden", &self.hidden);
         out.time("request", &self.request);
         out.time("prompt_token", &self.prompt_token);
-        out.time("hand_off", &self.hand_off);
+        out.time("kv_transfer_time", &self.kv_transfer_time);
         out.time("dispatch", &self.dispatch);
         out.time("replay", &self.replay);
-        out.number("first_chunk", &self.first_chunk);
+        out.number("stream_interval", &self.stream_interval);
     }
 }
 

@@ -383,10 +383,10 @@ pub fn engine(engine: &Engine) -> Sheet {
     figures.add("engine.host.hidden", &engine.host.hidden);
     figures.add("engine.host.request", &engine.host.request);
     figures.add("engine.host.prompt_token", &engine.host.prompt_token);
-    figures.add("engine.host.hand_off", &engine.host.hand_off);
+    figures.add("engine.host.kv_transfer_time", &engine.host.kv_transfer_time);
     figures.add("engine.host.dispatch", &engine.host.dispatch);
     figures.add("engine.host.replay", &engine.host.replay);
-    figures.add("engine.host.first_chunk", &engine.host.first_chunk);
+    figures.add("engine.host.stream_interval", &engine.host.stream_interval);
     figures.add("engine.device.launch", &engine.device.launch);
     figures.add("engine.device.layer", &engine.device.layer);
     figures.add("engine.device.layer_eager", &engine.device.layer_eager);

@@ -22,7 +22,7 @@ pub fn port(model: &StepModel, domain: &Domain) -> PortConfig {
         fabric: domain.bandwidth.value * ranks,
         host: deployment.system.host.link.as_ref().map_or(usual.host, |link| link.value * ranks),
         latency: domain.latency.value,
-        handshake: deployment.engine.host.hand_off.value,
+        handshake: deployment.engine.host.kv_transfer_time.value,
         sequence_share: f64::from(shards(model)) / ranks,
     }
 }

@@ -85,7 +85,7 @@ pub fn wire(pools: &[Pool], length: f64) -> Wired {
     // Tokens are sent by the instance that decodes.
     let streaming = pools.iter().find(|pool| pool.role != Role::Prefill);
     let ingress = front.zip(streaming).map_or_else(Ingress::default, |(front, streaming)| {
-        let usual = streaming.model.deployment().engine.host.first_chunk.value;
+        let usual = streaming.model.deployment().engine.host.stream_interval.value;
         ingress(&front.model, front.instances, streaming.settings.stream_interval.unwrap_or(usual))
     });
     Wired { pools: pools.iter().map(|pool| config(pool, length)).collect(), ports, ingress }
@@ -115,6 +115,6 @@ fn ingress(model: &StepModel, instances: u32, stream_interval: f64) -> Ingress {
         request: host.request.value,
         prompt_token: host.prompt_token.value,
         tokenisers: instances.max(1),
-        first_chunk: stream_interval,
+        stream_interval,
     }
 }

@@ -406,7 +406,7 @@ impl<P: StepPricer> Cluster<P> {
                 continue;
             }
             match decode {
-                Some(pool) => self.hand_off(*request, pool),
+                Some(pool) => self.begin_transfer(*request, pool),
                 None => self.instances[index as usize].ready.push(*request),
             }
         }
@@ -418,7 +418,7 @@ impl<P: StepPricer> Cluster<P> {
     }
 
     /// Sends a request whose prompt is computed on to the decode pool; its KV stays until it has been fetched.
-    fn hand_off(&mut self, id: RequestId, pool: u32) {
+    fn begin_transfer(&mut self, id: RequestId, pool: u32) {
         let live = self.live.at_mut(id);
         let place = live.place;
         let counted = live.target;

@@ -28,7 +28,7 @@ const KNOBS: [Knob; 13] = [
     Knob { figure: time!(host.sequence), min: SMALLEST, max: 2e-4 },
     Knob { figure: time!(host.request), min: 1e-3, max: 0.5 },
     Knob { figure: time!(host.prompt_token), min: SMALLEST, max: 5e-6 },
-    Knob { figure: time!(host.hand_off), min: 1e-3, max: 0.5 },
+    Knob { figure: time!(host.kv_transfer_time), min: 1e-3, max: 0.5 },
     Knob { figure: time!(host.dispatch), min: SMALLEST, max: 5e-4 },
     Knob { figure: time!(host.replay), min: SMALLEST, max: 3e-3 },
     Knob { figure: number!(device.expert_spread), min: 0.05, max: 2.0 },

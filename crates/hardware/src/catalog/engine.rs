@@ -54,12 +54,12 @@ struct RawHost {
     hidden: RawFact<f64>,
     request: RawFact<Seconds>,
     prompt_token: RawFact<Seconds>,
-    hand_off: RawFact<Seconds>,
+    kv_transfer_time: RawFact<Seconds>,
     #[serde(default)]
     dispatch: Option<RawFact<Seconds>>,
     #[serde(default)]
     replay: Option<RawFact<Seconds>>,
-    first_chunk: RawFact<f64>,
+    stream_interval: RawFact<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,10 +125,10 @@ impl RawHost {
             hidden: reader.fact(self.hidden, limits::SHARE)?,
             request: reader.fact(self.request, limits::OVERHEAD_TIME)?,
             prompt_token: reader.fact(self.prompt_token, limits::OVERHEAD_TIME)?,
-            hand_off: reader.fact(self.hand_off, limits::OVERHEAD_TIME)?,
+            kv_transfer_time: reader.fact(self.kv_transfer_time, limits::OVERHEAD_TIME)?,
             dispatch: launched(reader, self.dispatch)?,
             replay: launched(reader, self.replay)?,
-            first_chunk: reader.fact(self.first_chunk, limits::CHUNK)?,
+            stream_interval: reader.fact(self.stream_interval, limits::CHUNK)?,
         })
     }
 }

@@ -113,7 +113,7 @@ fn others(model: &StepModel, batch: f64) -> f64 {
 
 /// Seconds to the first token and per token as a client sees them that gets its first tokens together.
 pub(super) fn streamed(model: &StepModel, work: &Work, ttft: f64, tpot: f64) -> (f64, f64) {
-    let interval = model.deployment().engine.host.first_chunk.value;
+    let interval = model.deployment().engine.host.stream_interval.value;
     let held = (interval - 1.0).clamp(0.0, work.after_first());
     (ttft + held * tpot, tpot * (1.0 - held / work.after_first()))
 }

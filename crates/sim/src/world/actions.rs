@@ -119,7 +119,7 @@ impl<P: StepPricer> World<P> {
 
     /// The record as its client sees it: the first token comes with those it was gathered with.
     fn gathered(&self, mut record: Record) -> Record {
-        let chunk = self.options.ingress.get(record.deployment as usize).map_or(1.0, |i| i.first_chunk);
+        let chunk = self.options.ingress.get(record.deployment as usize).map_or(1.0, |i| i.stream_interval);
         if let (Some(first), Some(tpot), true) = (record.first_token, record.tpot(), chunk > 1.0) {
             record.first_token = Some((first + tpot * (chunk - 1.0)).min(record.end));
         }

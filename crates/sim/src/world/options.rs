@@ -31,7 +31,7 @@ pub struct Ingress {
     /// Processes that tokenise; none counts as one.
     pub tokenisers: u32,
     /// Tokens that the client gets together as its first; 1 and less send every token when it is there.
-    pub first_chunk: f64,
+    pub stream_interval: f64,
 }
 
 /// How to run.

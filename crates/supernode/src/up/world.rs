@@ -61,7 +61,7 @@ fn models(resolved: &mut Resolved) -> Vec<Model> {
             pool.limits.prefix_cache = pool.limits.prefix_cache.map(|_| block);
         }
         let max_context = deployment.pools.iter().map(|pool| pool.limits.max_context).min().unwrap_or(1);
-        let gate = resolved.options.ingress.get(number).map_or(1.0, |ingress| ingress.first_chunk);
+        let gate = resolved.options.ingress.get(number).map_or(1.0, |ingress| ingress.stream_interval);
         models.push(Model {
             name: deployment.name.clone(),
             deployment: number as u32,
