@@ -1,12 +1,16 @@
 //! `supernode cluster`.
 
 use crate::common::{CatalogArgs, Failure, print, print_json};
+use crate::interrupt::stopped;
 use crate::page::{Page, PageArgs};
 use ::cluster::file::{Place, parse, read_text, with_change};
 use ::cluster::policy::NAMES;
 use hardware::Catalog;
 use jobs::{Comparison, Prepared, Side, document, json, perfetto, prepare, text};
+use report::{OutputId, Outputs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use units::Seconds;
 
 /// Jobs, services and tenants on one cluster under one or several schedulers.
@@ -55,6 +59,7 @@ pub struct Args {
 /// Runs `cluster`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
+    let files = Files::open(args)?;
     let (name, original) = source(args)?;
     let catalog = args.catalog.load()?;
     let folder = args.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
@@ -72,7 +77,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         overlay(args, &mut raw);
         let place = Place { file: label, text };
         let mut prepared = prepare(&catalog, raw, &place, folder)?;
+        prepared.setup.options.stop = Some(Arc::clone(stopped()));
         for policy in policies(args, &prepared) {
+            // What was interrupted is shown at once, as far as it came.
+            if !sides.is_empty() && stopped().load(Ordering::Relaxed) {
+                continue;
+            }
             let mut side = prepared.run(&policy, keep, explain)?;
             if let Some(change) = change {
                 side.label = format!("{policy}, {change}");
@@ -94,15 +104,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Seconds::new(side.outcome.end)
         );
     }
+    for side in sides.iter().filter(|side| side.outcome.interrupted) {
+        eprintln!("{}: stopped at {}; what is shown is so far", side.label, Seconds::new(side.outcome.end));
+    }
     let broken: Vec<String> = sides
         .iter()
         .flat_map(|side| side.outcome.broken.iter().map(move |law| format!("{}: {law}", side.label)))
         .collect();
     let comparison = Comparison { prepared: &prepared, sides };
-    write(args, &comparison, &page, &catalog)?;
+    // What has been computed is shown, whether or not it can be written.
+    let written = files.write(&comparison, &page, &catalog);
     let setting = page.setting(&catalog, None, None);
     let show = || if args.json { print_json(&json(&comparison)) } else { print(&text(&comparison)) };
     page.deliver(|| document(&comparison, &setting), args.json, show)?;
+    written?;
     if broken.is_empty() { Ok(()) } else { Err(Failure::No(broken.join("\n"))) }
 }
 
@@ -148,24 +163,43 @@ fn policies(args: &Args, prepared: &Prepared) -> Vec<String> {
     if named.iter().any(|name| name == "all") { NAMES.map(str::to_owned).to_vec() } else { named }
 }
 
-fn save(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
+/// Files that are written beside what is printed: opened before the work begins, put in place together.
+struct Files {
+    outputs: Outputs,
+    perfetto: Option<OutputId>,
+    folder: Option<(PathBuf, [OutputId; 3])>,
 }
 
-fn write(args: &Args, comparison: &Comparison<'_>, page: &Page, catalog: &Catalog) -> Result<(), Failure> {
-    if let (Some(path), Some(side)) = (&args.perfetto, comparison.sides.first()) {
-        save(path, &perfetto(comparison.prepared, side))?;
+impl Files {
+    fn open(args: &Args) -> Result<Self, Failure> {
+        let mut outputs = Outputs::new();
+        let perfetto = args.perfetto.as_deref().map(|path| outputs.open(path)).transpose()?;
+        let folder = match &args.out {
+            None => None,
+            Some(folder) => {
+                outputs.folder(folder)?;
+                let mut open = |name: &str| outputs.open(&folder.join(name));
+                Some((folder.clone(), [open("result.json")?, open("report.txt")?, open("report.html")?]))
+            }
+        };
+        Ok(Self { outputs, perfetto, folder })
     }
-    if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::Input(format!("{}: {error}", folder.display())))?;
-        save(&folder.join("result.json"), &format!("{:#}\n", json(comparison)))?;
-        save(&folder.join("report.txt"), &text(comparison))?;
-        save(&folder.join("report.html"), &document(comparison, &page.setting(catalog, None, None)).html())?;
-        for (index, side) in comparison.sides.iter().enumerate() {
-            let name = format!("{}-{}.perfetto.json", index + 1, side.outcome.policy);
-            save(&folder.join(name), &perfetto(comparison.prepared, side))?;
+
+    fn write(mut self, comparison: &Comparison<'_>, page: &Page, catalog: &Catalog) -> Result<(), Failure> {
+        if let (Some(id), Some(side)) = (self.perfetto, comparison.sides.first()) {
+            self.outputs.write(id, &perfetto(comparison.prepared, side))?;
         }
+        if let Some((folder, [result, report, html])) = &self.folder {
+            self.outputs.write(*result, &format!("{:#}\n", json(comparison)))?;
+            self.outputs.write(*report, &text(comparison))?;
+            let document = document(comparison, &page.setting(catalog, None, None));
+            self.outputs.write(*html, &document.html())?;
+            for (index, side) in comparison.sides.iter().enumerate() {
+                let name = format!("{}-{}.perfetto.json", index + 1, side.outcome.policy);
+                let id = self.outputs.open(&folder.join(name))?;
+                self.outputs.write(id, &perfetto(comparison.prepared, side))?;
+            }
+        }
+        Ok(self.outputs.commit()?)
     }
-    Ok(())
 }

@@ -1,10 +1,9 @@
 //! `supernode observe`.
 
-use crate::common::{Failure, print, write_file};
+use crate::common::{Beside, Failure, print, write_file};
 use live::observe::{ObserveError, Options, Seen, Url, observe};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use units::{PerSecond, Seconds};
@@ -74,6 +73,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let columns = columns(args)?;
     let mut source = source(args)?;
+    let trace = Beside::open(args.save_trace.as_deref())?;
     let options = Options {
         url: Url::parse(&args.url)?,
         model: args.model.clone(),
@@ -88,16 +88,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         other => Failure::Input(other.to_string()),
     })?;
     let found = Found::of(&seen, args.chips);
-    if let Some(path) = &args.save_trace {
-        save_trace(path, &seen)?;
-    }
+    let show = || match args.json {
+        true => crate::common::print_json(&found.json(&model)),
+        false => print(&found.text(&model)),
+    };
+    trace.deliver(|| trace_of(&seen), show)?;
     if let Some(path) = &args.row {
         append_row(path, &row(args, &found, columns))?;
-    }
-    if args.json {
-        crate::common::print_json(&found.json(&model))?
-    } else {
-        print(&found.text(&model))?
     }
     match found.failed {
         0 => Ok(()),
@@ -270,9 +267,9 @@ fn append_row(path: &Path, row: &[(String, String)]) -> Result<(), Failure> {
     write_file(path, &text)
 }
 
-fn save_trace(path: &Path, seen: &[Seen]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
-    let mut writer = TraceWriter::new(BufWriter::new(std::fs::File::create(path).map_err(failed)?));
+/// The requests as they were sent, as a trace.
+fn trace_of(seen: &[Seen]) -> String {
+    let mut writer = TraceWriter::new(Vec::new());
     for seen in seen.iter().filter(|seen| seen.error.is_none()) {
         let arrival = workload::Arrival {
             at: seen.sent,
@@ -280,7 +277,8 @@ fn save_trace(path: &Path, seen: &[Seen]) -> Result<(), Failure> {
             output: seen.output.max(1),
             ..workload::Arrival::default()
         };
-        writer.write(&arrival).map_err(failed)?;
+        // Writing to memory does not fail.
+        let _ = writer.write(&arrival);
     }
-    writer.finish().and_then(|mut out| out.flush()).map_err(failed)
+    String::from_utf8(writer.finish().unwrap_or_default()).unwrap_or_default()
 }

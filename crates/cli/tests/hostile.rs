@@ -97,6 +97,7 @@ fn make_files(folder: &Path) {
     write("deep.json", "[".repeat(100_000).as_bytes());
     write("deep.toml", format!("a = {}", "[".repeat(100_000)).as_bytes());
     write("empty", b"");
+    write("good-cluster.toml", include_bytes!("flags/cluster.toml"));
     write("binary", &[0xff, 0xfe, 0x00, 0x9f]);
     write("hosts", b"10.0.0.1\n$(reboot)\n");
     let scenario = |deployment: &str, workload: &str| {

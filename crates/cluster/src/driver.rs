@@ -16,6 +16,8 @@ use serving::Nanos;
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use work::Run;
 
 pub use failures::Faults;
@@ -48,6 +50,14 @@ pub struct Options {
     pub seed: u64,
     /// Whether it goes on while there are no jobs, as a live cluster does.
     pub endless: bool,
+    /// Once set, the run ends where it is.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Options {
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
 }
 
 impl Default for Options {
@@ -65,6 +75,7 @@ impl Default for Options {
             check: true,
             seed: 0,
             endless: false,
+            stop: None,
         }
     }
 }
@@ -206,7 +217,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
         while let (false, Some(at)) = (self.closed, self.next_due()) {
-            if self.fruitless > MOST_FRUITLESS {
+            if self.fruitless > MOST_FRUITLESS || self.options.is_stopped() {
                 break;
             }
             self.step(at);
@@ -405,6 +416,7 @@ impl<'a, P: Pricer> Driver<'a, P> {
             explanations: self.explanations,
             events: self.events,
             stalled: self.fruitless > MOST_FRUITLESS,
+            interrupted: self.options.is_stopped(),
             broken,
         }
     }

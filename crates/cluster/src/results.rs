@@ -193,6 +193,8 @@ pub struct Outcome {
     pub events: u64,
     /// Whether it was given up because no job ended any more.
     pub stalled: bool,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
     /// Laws that were broken.
     pub broken: Vec<String>,
 }

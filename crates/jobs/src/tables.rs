@@ -374,6 +374,7 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
         "label": side.label,
         "policy": outcome.policy,
         "end": value(outcome.end, "s"),
+        "interrupted": outcome.interrupted,
         "summary": summary_json(&Summary::of(outcome.records.iter(), outcome.end)),
         "chip_time": value(outcome.usage.chip_seconds, "chip*s"),
         "allocated": value(outcome.usage.allocated, "chip*s"),

@@ -108,6 +108,13 @@ pub struct TrainReport {
     pub(crate) run: Option<LongRun>,
 }
 
+impl TrainReport {
+    /// Whether the run of many steps that was asked for, if one was, comes to its end.
+    pub fn ends(&self) -> bool {
+        self.run.as_ref().is_none_or(|run| run.elapsed.value.is_finite())
+    }
+}
+
 /// A priced job with everything it ran on.
 #[derive(Clone, Copy)]
 pub struct Trained<'a> {

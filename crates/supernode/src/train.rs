@@ -18,6 +18,9 @@ use units::Seconds;
 /// Ranks beyond which a count is taken for a slip of the pen.
 const MAX_RANKS: u32 = 4_000_000;
 
+/// Times between checkpoints that make sense, in seconds: up to a year.
+const CHECKPOINT_INTERVAL: std::ops::RangeInclusive<f64> = 1.0..=365.0 * 86_400.0;
+
 /// A run of many steps. What is not given has the default in brackets.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -168,6 +171,9 @@ impl Prepared {
                 )));
             }
         }
+        if run.checkpoint_interval.is_some_and(|interval| !CHECKPOINT_INTERVAL.contains(&interval.get())) {
+            return Err(Error::at("checkpoint_interval", "give 1 s to 365 d"));
+        }
         let request = match tokens {
             Some(text) => Some(LongRunRequest {
                 tokens: parse_tokens(text)?,
@@ -177,7 +183,13 @@ impl Prepared {
             }),
             None => None,
         };
-        Ok(TrainReport::new(&trained, request.as_ref()))
+        let report = TrainReport::new(&trained, request.as_ref());
+        if report.ends() {
+            return Ok(report);
+        }
+        let why =
+            "the run never ends: it is interrupted before what it has done is saved; checkpoint more often";
+        Err(Error::no(why))
     }
 }
 
