@@ -94,19 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let Some(prepared) = first else {
         return Ok(());
     };
-    for note in &prepared.notes {
-        eprintln!("{note}");
-    }
-    for side in sides.iter().filter(|side| side.outcome.stalled) {
-        eprintln!(
-            "{}: given up after {}: no job ended any more, what fails undoes it; say `until`, or write checkpoints",
-            side.label,
-            Seconds::new(side.outcome.end)
-        );
-    }
-    for side in sides.iter().filter(|side| side.outcome.interrupted) {
-        eprintln!("{}: stopped at {}; what is shown is so far", side.label, Seconds::new(side.outcome.end));
-    }
+    say_how_it_went(&prepared, &sides);
     let broken: Vec<String> = sides
         .iter()
         .flat_map(|side| side.outcome.broken.iter().map(move |law| format!("{}: {law}", side.label)))
@@ -119,6 +107,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     page.deliver(|| document(&comparison, &setting), args.json, show)?;
     written?;
     if broken.is_empty() { Ok(()) } else { Err(Failure::No(broken.join("\n"))) }
+}
+
+/// What is to be known beside the answer.
+fn say_how_it_went(prepared: &Prepared, sides: &[Side]) {
+    for note in &prepared.notes {
+        eprintln!("{note}");
+    }
+    for Side { label, outcome, .. } in sides {
+        let end = Seconds::new(outcome.end);
+        if outcome.stalled {
+            eprintln!(
+                "{label}: given up after {end}: no job ended any more, what fails undoes it; say `until`, or write checkpoints"
+            );
+        }
+        if outcome.interrupted {
+            eprintln!("{label}: stopped at {end}; what is shown is so far");
+        }
+    }
 }
 
 /// The file, or an empty one that the flags fill.

@@ -270,6 +270,12 @@ impl Prepared {
         })
     }
 
+    /// What chips draw, at the facility's plug; `None` where the chip's power is not known.
+    pub fn at_plug(&self, joules: f64) -> Option<units::Joules> {
+        let known = self.setup.options.busy_power > 0.0;
+        known.then(|| units::Joules::new(joules * self.rates.pue))
+    }
+
     /// Runs one policy.
     ///
     /// # Errors

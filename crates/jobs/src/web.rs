@@ -102,7 +102,7 @@ fn policies(words: &Words, comparison: &Comparison<'_>) -> Grid {
         let outcome = &side.outcome;
         let summary = Summary::of(outcome.records.iter(), outcome.end);
         let all = outcome.usage.chip_seconds;
-        let energy = outcome.usage.energy * comparison.prepared.rates.pue / 3.6e9;
+        let energy = comparison.prepared.at_plug(outcome.usage.energy);
         let money = cluster_money(comparison.prepared, side);
         let minutes = |seconds: f64| GridCell::from(format!("{:.1}", seconds / 60.0));
         let unknown = || words.say("unknown").to_owned();
@@ -119,7 +119,7 @@ fn policies(words: &Words, comparison: &Comparison<'_>) -> Grid {
             format!("{:.1}", share(productive(side), all)).into(),
             summary.preemptions.to_string().into(),
             summary.failures.to_string().into(),
-            if energy > 0.0 { format!("{energy:.2}") } else { unknown() }.into(),
+            energy.map_or_else(unknown, |energy| format!("{:.2}", energy.get() / 3.6e9)).into(),
             money.map_or_else(unknown, whole).into(),
         ]);
     }

@@ -157,3 +157,33 @@ fn the_decoder_of_a_multimodal_model() {
     let total = model.parameters().total() as f64;
     assert!((total / 3.884e9 - 1.0).abs() < 0.005, "{total}");
 }
+
+/// Whether the output projection is tied is said by the whole, whatever its decoder's own part says.
+#[test]
+fn the_whole_says_whether_the_projection_is_tied() {
+    let config = |outer: bool| {
+        json!({
+            "model_type": "some_vl", "tie_word_embeddings": outer,
+            "text_config": {
+                "model_type": "qwen3", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 1000,
+                "max_position_embeddings": 1024, "hidden_act": "silu", "tie_word_embeddings": true
+            }
+        })
+    };
+    assert_eq!(total(&config(false)) - total(&config(true)), 64 * 1000);
+}
+
+/// A key that one layer has of its own counts in that layer.
+#[test]
+fn keys_of_single_layers() {
+    let config = |own: Value| {
+        json!({
+            "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 1000,
+            "max_position_embeddings": 1024, "hidden_act": "silu", "per_layer_config": own
+        })
+    };
+    let wider = total(&config(json!({ "1": { "intermediate_size": 256 } })));
+    assert_eq!(wider - total(&config(json!({}))), 3 * 64 * 128);
+}

@@ -31,8 +31,12 @@ const TOPICS: &[&str] = &["attn_config", "ffn_config", "ssm_cfg"];
 /// How deep models are nested at most.
 const DEPTH: usize = 3;
 
-/// Keys that an outer object states for the decoder too.
-const SHARED: &[&str] = &["tie_word_embeddings", "quantization_config", "vocab_size"];
+/// Keys that an outer object states for the decoder too, where the decoder's own does not.
+const SHARED: &[&str] = &["quantization_config", "vocab_size"];
+
+/// The key that an outer object states for the decoder whatever the decoder's own says: the class as a whole ties its
+/// output projection to the embedding, or does not.
+const OUTER: &str = "tie_word_embeddings";
 
 /// The decoder of a model.
 pub(super) fn decoder(root: &Map<String, Value>) -> Nested {
@@ -59,6 +63,9 @@ pub(super) fn decoder(root: &Map<String, Value>) -> Nested {
 }
 
 fn inherit(inner: &mut Map<String, Value>, outer: &Map<String, Value>) {
+    if let Some(value) = outer.get(OUTER) {
+        inner.insert(OUTER.to_owned(), value.clone());
+    }
     for key in SHARED {
         if let (None, Some(value)) = (inner.get(*key), outer.get(*key)) {
             inner.insert((*key).to_owned(), value.clone());

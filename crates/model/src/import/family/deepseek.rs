@@ -33,15 +33,7 @@ fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
         moe.intermediate.saturating_mul(keys.whole("n_shared_experts|num_shared_experts")?);
     moe.router_bias = keys.text("topk_method")? == Some("noaux_tc");
     let dense = gated(intermediate(keys)?);
-    let sparse = match listed_sparse(keys, frame)? {
-        Some(listed) => listed,
-        None => {
-            let sparse = sparse_layers(keys, frame)?;
-            check_layer_types(keys, frame, &sparse)?;
-            sparse
-        }
-    };
-    let mut layers = mixed(&sparse, &attention, &dense, &moe);
+    let mut layers = mixed(&which_sparse(keys, frame)?, &attention, &dense, &moe);
     share_selections(keys, frame, &mut layers)?;
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers);
     let modules = keys.whole("num_nextn_predict_layers|num_mtp_layers")?;
@@ -107,6 +99,16 @@ fn share_selections(keys: &Keys, frame: Frame, layers: &mut [LayerGroup]) -> Rea
         }
     }
     Ok(())
+}
+
+/// Which layers are sparse, by their number, by a list, or by both where they agree.
+pub(super) fn which_sparse(keys: &Keys, frame: Frame) -> Read<Vec<bool>> {
+    if let Some(listed) = listed_sparse(keys, frame)? {
+        return Ok(listed);
+    }
+    let sparse = sparse_layers(keys, frame)?;
+    check_layer_types(keys, frame, &sparse)?;
+    Ok(sparse)
 }
 
 /// Which layers are sparse, where `mlp_layer_types` alone says it.

@@ -147,11 +147,13 @@ fn by_class_name(class: &str) -> Option<Reader> {
     let stem = ["ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForCausalLMV2", "Model"]
         .iter()
         .find_map(|suffix| class.strip_suffix(suffix))?;
-    let wanted = plain(stem);
-    let named =
-        FAMILIES.iter().flat_map(|families| families.iter()).find(|family| plain(family.name) == wanted);
-    let known = || CLASSES.iter().find(|known| plain(known.name) == wanted).map(Reader::Class);
-    named.map(Reader::Named).or_else(known)
+    // The class of a decoder that has inputs beside text goes without the word.
+    [plain(stem), format!("{}text", plain(stem))].iter().find_map(|wanted| {
+        let mut families = FAMILIES.iter().flat_map(|families| families.iter());
+        let named = families.find(|family| plain(family.name) == *wanted);
+        let known = || CLASSES.iter().find(|known| plain(known.name) == *wanted).map(Reader::Class);
+        named.map(Reader::Named).or_else(known)
+    })
 }
 
 /// What the layers are, in a few words.

@@ -6,6 +6,7 @@ use super::common::{
     check_groups, expect_gated_activation, expert_groups, experts, heads, intermediate, mixed, sparse_layers,
     windowed, windows,
 };
+use super::deepseek::which_sparse;
 use crate::arch::{Attention, Ffn, LayerGroup, Moe, MultiHead, SparseIndexer};
 use crate::import::decoder::{Decoder, Frame, Layout, gated, layer};
 use crate::import::keys::{Keys, Read};
@@ -72,7 +73,7 @@ fn leading_dense(keys: &Keys, frame: Frame, attention: &MultiHead, moe: &Moe, mo
     expect_gated_activation(keys)?;
     let dense = gated(intermediate(keys)?);
     let attention = Attention::MultiHead(attention.clone());
-    let layers = mixed(&sparse_layers(keys, frame)?, &attention, &dense, moe);
+    let layers = mixed(&which_sparse(keys, frame)?, &attention, &dense, moe);
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers);
     if modules > 0 {
         decoder.mtp = Some((modules, layer(attention, Ffn::Moe(moe.clone()))));
@@ -130,7 +131,7 @@ fn hy3(keys: &Keys, frame: Frame) -> Read<Decoder> {
     )?;
     keys.expect_flag("mlp_bias", false, "biases of networks are not described in this family; give false")?;
     keys.expect_flag("qk_norm", true, "queries and keys are normalised in this family; give true")?;
-    keys.ignore("moe_router_use_sigmoid|moe_router_enable_expert_bias|router_scaling_factor|route_norm|mlp_layer_types");
+    keys.ignore("moe_router_use_sigmoid|moe_router_enable_expert_bias|router_scaling_factor|route_norm");
     keys.ignore("enable_moe_fp32_combine|enable_attention_fp32_softmax|enable_lm_head_fp32|use_grouped_mm|expert_hidden_dim");
     let attention = MultiHead { qk_norm: true, ..heads(keys, frame)? };
     let modules = keys.whole("num_nextn_predict_layers")?;

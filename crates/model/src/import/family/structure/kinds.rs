@@ -150,6 +150,19 @@ fn listed(keys: &Keys, frame: Frame) -> Read<Option<Mixing>> {
     Ok(Some(Mixing::new(layers, experts, keys)))
 }
 
+/// Whether sizes of a state space are there, and none of linear attention.
+fn is_state_space(keys: &Keys) -> bool {
+    let has = |names: &[&str]| names.iter().any(|name| keys.has(name));
+    has(&["mamba_d_state", "state_size", "ssm_state_size", "mamba_n_heads", "mamba_num_heads"])
+        && !has(&[
+            "linear_num_value_heads",
+            "linear_num_heads",
+            "linear_key_head_dim",
+            "linear_head_dim",
+            "linear_attn_config",
+        ])
+}
+
 /// The kind a name means, and whether it says that the layer has experts.
 fn kind(keys: &Keys, name: &str, window: Option<u32>) -> Read<(Kind, bool)> {
     let windowed =
@@ -160,6 +173,8 @@ fn kind(keys: &Keys, name: &str, window: Option<u32>) -> Read<(Kind, bool)> {
         "sliding_attention" | "chunked_attention" | "local_attention" | "sliding" | "local"
         | "sliding_window" | "hybrid_sliding" => (windowed()?, false),
         "mamba" | "mamba2" | "M" | "m" | "ssm" => (Kind::Mamba, false),
+        // What writes files anew calls a state space linear attention too: the sizes tell.
+        "linear_attention" if is_state_space(keys) => (Kind::Mamba, false),
         "linear_attention" | "linear" | "gated_deltanet" | "lightning_attention" => (Kind::Linear, false),
         "conv" | "short_conv" => (Kind::Conv, false),
         "hybrid_full" | "global_full" => (Kind::Full, false),
