@@ -13,6 +13,7 @@ use cluster::service::Load;
 use cluster::{Ask, ClusterError, Driver, Kind, Outcome, Scheduler, Service, Shape, Tree};
 use hardware::Catalog;
 use std::path::Path;
+use units::Joules;
 
 /// Everything of a file but the policy.
 pub struct Prepared {
@@ -271,9 +272,9 @@ impl Prepared {
     }
 
     /// What chips draw, at the facility's plug; `None` where the chip's power is not known.
-    pub fn at_plug(&self, joules: f64) -> Option<units::Joules> {
+    pub fn at_plug(&self, energy: Joules) -> Option<Joules> {
         let known = self.setup.options.busy_power > 0.0;
-        known.then(|| units::Joules::new(joules * self.rates.pue))
+        known.then(|| energy * self.rates.pue)
     }
 
     /// Runs one policy.

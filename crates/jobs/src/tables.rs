@@ -7,7 +7,7 @@ use cluster::{TenantId, Why};
 use report::table;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use units::Seconds;
+use units::{Joules, Seconds};
 
 /// Jobs listed one by one at most in text.
 const MOST_ROWS: usize = 40;
@@ -98,7 +98,7 @@ fn policies(comparison: &Comparison<'_>) -> String {
         let (outcome, prepared) = (&side.outcome, comparison.prepared);
         let summary = Summary::of(outcome.records.iter(), outcome.end);
         let all = outcome.usage.chip_seconds;
-        let energy = prepared.at_plug(outcome.usage.energy);
+        let energy = prepared.at_plug(Joules::new(outcome.usage.energy));
         vec![
             side.label.clone(),
             format!("{}/{}", summary.finished, summary.jobs),
@@ -216,7 +216,7 @@ fn tenants(prepared: &Prepared, side: &Side) -> String {
             format!("{:.2}", summary.slowdown),
             format!("{:.3}", summary.goodput),
             format!("{:.1}", chip_seconds / 3600.0),
-            or_unknown(prepared.at_plug(energy)),
+            or_unknown(prepared.at_plug(Joules::new(energy))),
             money(prepared.rates.money(chip_seconds, energy)),
             most.map_or("-", |most| Why::ALL[most].name()).to_owned(),
         ]
@@ -266,7 +266,7 @@ fn jobs(prepared: &Prepared, side: &Side) -> String {
             record.slowdown().map_or_else(|| "-".to_owned(), |slowdown| format!("{slowdown:.2}")),
             format!("{share:.3}"),
             (record.preemptions + record.failures).to_string(),
-            or_unknown(prepared.at_plug(record.energy)),
+            or_unknown(prepared.at_plug(Joules::new(record.energy))),
             money(prepared.rates.money(record.chip_seconds, record.energy)),
             if record.late == Some(true) {
                 format!("{}, late", record.ending.name())
@@ -350,7 +350,7 @@ fn record_json(prepared: &Prepared, record: &Record, end: f64) -> Value {
         "slowdown": record.slowdown(),
         "chip_time": value(record.chip_seconds, "chip*s"),
         "productive": value(record.productive, "chip*s"),
-        "energy": prepared.at_plug(record.energy).map(|energy| value(energy.get(), "J")),
+        "energy": prepared.at_plug(Joules::new(record.energy)).map(|energy| value(energy.get(), "J")),
         "money": prepared.rates.money(record.chip_seconds, record.energy).map(|dollars| value(dollars, "USD")),
         "preemptions": record.preemptions,
         "failures": record.failures,
@@ -385,7 +385,7 @@ fn side_json(prepared: &Prepared, side: &Side) -> Value {
         "productive": value(productive(side), "chip*s"),
         "closed": value(outcome.usage.closed, "chip*s"),
         "levels": sections::levels_json(prepared, &outcome.usage),
-        "energy": prepared.at_plug(outcome.usage.energy).map(|energy| value(energy.get(), "J")),
+        "energy": prepared.at_plug(Joules::new(outcome.usage.energy)).map(|energy| value(energy.get(), "J")),
         "money": cluster_money(prepared, side).map(|dollars| value(dollars, "USD")),
         "node_failures": outcome.node_failures,
         "waited_for": reasons_json(&waited(side)),

@@ -102,7 +102,7 @@ fn policies(words: &Words, comparison: &Comparison<'_>) -> Grid {
         let outcome = &side.outcome;
         let summary = Summary::of(outcome.records.iter(), outcome.end);
         let all = outcome.usage.chip_seconds;
-        let energy = comparison.prepared.at_plug(outcome.usage.energy);
+        let energy = comparison.prepared.at_plug(units::Joules::new(outcome.usage.energy));
         let money = cluster_money(comparison.prepared, side);
         let minutes = |seconds: f64| GridCell::from(format!("{:.1}", seconds / 60.0));
         let unknown = || words.say("unknown").to_owned();
