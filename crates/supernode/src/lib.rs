@@ -79,7 +79,7 @@ pub fn unwatched() -> Watch<'static> {
 /// Names that are unknown, keys that are missing or out of range, a model that does not fit.
 pub fn estimate(session: &Session, point: &OperatingPoint) -> Result<Estimate, Error> {
     let found = estimate_at(session, point)?;
-    session.refuse_idle_figures(&found.document(), |other| Ok(estimate_at(other, point)?.document()))?;
+    session.refuse_idle_figures(|| found.document(), |other| Ok(estimate_at(other, point)?.document()))?;
     Ok(found)
 }
 
@@ -123,7 +123,7 @@ pub fn plan_serve(
     // What was interrupted is shown at once, as far as it came.
     let stopped = || watch.cancel.load(std::sync::atomic::Ordering::Relaxed);
     if !stopped() {
-        session.refuse_idle_figures(&file.document(), |other| Ok(plan(other)?.file.document()))?;
+        session.refuse_idle_figures(|| file.document(), |other| Ok(plan(other)?.file.document()))?;
     }
     if confirm && !stopped() {
         let run = |planned: &Option<Planned>| -> Result<_, Error> {
@@ -185,7 +185,7 @@ pub fn compare(
     };
     let entries = answer(session)?;
     if !watch.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-        session.refuse_idle_figures(&entries.document(), |other| Ok(answer(other)?.document()))?;
+        session.refuse_idle_figures(|| entries.document(), |other| Ok(answer(other)?.document()))?;
     }
     Ok(entries)
 }

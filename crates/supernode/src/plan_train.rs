@@ -86,7 +86,7 @@ pub fn plan_train<'a>(
     let plan = plan_once(prepared, wanted, run, watch)?;
     if !plan.is_interrupted() {
         let again = |other: &Prepared| Ok(plan_once(other, wanted, run, watch)?.document());
-        prepared.refuse_idle_figures(&plan.document(), again)?;
+        prepared.refuse_idle_figures(|| plan.document(), again)?;
     }
     Ok(plan)
 }

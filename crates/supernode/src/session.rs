@@ -6,6 +6,7 @@ use estimate::economics::Site;
 use hardware::overrides::Override;
 use hardware::{Basis, Catalog};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// Where facts come from and which of them are replaced.
@@ -62,18 +63,22 @@ impl Session {
     }
 
     /// Refuses a replaced figure that has no part in an answer: neither without it nor with a larger one is the answer
-    /// another. `again` gives the answer from other facts.
-    pub(crate) fn refuse_idle_figures<T: PartialEq>(
+    /// another. `again` gives the answer from other facts. Neither is asked for where no figure is replaced.
+    pub(crate) fn refuse_idle_figures(
         &self,
-        answer: &T,
-        again: impl Fn(&Self) -> Result<T, Error>,
+        answer: impl FnOnce() -> Value,
+        again: impl Fn(&Self) -> Result<Value, Error>,
     ) -> Result<(), Error> {
         let set = &self.facts.set;
+        if set.is_empty() {
+            return Ok(());
+        }
+        let answer = answer();
         let asked = |text: &&String| Override::parse(text).is_ok_and(|set| !ALWAYS.contains(&&*set.key()));
         for (index, text) in set.iter().enumerate().filter(|(_, text)| asked(text)) {
             let same = |others: Vec<String>| {
                 let other = Self::open(&Facts { set: others, ..self.facts.clone() });
-                other.and_then(|other| again(&other)).is_ok_and(|other| other == *answer)
+                other.and_then(|other| again(&other)).is_ok_and(|other| other == answer)
             };
             let with = |figure: Option<String>| {
                 let others = set.iter().enumerate().filter(|(other, _)| *other != index);

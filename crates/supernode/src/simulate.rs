@@ -59,12 +59,15 @@ impl Question {
         if stopped || self.raw.workload.trace.as_deref() == Some("-") {
             return Ok(());
         }
-        self.session.refuse_idle_figures(&answer.document(), |session| {
-            let (mut resolved, costs) = self.resolve(session)?;
-            resolved.options.stop = stop.cloned();
-            let (outcome, ()) = ::scenario::run(resolved, ())?.split();
-            Ok(Simulated { outcome, costs }.document())
-        })
+        self.session.refuse_idle_figures(
+            || answer.document(),
+            |session| {
+                let (mut resolved, costs) = self.resolve(session)?;
+                resolved.options.stop = stop.cloned();
+                let (outcome, ()) = ::scenario::run(resolved, ())?.split();
+                Ok(Simulated { outcome, costs }.document())
+            },
+        )
     }
 }
 

@@ -112,7 +112,7 @@ impl Prepared {
     /// Refuses replaced figures that have no part in an answer; `again` gives it for the same job on other facts.
     pub(crate) fn refuse_idle_figures(
         &self,
-        answer: &Value,
+        answer: impl FnOnce() -> Value,
         again: impl Fn(&Self) -> Result<Value, Error>,
     ) -> Result<(), Error> {
         self.session.refuse_idle_figures(answer, |session| {
@@ -221,7 +221,7 @@ pub struct Training {
 /// Sizes that do not go together, what the framework cannot do, a job that does not fit in memory.
 pub fn train(prepared: &Prepared, run: &LongRun) -> Result<Training, Error> {
     let trained = train_once(prepared, run)?;
-    prepared.refuse_idle_figures(&trained.document(), |other| Ok(train_once(other, run)?.document()))?;
+    prepared.refuse_idle_figures(|| trained.document(), |other| Ok(train_once(other, run)?.document()))?;
     Ok(trained)
 }
 
