@@ -3,12 +3,11 @@
 use super::Family;
 use super::common::{
     expect_gated_activation, expert_groups, experts, heads, intermediate, layer_types, mixed, mla,
-    sparse_layers,
+    which_sparse,
 };
 use crate::arch::{Attention, Ffn, LayerGroup, Mla, SparseIndexer};
 use crate::import::decoder::{Decoder, Frame, gated};
 use crate::import::keys::{Keys, Read};
-use serde_json::Value;
 
 pub(crate) const FAMILIES: &[Family] = &[
     Family { name: "deepseek_v2", read: deepseek },
@@ -99,49 +98,4 @@ fn share_selections(keys: &Keys, frame: Frame, layers: &mut [LayerGroup]) -> Rea
         }
     }
     Ok(())
-}
-
-/// Which layers are sparse, by their number, by a list, or by both where they agree.
-pub(super) fn which_sparse(keys: &Keys, frame: Frame) -> Read<Vec<bool>> {
-    if let Some(listed) = listed_sparse(keys, frame)? {
-        return Ok(listed);
-    }
-    let sparse = sparse_layers(keys, frame)?;
-    check_layer_types(keys, frame, &sparse)?;
-    Ok(sparse)
-}
-
-/// Which layers are sparse, where `mlp_layer_types` alone says it.
-fn listed_sparse(keys: &Keys, frame: Frame) -> Read<Option<Vec<bool>>> {
-    if keys.has("first_k_dense_replace") {
-        return Ok(None);
-    }
-    let Some(types) = keys.per_layer("mlp_layer_types", frame.layers)? else { return Ok(None) };
-    let sparse = |kind: &Value| match kind.as_str() {
-        Some("dense") => Ok(false),
-        Some("sparse") => Ok(true),
-        _ => Err(unknown_mlp(keys, kind)),
-    };
-    types.iter().map(sparse).collect::<Read<Vec<bool>>>().map(Some)
-}
-
-/// `mlp_layer_types` says again which layers are dense; it must say the same.
-fn check_layer_types(keys: &Keys, frame: Frame, sparse: &[bool]) -> Read<()> {
-    let Some(types) = keys.per_layer("mlp_layer_types", frame.layers)? else { return Ok(()) };
-    for (kind, sparse) in types.iter().zip(sparse) {
-        match kind.as_str() {
-            Some("dense") if !sparse => {}
-            Some("sparse") if *sparse => {}
-            Some("dense" | "sparse") => {
-                let reason = "disagrees with `first_k_dense_replace`; correct one of them";
-                return Err(keys.inconsistent("mlp_layer_types", reason));
-            }
-            _ => return Err(unknown_mlp(keys, kind)),
-        }
-    }
-    Ok(())
-}
-
-fn unknown_mlp(keys: &Keys, kind: &Value) -> crate::import::ImportError {
-    keys.unknown("mlp_layer_types", &kind.to_string(), "known types are dense and sparse")
 }

@@ -4,9 +4,8 @@
 use super::Family;
 use super::common::{
     check_groups, expect_gated_activation, expert_groups, experts, heads, intermediate, mixed, sparse_layers,
-    windowed, windows,
+    which_sparse, windowed, windows,
 };
-use super::deepseek::which_sparse;
 use crate::arch::{Attention, Ffn, LayerGroup, Moe, MultiHead, SparseIndexer};
 use crate::import::decoder::{Decoder, Frame, Layout, gated, layer};
 use crate::import::keys::{Keys, Read};
