@@ -67,7 +67,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let explain = args.why.map(Seconds::get);
     let mut first: Option<Prepared> = None;
     let mut sides: Vec<Side> = Vec::new();
+    // What was interrupted is shown at once, as far as it came.
+    let enough = |sides: &[Side]| !sides.is_empty() && stopped().load(Ordering::Relaxed);
     for change in std::iter::once(None).chain(args.what_if.iter().map(Some)) {
+        if enough(&sides) {
+            break;
+        }
         let text = match change {
             None => original.clone(),
             Some(change) => with_change(&name, &original, change)?,
@@ -79,9 +84,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let mut prepared = prepare(&catalog, raw, &place, folder)?;
         prepared.setup.options.stop = Some(Arc::clone(stopped()));
         for policy in policies(args, &prepared) {
-            // What was interrupted is shown at once, as far as it came.
-            if !sides.is_empty() && stopped().load(Ordering::Relaxed) {
-                continue;
+            if enough(&sides) {
+                break;
             }
             let mut side = prepared.run(&policy, keep, explain)?;
             if let Some(change) = change {

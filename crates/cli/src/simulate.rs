@@ -280,9 +280,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let session = args.catalog.session(&args.site)?;
     let (mut raw, path, text) = match &args.scenario {
         Some(path) => {
-            let text = bounded::read_text(path, bounded::TEXT)
-                .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-            (supernode::scenario(path, &text)?, path.clone(), text)
+            let (raw, text) = scenario::read(path).map_err(supernode::Error::from)?;
+            (raw, path.clone(), text)
         }
         None => (args.deployment.raw()?, PathBuf::new(), String::new()),
     };

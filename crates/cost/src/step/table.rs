@@ -42,7 +42,7 @@ pub(super) struct Position {
 }
 
 impl Position {
-    /// The place of `tokens`.
+    /// The position of `tokens`.
     pub fn of(tokens: f64) -> Self {
         let tokens = tokens.max(0.0);
         let index = if tokens < EXACT as f64 {
@@ -57,7 +57,7 @@ impl Position {
 }
 
 impl Table {
-    /// Adds `factor` times everything at a place to a tally.
+    /// Adds `factor` times everything at a position to a tally.
     pub fn add(&self, to: &mut Tally, factor: f64, at: Position, price: impl Fn(f64) -> Tally) {
         let Position { index, share } = at;
         let low = self.point(index, &price);
