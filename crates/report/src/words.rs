@@ -173,6 +173,28 @@ mod tests {
         }
     }
 
+    /// What the library names itself has words in every language, and words that a reader who knows no source understands.
+    #[test]
+    fn every_name_of_the_library_has_words() {
+        let families = cost::step::Family::ALL.map(cost::step::Family::name);
+        let bounds = cost::step::Bound::ALL.map(cost::step::Bound::name);
+        let grades = ["measured", "official", "analyst", "rumour", "assumed"];
+        let parts = hardware::origin::Part::ALL.map(hardware::origin::Part::name);
+        for lang in Lang::ALL.map(Words::of) {
+            for name in families.iter().chain(&bounds).chain(&grades).chain(&parts) {
+                let key = format!("term-{}", name.replace(' ', "-"));
+                assert!(lang.entries.contains_key(&key), "{}: no words for `{name}`", lang.lang);
+            }
+            for (key, words) in &lang.entries {
+                assert!(!words.contains('_'), "{}: {key} = {words}", lang.lang);
+            }
+        }
+        let en = Words::of(Lang::En);
+        for raw in ["hbm", "lm head", "dense ffn", "step_time", "several-servers"] {
+            assert_ne!(en.term(raw), raw);
+        }
+    }
+
     #[test]
     fn values_with_braces_stay_what_they_are() {
         let words = Words { lang: Lang::En, entries: parse("a = \"{x} and {y}\"") };
