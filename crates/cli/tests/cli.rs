@@ -221,7 +221,11 @@ fn the_readme_shows_what_compare_prints() {
         readme.split("```text\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("a table");
     let output = supernode(&["compare", "--width", "80"]).stdout;
     let printed = String::from_utf8(output).expect("text");
-    assert_eq!(shown.trim_end(), printed.trim_end(), "copy the output of `supernode compare --width 80` into README.md");
+    assert_eq!(
+        shown.trim_end(),
+        printed.trim_end(),
+        "copy the output of `supernode compare --width 80` into README.md"
+    );
 }
 
 /// Every command of the README's shell blocks runs; those that compile the project are what runs this test.

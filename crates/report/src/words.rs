@@ -95,6 +95,11 @@ impl Words {
         self.entries.get(&key).map_or(term, String::as_str)
     }
 
+    /// The words for several terms with commas between them.
+    pub fn terms(&self, terms: &str) -> String {
+        terms.split(", ").map(|term| self.term(term)).collect::<Vec<_>>().join(self.say("list-comma"))
+    }
+
     /// The sentence for `key` with `{name}` replaced by its value.
     pub fn fill(&self, key: &str, values: &[(&str, &str)]) -> String {
         let mut rest = self.say(key);

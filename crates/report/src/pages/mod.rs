@@ -89,6 +89,16 @@ pub fn time_unit(seconds: impl IntoIterator<Item = f64>) -> (&'static str, f64) 
     if longest < LONG_COLUMN { ("ms", 1e3) } else { ("s", 1.0) }
 }
 
+/// A large count as flags write it: 15T, 2.5B, 40M.
+pub(crate) fn count(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e12 => format!("{}T", number(value / 1e12)),
+        size if size >= 1e9 => format!("{}B", number(value / 1e9)),
+        size if size >= 1e6 => format!("{}M", number(value / 1e6)),
+        _ => number(value),
+    }
+}
+
 /// A figure of a plan in a cell, times `scale`.
 fn figure(value: &Value, scale: f64) -> GridCell {
     let band = value.low.zip(value.high).map(|(low, high)| range(low * scale, high * scale));
@@ -130,5 +140,6 @@ mod tests {
         assert_eq!(time_unit([0.5, 9.99]), ("ms", 1e3));
         assert_eq!(time_unit([0.5, 10.0, f64::INFINITY]), ("s", 1.0));
         assert_eq!(time_unit([]), ("ms", 1e3));
+        assert_eq!([15e12, 2.5e9, 4e7, 512.0].map(count), ["15T", "2.5B", "40M", "512"]);
     }
 }

@@ -1,6 +1,6 @@
 //! The reports of `train` and `plan train`.
 
-use super::{Surroundings, number, range, time_unit, values};
+use super::{Surroundings, count, number, range, time_unit, values};
 use crate::chart::{Chart, Drawing, Lane, Stack, Stretch};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::train::{LayoutReport, LongRun, StageMemory, TrainReport, Trained, Value};
@@ -88,8 +88,7 @@ fn headline(document: &mut Document, report: &TrainReport) {
     );
     if let Some(run) = &report.run {
         let days = number(run.elapsed.value / 86_400.0);
-        document.headline +=
-            &words.fill("train-days", &[("days", &days), ("tokens", &format!("{:.3e}", run.tokens))]);
+        document.headline += &words.fill("train-days", &[("days", &days), ("tokens", &count(run.tokens))]);
     }
     document.certainty = words.fill(
         "train-sure",

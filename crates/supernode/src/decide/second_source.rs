@@ -217,7 +217,11 @@ fn change(now: Option<f64>, then: Option<f64>) -> Option<f64> {
 }
 
 fn percent(words: &Words, value: Option<f64>) -> String {
-    value.map_or_else(|| words.say("unknown").to_owned(), |value| format!("{value:+.0}"))
+    match value.map(f64::round) {
+        None => words.say("unknown").to_owned(),
+        Some(0.0) => "0".to_owned(),
+        Some(value) => format!("{value:+.0}"),
+    }
 }
 
 impl SecondSource {

@@ -101,7 +101,7 @@ impl Match {
             let throughput =
                 GridCell { text: number(value), band: band.unwrap_or_default(), ..GridCell::default() };
             let grade = reached.grade.map_or_else(|| words.say("unknown").into(), GridCell::from);
-            grid.row([name.as_str().into(), throughput, words.term(&reached.bound).into(), grade]);
+            grid.row([name.as_str().into(), throughput, words.terms(&reached.bound).into(), grade]);
         }
         grid
     }
@@ -172,7 +172,7 @@ impl Match {
             if let (Some(at), [first, _]) = (at, self.figures.as_slice()) {
                 row.push(first.show(*at));
             }
-            row.extend([needed, words.term(bound).to_owned()]);
+            row.extend([needed, words.terms(bound)]);
             grid.row(row);
         }
         grid
