@@ -88,13 +88,13 @@ fn pages(folder: &Path) -> Vec<(String, String)> {
 fn whole(name: &str, page: &str) {
     assert!(page.len() < 1_000_000, "{name} has {} bytes", page.len());
     assert!(page.contains("class=\"headline\""), "{name} has no headline");
-    // A time of more than ten seconds is not in milliseconds, and no name of the source is a word of a page.
+    // A time of more than ten seconds is not in milliseconds, and no name of the source is a word of a page; why a search ended as it
+    // did is told in the sentences of the search itself.
     let text = visible(page);
     for word in text.split(|letter: char| letter.is_whitespace() || "，。（）；：".contains(letter)) {
-        assert!(
-            !["lm", "ffn", "hbm", "step_time", "several-servers", "kv-offload"].contains(&word),
-            "{name}: {word}"
-        );
+        let told = name.starts_with("plan") && word == "hbm";
+        let raw = ["lm", "ffn", "hbm", "step_time", "several-servers", "kv-offload"];
+        assert!(told || !raw.contains(&word), "{name}: {word}");
     }
     for (figure, unit) in text.split_whitespace().zip(text.split_whitespace().skip(1)) {
         let figure: f64 = figure.replace(',', "").parse().unwrap_or(0.0);
