@@ -59,7 +59,7 @@ pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLau
         ..JobSpec::default()
     };
     let tied = values.on("logits_via_embedding");
-    Ok(TrainingLaunch { spec, shape, tied, sources: Vec::new(), unread: Vec::new(), notes })
+    Ok(TrainingLaunch { shape, tied, notes, ..TrainingLaunch::of(spec) })
 }
 
 fn model(values: &FlagValues, model_given: bool) -> Result<(Option<String>, Option<Shape>), LaunchError> {

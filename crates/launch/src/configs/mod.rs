@@ -1,7 +1,8 @@
-//! Configuration files of training programs: torchtitan, NeMo, MaxText, Accelerate.
+//! Configuration files of training programs: torchtitan, NeMo, MaxText, Accelerate, MindSpeed-LLM.
 
 mod accelerate;
 mod maxtext;
+mod mindspeed;
 mod nemo;
 mod torchtitan;
 
@@ -30,11 +31,23 @@ pub(crate) fn is_one(file: &str, text: &str) -> bool {
 }
 
 /// Reads a configuration.
-pub(crate) fn read(file: &str, text: &str, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+///
+/// `beside` reads a file that it names.
+pub(crate) fn read(
+    file: &str,
+    text: &str,
+    beside: &dyn Fn(&str) -> Option<String>,
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
     let values = flatten(file, text)?;
     let has = |names: &[&str]| names.iter().any(|name| values.has(name) || values.has_below(name));
+    if has(&["per_device_train_batch_size"]) && has(&["model_name_or_path"]) {
+        return crate::hf::from_file(&values, beside, model_given);
+    }
     let (program, mut launch) = if has(&["distributed_type"]) {
         ("accelerate", accelerate::read(&values)?)
+    } else if has(&["parallel.fsdp_size", "parallel.fsdp_modules"]) {
+        ("mindspeed", mindspeed::read(&values, model_given)?)
     } else if has(&["parallelism", "activation_checkpoint"]) || (has(&["job"]) && has(&["training"])) {
         ("torchtitan", torchtitan::read(&values, model_given)?)
     } else if has(&["trainer", "model.tensor_model_parallel_size", "model.micro_batch_size"]) {
@@ -44,7 +57,9 @@ pub(crate) fn read(file: &str, text: &str, model_given: bool) -> Result<Training
     } else {
         return Err(LaunchError::NoCommand {
             file: file.to_owned(),
-            why: "is no configuration of torchtitan, NeMo, MaxText or Accelerate that is known".to_owned(),
+            why: "is no configuration of torchtitan, NeMo, MaxText, Accelerate, MindSpeed-LLM or LLaMA-Factory \
+                  that is known"
+                .to_owned(),
         });
     };
     launch.unread.extend(unread(&values, program));
@@ -60,6 +75,11 @@ pub(crate) fn read(file: &str, text: &str, model_given: bool) -> Result<Training
     }
     launch.sources = values.sources().collect();
     Ok(launch)
+}
+
+/// The ZeRO stage of a sharding strategy of FSDP.
+pub(crate) fn sharding(values: &FlagValues, name: &str) -> Result<u32, LaunchError> {
+    accelerate::stage(values, name)
 }
 
 /// Keys with dots between levels.
