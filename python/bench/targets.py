@@ -146,7 +146,7 @@ def ray_speed_up() -> Row:
             "deployment": [{"model": POINT["model"], "system": "h100-8", "pool": [{"tp": 1}]}],
             "workload": {"isl": 512, "osl": 64, "requests": 60_000},
         },
-        "vary": {"seed": list(range(60)), "workload.rate": ["20 /s", "30 /s"]},
+        "vary": {"seed": list(range(30)), "workload.rate": ["20 /s", "30 /s"]},
     }
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     ray.get([ray.remote(_warm).remote() for _ in range(4)])
@@ -155,10 +155,11 @@ def ray_speed_up() -> Row:
     plan = plan_of(space, "{}")
     lines = plan.units(list(range(plan.cells)))
     with tempfile.TemporaryDirectory() as folder:
-        alone = seconds(lambda: _native.SweepEvaluator().rows(lines))
-        shared = seconds(lambda: sn.sweep(space, Path(folder) / "rows", backend="ray"))
+        # In turns, and the quicker of several each: a core that others take for a while weighs on neither alone.
+        pairs = [(seconds(lambda: _native.SweepEvaluator().rows(lines)),
+                  seconds(lambda at=at: sn.sweep(space, Path(folder) / f"rows{at}", backend="ray"))) for at in range(3)]  # fmt: skip
     ray.shutdown()
-    gain = alone / shared
+    gain = min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs)
     return "Ray sweep, two workers against one process", ">= 1.6 times", f"{gain:.2f} times", gain >= 1.6
 
 

@@ -3,9 +3,10 @@
 use crate::text::{Words, mix};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -173,14 +174,35 @@ struct Pool {
 }
 
 impl Pool {
-    async fn get(&self) -> std::io::Result<Sender> {
-        loop {
-            let known = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut sender) = known else { break };
-            if sender.ready().await.is_ok() {
-                return Ok(sender);
+    /// Sends a request and waits for the head of its answer; the connection goes back by [`Pool::put`] once the body is read.
+    ///
+    /// A server may close a connection while it waits for its next request. A request that such a connection did not
+    /// answer is sent once more, on a new one.
+    async fn send(&self, request: &Request<Full<Bytes>>) -> Result<(Response<Incoming>, Sender), String> {
+        let text = |error: hyper::Error| error.to_string();
+        if let Some(mut sender) = self.waiting().await {
+            match sender.send_request(request.clone()).await {
+                Ok(answer) => return Ok((answer, sender)),
+                Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
+                Err(error) => return Err(text(error)),
             }
         }
+        let mut sender = self.connect().await.map_err(|error| error.to_string())?;
+        let answer = sender.send_request(request.clone()).await.map_err(text)?;
+        Ok((answer, sender))
+    }
+
+    /// A connection that has answered and is still open.
+    async fn waiting(&self) -> Option<Sender> {
+        loop {
+            let mut sender = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+
+    async fn connect(&self) -> std::io::Result<Sender> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
@@ -211,10 +233,11 @@ fn request(options: &Options, path: &str, body: Option<String>) -> Result<Reques
 
 async fn served(options: &Options, pool: &Pool) -> Result<String, ObserveError> {
     let authority = options.url.authority.clone();
-    let mut sender = pool.get().await.map_err(|error| ObserveError::Connect(authority.clone(), error))?;
+    let first = pool.connect().await.map_err(|error| ObserveError::Connect(authority.clone(), error))?;
+    pool.put(first);
     let none = |why: String| ObserveError::Model(authority.clone(), why);
     let request = request(options, "/v1/models", None).map_err(none)?;
-    let answer = sender.send_request(request).await.map_err(|error| none(error.to_string()))?;
+    let (answer, sender) = pool.send(&request).await.map_err(none)?;
     let body = answer.into_body().collect().await.map_err(|error| none(error.to_string()))?.to_bytes();
     pool.put(sender);
     let document: Value = serde_json::from_slice(&body).map_err(|error| none(error.to_string()))?;
@@ -262,9 +285,8 @@ async fn stream(
     seen: &mut Seen,
 ) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut sender = pool.get().await.map_err(|error| text(&error))?;
     let request = request(options, "/v1/completions", Some(body))?;
-    let answer = sender.send_request(request).await.map_err(|error| text(&error))?;
+    let (answer, sender) = pool.send(&request).await?;
     let status = answer.status();
     let mut body = answer.into_body();
     if !status.is_success() {

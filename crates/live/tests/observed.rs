@@ -57,3 +57,45 @@ fn observed_latencies_are_the_decided_ones() {
         assert!((live - decided).abs() <= bound, "{name}: {live} s seen, {decided} s decided");
     }
 }
+
+/// Answers one request per connection, says that it keeps the connection, and closes it all the same.
+fn one_answer_per_connection(listener: std::net::TcpListener, requests: usize) {
+    use std::io::{Read, Write};
+    for mut stream in listener.incoming().take(requests).map(Result::unwrap) {
+        let mut text = String::new();
+        let mut bytes = [0; 4096];
+        while !text.contains("\r\n\r\n") || text.starts_with("POST") && !text.ends_with('}') {
+            let read = stream.read(&mut bytes).unwrap();
+            text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+        let body = if text.starts_with("GET") {
+            r#"{"data":[{"id":"some"}]}"#.to_owned()
+        } else {
+            "data: {\"choices\":[{\"text\":\"one\"}]}\n\ndata: {\"choices\":[{\"text\":\"two\"}]}\n\ndata: [DONE]\n\n"
+                .to_owned()
+        };
+        let length = body.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nkeep-alive: timeout=5\r\ncontent-length: {length}\r\n\r\n{body}")
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_connection_that_the_server_closed_costs_no_request() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || one_answer_per_connection(listener, 1 + 12));
+    let mut source = ClosedLoop::new(2, 0, 12, Lengths::Fixed(10), Lengths::Fixed(2), 1);
+    let options = Options {
+        url: Url::parse(&format!("http://{address}")).unwrap(),
+        model: None,
+        key: None,
+        timeout: Duration::from_secs(30),
+        most: 2,
+        seed: 1,
+    };
+    let (model, seen) = observe(&options, &mut source).unwrap();
+    server.join().unwrap();
+    assert_eq!(model, "some");
+    assert!(seen.len() == 12 && seen.iter().all(|one| one.error.is_none() && one.output == 2), "{seen:?}");
+}
