@@ -64,7 +64,13 @@ fn named(
     model_given: bool,
 ) -> Result<TrainingLaunch, LaunchError> {
     let name = command.words.first().map_or("", String::as_str);
-    let text = shell.named_file(name).ok_or_else(|| LaunchError::NoCommand {
+    let text = shell.named_file(name);
+    let maxtext = |word: &String| word.to_ascii_lowercase().contains("maxtext.");
+    if command.launcher_words.iter().any(maxtext) {
+        let file = (name, text.as_deref());
+        return configs::maxtext_command(&command.place, file, &command.words[1..], model_given);
+    }
+    let text = text.ok_or_else(|| LaunchError::NoCommand {
         file: command.place.to_string(),
         why: format!("the command reads `{name}`, which is not found beside the script; give that file"),
     })?;

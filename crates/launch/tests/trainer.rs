@@ -157,3 +157,27 @@ fn mindspeed_on_fsdp2() {
         "t.sh:1: the command reads `gone.yaml`, which is not found beside the script; give that file",
     );
 }
+
+#[test]
+fn commands_of_maxtext() {
+    check(
+        "t.sh",
+        "python3 -m maxtext.trainers.pre_train.train $PWD/configs/base.yml model_name=llama2-70b per_device_batch_size=4 \
+         remat_policy=full max_target_length=4096 ici_fsdp_parallelism=64 steps=30",
+        &[],
+        "meta-llama/Llama-2-70b-hf on 64 ranks, micro 4 global 256 seq 4096 zero 3 bf16 full",
+    );
+    check(
+        "t.sh",
+        "python3 -m MaxText.train configs/base.yml model_name=qwen3-8b",
+        &[],
+        "Qwen/Qwen3-8B on ? ranks, micro 12 global ? seq 2048 zero 3 bf16 full",
+    );
+    check(
+        "t.sh",
+        "python3 -m MaxText.train base.yml base_emb_dim=6144 base_num_kv_heads=24 base_num_query_heads=24 \
+         base_mlp_dim=24576 base_num_decoder_layers=48 ici_fsdp_parallelism=64",
+        &[("base.yml", "per_device_batch_size: 2\nmax_target_length: 1024\n")],
+        "? on 64 ranks, micro 2 global 128 seq 1024 zero 3 bf16 full",
+    );
+}

@@ -63,18 +63,45 @@ pub(crate) fn read(
         });
     };
     launch.unread.extend(unread(&values, program));
+    launch.sources = values.sources().collect();
+    settle(launch, model_given)
+}
+
+/// Reads a command of MaxText: a file, of which `text` may be known, and words `key=value` that win over it.
+pub(crate) fn maxtext_command(
+    place: &Location,
+    (name, text): (&str, Option<&str>),
+    words: &[String],
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
+    let mut values = match text {
+        Some(text) => flatten(name, text)?,
+        None => FlagValues::at(place.clone()),
+    };
+    for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
+        let listed = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let trim = |word: &str| word.trim().trim_matches(['"', '\'']).to_owned();
+        let all = listed.map_or_else(|| vec![trim(value)], |list| list.split(',').map(trim).collect());
+        values.set(key, all, place.clone());
+    }
+    let mut launch = maxtext::read(&values, model_given)?;
+    launch.unread.extend(unread(&values, "maxtext"));
+    launch.sources = values.sources().collect();
+    settle(launch, model_given)
+}
+
+/// Refuses a launch with keys that change the model and are not read.
+fn settle(mut launch: TrainingLaunch, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
     launch.unread.sort();
-    if let Some(flag) =
-        launch.unread.iter().find(|flag| flag.weight == Weight::Model).filter(|_| !model_given)
-    {
-        return Err(LaunchError::Model {
+    let weighty = launch.unread.iter().find(|flag| flag.weight == Weight::Model);
+    match weighty.filter(|_| !model_given) {
+        Some(flag) => Err(LaunchError::Model {
             place: flag.place.clone(),
             flag: flag.flag.clone(),
             effect: flag.effect.clone(),
-        });
+        }),
+        None => Ok(launch),
     }
-    launch.sources = values.sources().collect();
-    Ok(launch)
 }
 
 /// The ZeRO stage of a sharding strategy of FSDP.
