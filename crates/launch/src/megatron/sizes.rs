@@ -186,6 +186,8 @@ fn first_dense(values: &FlagValues, layers: u32) -> Result<u32, LaunchError> {
     let Some(text) = values.known("--moe-layer-freq")? else {
         return Ok(first.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX)));
     };
+    // Quotes within a variable reach the program where no `eval` takes them off.
+    let text = text.trim().trim_matches(['"', '\'']);
     if let Some(count) = first {
         return match text {
             "1" | "-1" => Ok(u32::try_from(count).unwrap_or(u32::MAX)),

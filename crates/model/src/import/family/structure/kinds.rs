@@ -206,7 +206,7 @@ fn kind(keys: &Keys, name: &str, window: Option<u32>) -> Read<(Kind, bool)> {
             keys.note(
                 "assumed: hybrid layers are attention with short convolutions, whose weights are not counted",
             );
-            keys.ignore("conv_kernel_size");
+            keys.ignore("conv_kernel_size|number_of_conv_states");
             (Kind::Full, false)
         }
         "hybrid_full" | "global_full" => (Kind::Full, false),
