@@ -275,11 +275,9 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
         *known = fit.max(*known);
         visit.counts.stages += per_point * skipped as u64;
         visit.decode_skipped += skipped as u64;
-        let steps: Vec<(u32, DecodeStep)> = grid[skipped..fit]
-            .iter()
-            .map(|batch| (*batch, price::decode_step(&drafting, work, f64::from(*batch))))
-            .collect();
+        let steps = decode_steps(around, &drafting, &grid[skipped..fit]);
         visit.counts.priced += steps.len() as u64;
+        visit.counts.decode_alone += per_point * (fit - skipped - steps.len()) as u64;
         if around.job.options.disaggregated {
             decode_options(around, kind, &drafting, drafts, &steps, &mut visit);
         }
@@ -288,6 +286,21 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
         }
     }
     visit
+}
+
+/// Decoding steps at ascending batches, up to the first that takes longer per token than the limit: larger batches
+/// never take less.
+fn decode_steps(around: &Surroundings, model: &StepModel, batches: &[u32]) -> Vec<(u32, DecodeStep)> {
+    let (work, limit) = (&around.job.work, around.job.tpot.get());
+    let mut steps = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let step = price::decode_step(model, work, f64::from(*batch));
+        steps.push((*batch, step));
+        if !around.exhaustive && price::decoding(model, work, &step).tpot > limit {
+            break;
+        }
+    }
+    steps
 }
 
 fn prefill_options(around: &Surroundings, kind: &Kind, model: &StepModel, visit: &mut Visit) {
@@ -387,9 +400,16 @@ fn aggregated(
     }
     for budget in ground.budgets.iter().take_while(|_| !around.stopped()) {
         let Some(budgeted) = with_budget(model, *budget) else { continue };
-        for ((batch, step), _) in steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable) {
+        let mut reached = steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable);
+        while let Some(((batch, step), _)) = reached.next() {
             visit.counts.priced += 1;
             let serving = price::aggregated(&budgeted, &job.work, step);
+            // Larger batches bring more prompts and take longer per token still.
+            let too_many = serving.is_none_or(|serving| serving.tpot > job.tpot.get());
+            if too_many && !around.exhaustive {
+                visit.counts.limits += instances * (1 + reached.count() as u64);
+                break;
+            }
             let within =
                 serving.filter(|serving| serving.tpot <= job.tpot.get() && serving.ttft <= job.ttft.get());
             let Some((count, worth)) = within.and_then(|serving| around.worth(kind, &serving, idle)) else {
