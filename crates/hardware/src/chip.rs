@@ -141,6 +141,16 @@ impl Chip {
         })
     }
 
+    /// How many letters of this chip a statement's `name` gives: the beginning of its catalog key, `vendor:NAME` (none of
+    /// them) or `family:NAME` (one); `None` where it names another.
+    pub fn named_by(&self, name: &str) -> Option<usize> {
+        match name.split_once(':') {
+            Some(("vendor", vendor)) => vendor.eq_ignore_ascii_case(&self.vendor).then_some(0),
+            Some(("family", family)) => (family == self.family).then_some(1),
+            _ => self.id.starts_with(name).then_some(name.len() + 1),
+        }
+    }
+
     /// Catalog key of the engine to serve with where none is asked for.
     pub fn usual_engine(&self) -> &str {
         self.engine.as_deref().unwrap_or("vllm")

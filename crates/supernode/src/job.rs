@@ -196,8 +196,7 @@ impl ServingJob {
                 return Err(Error::at("system", "is needed; name systems or chips to compare"));
             }
             let usual = |name: &String| {
-                let chip = session.catalog().chip(name)?;
-                let system = chip.usual_system().to_owned();
+                let (system, chip) = session.catalog().usual_place(name)?;
                 let own = session.resolver().system(&system)?.chip == chip.id;
                 entrant(&system, (!own).then(|| chip.id.clone()), None)
             };

@@ -68,6 +68,9 @@ impl Catalog {
             ("", "supply") => {
                 self.supply().err().into_iter().for_each(|error| problems.add(file, error));
             }
+            ("", "origins") => {
+                self.origins().err().into_iter().for_each(|error| problems.add(file, error));
+            }
             ("", "export_rules") => {
                 self.export_rules().err().into_iter().for_each(|error| problems.add(file, error));
             }

@@ -23,7 +23,7 @@ pub(super) fn read(given: &FlagValues, model_given: bool) -> Result<TrainingLaun
     let named = values.text("model_name").is_some_and(|name| name != "default");
     let of_model = |key: &str| matches!(key, "head_dim" | "vocab_size" | "mlp_activations");
     let absent: Vec<_> =
-        BASE.iter().filter(|(key, _)| !values.has(key) && !(named && of_model(key))).collect();
+        BASE.iter().filter(|(key, _)| !(values.has(key) || named && of_model(key))).collect();
     for (key, value) in absent {
         values.set(key, value.iter().map(|word| (*word).to_owned()).collect(), values.home());
         notes.push(format!("{key} {} is taken from MaxText's base.yml", value.join(", ")));
