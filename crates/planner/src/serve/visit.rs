@@ -210,19 +210,36 @@ impl Surroundings<'_> {
 
     fn worth(&self, kind: &Kind, serving: &Serving, idle: f64) -> Option<(u32, Worth)> {
         let instances = self.instances(kind.ground, kind.ranks(), serving.rate)?;
+        Some((instances, self.worth_of(kind, serving, idle, instances)))
+    }
+
+    /// The same of as many instances as the power budget allows.
+    fn afforded(&self, kind: &Kind, serving: &Serving, idle: f64) -> Option<(u32, Worth)> {
+        let (instances, worth) = self.worth(kind, serving, idle)?;
+        if self.judge.affords(&worth) {
+            return Some((instances, worth));
+        }
+        // A load that is asked for cannot be served by less; chips may be left idle.
+        let budget = self.judge.power.filter(|_| self.judge.target.is_none())?;
+        let instances = (budget / serving.power).floor();
+        let instances = (instances >= 1.0).then_some(instances as u32)?;
+        Some((instances, self.worth_of(kind, serving, idle, instances)))
+    }
+
+    fn worth_of(&self, kind: &Kind, serving: &Serving, idle: f64, instances: u32) -> Worth {
         let chips = self.grounds[kind.ground].chips_of(kind.ranks() * instances);
         let most = serving.rate * f64::from(instances);
         let rate = self.judge.target.unwrap_or(most);
         let power = f64::from(instances) * (idle + (serving.power - idle) * rate / most);
         let money = self.hourly[kind.ground].of(chips, power);
-        Some((instances, Worth { rate, tpot: serving.tpot, chips, power, money }))
+        Worth { rate, tpot: serving.tpot, chips, power, money }
     }
 }
 
 /// The worth that no aggregated deployment exceeds whose instances do no more than `alone`, which is decoding without
 /// prompts: requests come no faster, tokens no sooner, and a request takes no less energy.
 fn most_worth(around: &Surroundings, kind: &Kind, alone: &Serving) -> Option<Worth> {
-    // Idle power that is left out makes the bound looser, never wrong.
+    // Idle power and a power budget that are left out make the bound looser, never wrong.
     around.worth(kind, alone, 0.0).map(|(_, worth)| worth)
 }
 
@@ -412,7 +429,8 @@ fn aggregated(
             }
             let within =
                 serving.filter(|serving| serving.tpot <= job.tpot.get() && serving.ttft <= job.ttft.get());
-            let Some((count, worth)) = within.and_then(|serving| around.worth(kind, &serving, idle)) else {
+            let Some((count, worth)) = within.and_then(|serving| around.afforded(kind, &serving, idle))
+            else {
                 visit.counts.limits += instances;
                 continue;
             };
