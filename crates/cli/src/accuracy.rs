@@ -1,6 +1,6 @@
 //! `supernode accuracy`.
 
-use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, read_text, write_file};
+use crate::common::{Beside, CatalogArgs, Failure, SiteArgs, print, print_exactly, read_text, write_file};
 use ::validate::{ERRORS_FILE, accepted_errors, collect, errors_of, errors_toml, predict_published, rises};
 use std::path::PathBuf;
 
@@ -80,7 +80,7 @@ fn document(args: &Args, data: &std::path::Path) -> Result<(), Failure> {
         let present = read_text(file)?;
         return check(&present, &text, file);
     }
-    if document.is_wanted() { document.deliver(|| text, || Ok(())) } else { print(&text) }
+    if document.is_wanted() { document.deliver(|| text, || Ok(())) } else { print_exactly(&text) }
 }
 
 fn check(present: &str, text: &str, file: &std::path::Path) -> Result<(), Failure> {

@@ -100,8 +100,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return anchors(args, file);
     }
     let mut tables = Vec::new();
+    let chip = match &args.chip {
+        Some(chip) => Some(args.catalog.load()?.chip_or_that_of_a_system(chip)?.id),
+        None => None,
+    };
     for file in &args.data {
-        tables.push(OpTable::open(file)?.on_chip(args.chip.as_deref()));
+        tables.push(OpTable::open(file)?.on_chip(chip.as_deref()));
     }
     let all = |is: &dyn Fn(&OpTable) -> bool| tables.iter().all(is);
     if all(&accepts) {

@@ -78,8 +78,13 @@ pub fn exit(result: Result<(), Failure>, flags: &BTreeSet<String>) -> ExitCode {
     }
 }
 
-/// Prints results. A closed pipe is the reader's choice, not an error.
+/// Prints results, long lines folded where tables have to fit.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_exactly(&report::fold(text))
+}
+
+/// Prints what is to be read by a program, as it is. A closed pipe is the reader's choice, not an error.
+pub fn print_exactly(text: &str) -> Result<(), Failure> {
     crate::progress::quiet();
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -95,9 +100,9 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     if !crate::launch::lacks().is_empty() {
         let mut value = value.clone();
         value["launch"] = serde_json::json!({ "not_modelled": crate::launch::lacks() });
-        return print(&format!("{value:#}\n"));
+        return print_exactly(&format!("{value:#}\n"));
     }
-    print(&format!("{value:#}\n"))
+    print_exactly(&format!("{value:#}\n"))
 }
 
 /// A file that is written beside what is printed. It is opened before the work begins, so that work is never done for

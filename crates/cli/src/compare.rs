@@ -18,6 +18,9 @@ pub struct Args {
     /// example h20-8@cn [default: cloudmatrix384 gb200-nvl72 h20-8 h800-8 h200-8, or the usual systems of --chip].
     #[arg(value_name = "SYSTEM")]
     systems: Vec<String>,
+    /// The same as a flag, as other commands have it; behind those above.
+    #[arg(long, value_name = "KEY,..", value_delimiter = ',')]
+    system: Vec<String>,
     /// Chips to compare: each in each of the systems instead of its own, or in its usual one if no system is named.
     #[arg(long, value_name = "KEY,..", value_delimiter = ',')]
     chip: Vec<String>,
@@ -48,8 +51,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let session = args.catalog.session(&args.site)?;
     let job = ServingJob { chip: args.chip.clone(), ..args.job.job(&args.model) };
     let usual = || USUAL.map(String::from).to_vec();
-    let named = !args.systems.is_empty() || !args.chip.is_empty();
-    let systems = if named { args.systems.clone() } else { usual() };
+    let given: Vec<String> = args.systems.iter().chain(&args.system).cloned().collect();
+    let named = !given.is_empty() || !args.chip.is_empty();
+    let systems = if named { given } else { usual() };
     let systems = args.available.of(session.catalog(), &systems)?;
     let entries = supernode::compare(&session, &job, &systems, args.chips, &quiet_watch())?;
     let show = || if args.json { print_json(&entries.document()) } else { print(&entries.text()) };

@@ -1,6 +1,6 @@
 //! `supernode export`.
 
-use crate::common::{Failure, print, read_text};
+use crate::common::{Failure, print_exactly, read_text};
 use ::export::{
     Choice, ExportError, LaunchFile, Options, Target, Trainer, export_training, is_address, read_training,
 };
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     match &args.out {
         Some(folder) => write(folder, &files),
-        None => print(&listing(&files)),
+        None => print_exactly(&listing(&files)),
     }
 }
 
@@ -170,5 +170,5 @@ fn write(folder: &Path, files: &[LaunchFile]) -> Result<(), Failure> {
     }
     let names: String = outputs.paths().map(|path| format!("{}\n", path.display())).collect();
     outputs.commit()?;
-    print(&names)
+    print_exactly(&names)
 }

@@ -32,6 +32,7 @@ const HEADINGS: [(&str, &[&str]); 9] = [
             "against",
             "against_system",
             "systems",
+            "named",
         ],
     ),
     (
@@ -148,7 +149,7 @@ const HEADINGS: [(&str, &[&str]); 9] = [
 ];
 
 /// Examples by command: what it answers, and the line.
-pub const EXAMPLES: [(&str, &[(&str, &str)]); 26] = [
+pub const EXAMPLES: [(&str, &[(&str, &str)]); 37] = [
     (
         "estimate",
         &[
@@ -252,6 +253,56 @@ pub const EXAMPLES: [(&str, &[(&str, &str)]); 26] = [
     ("guide", &[("Which command answers my question?", "supernode guide cost")]),
     ("init", &[("A file to begin with", "supernode init scenario")]),
     ("doctor", &[("What is missing here?", "supernode doctor")]),
+    (
+        "catalog list",
+        &[
+            (
+                "Chips with much memory that can be had this year",
+                "supernode catalog list chips --min-memory 128GB --available-by 2026",
+            ),
+            ("Everything of one vendor", "supernode catalog list --find huawei"),
+        ],
+    ),
+    (
+        "catalog diff",
+        &[("How does one chip differ from another?", "supernode catalog diff ascend-910c h100")],
+    ),
+    (
+        "catalog show",
+        &[
+            ("Every figure of a chip, with its source", "supernode catalog show ascend-910c"),
+            ("Prices and carbon", "supernode catalog show economics"),
+        ],
+    ),
+    (
+        "catalog supply",
+        &[("Can a hundred supernodes be had?", "supernode catalog supply cloudmatrix384 --fleet 100")],
+    ),
+    ("catalog check", &[("Is my own chip described well?", "supernode catalog check --catalog my-catalog")]),
+    ("catalog keys", &[("What can --set replace?", "supernode catalog keys")]),
+    ("model list", &[("Which models are built in?", "supernode model list")]),
+    ("model show", &[("What is a model made of?", "supernode model show deepseek-ai/DeepSeek-R1")]),
+    (
+        "model describe",
+        &[(
+            "A config.json as a built-in model",
+            "supernode model describe config.json --source \"the model's repository\"",
+        )],
+    ),
+    (
+        "completions",
+        &[(
+            "Completions for bash",
+            "supernode completions bash > ~/.local/share/bash-completion/completions/supernode",
+        )],
+    ),
+    (
+        "man",
+        &[
+            ("The page of one command", "supernode man plan serve | man -l -"),
+            ("The pages of all", "supernode man --out ~/.local/share/man/man1"),
+        ],
+    ),
 ];
 
 /// The command with grouped flags and examples, all the way down.
@@ -307,8 +358,35 @@ fn groups(command: &Command) -> String {
     text
 }
 
-/// What to try after a command, in a line.
+/// What to try after a command, in a line; what is said of none of its own goes for the command above it.
 pub fn next(command: &str) -> Option<&'static str> {
+    known(command).or_else(|| command.rsplit_once(' ').and_then(|(above, _)| next(above)))
+}
+
+/// What to try after a command whose answer is no.
+pub fn after_no(command: &str) -> Option<&'static str> {
+    Some(match command {
+        "compare" | "plan serve" | "second-source" => {
+            "allow more time (--ttft, --tpot) or more chips (--chips), or ask with --system of another machine"
+        }
+        "plan train" => {
+            "more chips (--chips), a shorter --seq, or supernode train with one layout to see what does not fit"
+        }
+        "estimate" | "train" => "supernode plan serve and supernode plan train look for what does fit",
+        "fit" => "supernode fit MODEL --system with another machine, or supernode guide port",
+        "match" => "--vary KEY,KEY varies two figures at once; supernode catalog keys lists them",
+        "own" => {
+            "--price gives the price that the catalog lacks; supernode catalog list systems shows other machines"
+        }
+        "catalog list" => "supernode catalog list without filters shows everything",
+        "catalog check" => "mend the lines above; supernode init chip shows how a chip is written",
+        "guide" => "supernode guide without words lists every question",
+        "accuracy" => "supernode validate --data FILE --worst 10 says where the error comes from",
+        _ => return None,
+    })
+}
+
+fn known(command: &str) -> Option<&'static str> {
     Some(match command {
         "compare" => {
             "supernode plan serve --system SYSTEM shows how the best plan is made; --html FILE makes a report"
@@ -325,6 +403,15 @@ pub fn next(command: &str) -> Option<&'static str> {
         "cluster" => "--policy all compares every scheduler; --html FILE shows who held which chips",
         "match" => "supernode catalog show CHIP says who states its figures, and how sure they are",
         "catalog" => "supernode catalog diff A B, or supernode compare SYSTEM SYSTEM",
+        "catalog supply" => "supernode compare --available-by DATE leaves out what cannot be had by then",
+        "catalog keys" => "supernode compare SYSTEM --set KEY=VALUE asks what a figure changes",
+        "catalog check" => "supernode compare --catalog DIR plans on what is described there",
+        "model list" => "supernode model show ID says what one is made of",
+        "model describe" => "save it, then give its path to --model",
+        "guide" => "run one of the lines above; supernode COMMAND --help explains its flags",
+        "up" => "supernode replay FILE takes the decisions of its input log once more",
+        "completions" => "write it where your shell looks for completions, then start a new shell",
+        "man" => "--out DIR writes the pages of all commands; man -l FILE shows one",
         "model" => "supernode fit MODEL --system SYSTEM says what runs it there",
         "fit" => "supernode plan serve --model MODEL --system SYSTEM finds the best deployment",
         "own" => "supernode compare --basis rent holds renting against it",
@@ -360,15 +447,14 @@ mod tests {
         for sub in command().get_subcommands() {
             let name = sub.get_name();
             assert!(grouped.contains(&name), "{name} is in no group");
-            let paths: Vec<String> = match name {
-                "plan" => sub.get_subcommands().map(|sub| format!("plan {}", sub.get_name())).collect(),
-                "completions" | "man" => continue,
-                _ => vec![name.to_owned()],
-            };
+            let below = sub.get_subcommands().map(|below| format!("{name} {}", below.get_name()));
+            let mut paths: Vec<String> = below.filter(|path| !path.ends_with(" help")).collect();
+            if paths.is_empty() || name == "catalog" {
+                paths.push(name.to_owned());
+            }
             for path in paths {
                 assert!(EXAMPLES.iter().any(|(known, _)| *known == path), "{path} has no example");
-                let guided = matches!(name, "guide" | "up");
-                assert!(guided || next(&path).is_some(), "nothing is next after {path}");
+                assert!(next(&path).is_some(), "nothing is next after {path}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `supernode init`: a commented file to begin with, which runs as it is.
 
-use crate::common::{Failure, print, write_file};
+use crate::common::{Failure, print, print_exactly, write_file};
 use std::path::PathBuf;
 
 /// Writes a commented scenario, job, chip, sweep or cluster file that runs as it is.
@@ -44,7 +44,7 @@ impl Kind {
 /// Runs `init`.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let text = args.kind.text();
-    let Some(file) = &args.file else { return print(text) };
+    let Some(file) = &args.file else { return print_exactly(text) };
     if file.exists() {
         return Err(Failure::Input(format!("{}: is there already; choose another name", file.display())));
     }

@@ -134,21 +134,28 @@ enum PlanCommand {
 }
 
 fn main() -> ExitCode {
-    common::exit(launch::judged(run()), &flags(&whole()))
+    let mut next = None;
+    let result = launch::judged(run(&mut next));
+    let refused = matches!(result, Err(common::Failure::No(_)));
+    let answered = refused || result.is_ok();
+    let code = common::exit(result, &flags(&whole()));
+    if let Some(path) = next.filter(|_| answered) {
+        hint(&path, refused);
+    }
+    code
 }
 
-fn run() -> Result<(), common::Failure> {
+/// Runs the command, whose path is left in `path` so that what to try next can be said when all is said.
+fn run(path: &mut Option<String>) -> Result<(), common::Failure> {
     let command = whole();
     let args = launch::expand(std::env::args_os().collect(), &command)?;
     let matches = command.get_matches_from(args);
+    *path = Some(path_of(&matches));
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     report::fit_tables(columns(&cli));
     let waiting = progress::Waiting::begin();
     let result = answer(cli.command);
     drop(waiting);
-    if result.is_ok() {
-        hint(&matches);
-    }
     result
 }
 
@@ -164,16 +171,21 @@ fn columns(cli: &Cli) -> Option<usize> {
     if cli.wide { None } else { cli.width.map(usize::from).or(own) }
 }
 
-/// Says on the error stream what to try next.
-fn hint(matches: &clap::ArgMatches) {
+/// The names of a command and of those above it.
+fn path_of(matches: &clap::ArgMatches) -> String {
     let mut path = Vec::new();
     let mut at = matches;
     while let Some((name, deeper)) = at.subcommand() {
         path.push(name);
         at = deeper;
     }
-    let known = path.first().and_then(|name| help::next(name));
-    if let Some(next) = help::next(&path.join(" ")).or(known) {
+    path.join(" ")
+}
+
+/// Says on the error stream what to try next, after an answer or after a no.
+fn hint(path: &str, refused: bool) {
+    let no = refused.then(|| help::after_no(path)).flatten();
+    if let Some(next) = no.or_else(|| help::next(path)) {
         let _ = writeln!(std::io::stderr(), "next: {next}");
     }
 }

@@ -1,6 +1,7 @@
 //! `supernode match`.
 
 use crate::common::{CatalogArgs, Failure, SiteArgs, print, print_json};
+use crate::page::PageArgs;
 use crate::plan_serve::{JobArgs, quiet_watch};
 use supernode::{Answer, MatchRequest};
 
@@ -39,11 +40,14 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
     catalog: CatalogArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    let page = args.page.open()?;
     let session = args.catalog.session(&SiteArgs::default())?;
     let request = MatchRequest {
         chip: args.chip.clone(),
@@ -56,14 +60,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let job = args.job.job(&args.model);
     let found = supernode::match_(&session, &job, &request, &quiet_watch())?;
     let odds = args.odds.then(|| supernode::odds(&session, &job, &request, &quiet_watch())).transpose()?;
-    if args.json {
-        let mut document = found.document();
-        if let Some(odds) = &odds {
-            document["odds"] = odds.document();
+    let show = || {
+        if args.json {
+            let mut document = found.document();
+            if let Some(odds) = &odds {
+                document["odds"] = odds.document();
+            }
+            return print_json(&document);
         }
-        print_json(&document)?;
-    } else {
-        print(&(found.text() + &odds.map_or_else(String::new, |odds| odds.text())))?;
-    }
+        print(&(found.text() + &odds.as_ref().map_or_else(String::new, Answer::text)))
+    };
+    let setting = page.setting(session.catalog(), None, None);
+    page.deliver(|| found.report(odds.as_ref(), &setting), args.json, show)?;
     if found.is_never() { Err(Failure::No(String::new())) } else { Ok(()) }
 }

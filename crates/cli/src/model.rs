@@ -1,6 +1,6 @@
 //! `supernode model`.
 
-use crate::common::{Failure, print};
+use crate::common::{Failure, print, print_exactly};
 use clap::Subcommand;
 
 /// What a model is made of.
@@ -40,7 +40,9 @@ enum Action {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List => print(&(model::builtin_ids().join("\n") + "\n")),
-        Action::Describe { config, source } => print(&model::describe(&model::resolve(config)?, source)?),
+        Action::Describe { config, source } => {
+            print_exactly(&model::describe(&model::resolve(config)?, source)?)
+        }
         Action::Show { model, ignore_keys, json } => {
             let read =
                 |keys: Vec<String>| model::resolve_with(model, &model::ImportOptions { ignore_keys: keys });

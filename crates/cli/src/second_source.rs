@@ -9,8 +9,11 @@ use supernode::{Answer, SecondSourceRequest};
 #[derive(clap::Args)]
 pub struct Args {
     /// Systems by catalog key or alias, the one in use first.
-    #[arg(value_name = "SYSTEM", required = true, num_args = 2..)]
+    #[arg(value_name = "SYSTEM", required_unless_present = "system")]
     systems: Vec<String>,
+    /// The same as a flag, as other commands have it; behind those above.
+    #[arg(long, value_name = "KEY,..", value_delimiter = ',')]
+    system: Vec<String>,
     /// Hugging Face id of a built-in model, or the path of a config.json.
     #[arg(long, value_name = "ID", default_value = "deepseek-ai/DeepSeek-R1")]
     model: String,
@@ -38,7 +41,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
     let session = args.catalog.session(&args.site)?;
     let job = args.job.job(&args.model);
-    let request = SecondSourceRequest { systems: args.systems.clone(), chips: args.chips, keep: args.keep };
+    let systems = args.systems.iter().chain(&args.system).cloned().collect();
+    let request = SecondSourceRequest { systems, chips: args.chips, keep: args.keep };
     let found = supernode::second_source(&session, &job, &request, &quiet_watch())?;
     let setting = page.setting(session.catalog(), Some(session.site()), Some(&args.site));
     let show =

@@ -1,6 +1,6 @@
 //! `supernode completions` and `supernode man`: what a shell and a manual need, made from the flags themselves.
 
-use crate::common::{Failure, print, write_file};
+use crate::common::{Failure, print, print_exactly, write_file};
 use clap::Command;
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct ManArgs {
 pub fn run_completions(args: &CompletionsArgs, mut command: Command) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "supernode", &mut text);
-    print(&String::from_utf8_lossy(&text))
+    print_exactly(&String::from_utf8_lossy(&text))
 }
 
 /// Runs `man`.
@@ -53,7 +53,7 @@ pub fn run_man(args: &ManArgs, mut command: Command) -> Result<(), Failure> {
         found = sub;
         name = format!("{name}-{word}");
     }
-    print(&page(found, &name)?)
+    print_exactly(&page(found, &name)?)
 }
 
 fn page(command: &Command, name: &str) -> Result<String, Failure> {

@@ -1,6 +1,6 @@
 //! `supernode up`, `supernode replay` and `supernode keys`.
 
-use crate::common::{CatalogArgs, Failure, print};
+use crate::common::{CatalogArgs, Failure, print, print_exactly};
 use crate::simulate::DeploymentFlags;
 use clap::Parser;
 use live::clock::Speed;
@@ -308,5 +308,5 @@ pub fn run_replay(args: &ReplayArgs) -> Result<(), Failure> {
 pub fn run_keys(args: &KeysArgs) -> Result<(), Failure> {
     let (key, entry) = live::keys::make(args.tenant)?;
     let _ = writeln!(std::io::stderr(), "the key, which is kept nowhere: {key}");
-    print(&entry)
+    print_exactly(&entry)
 }

@@ -53,7 +53,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let page = args.page.open()?;
-    let mut measured = Measurements::open(&args.data, args.chip.as_deref())?;
+    let catalog = args.catalog.load()?;
+    let chip = args.chip.as_ref().map(|chip| catalog.chip_or_that_of_a_system(chip)).transpose()?;
+    let mut measured = Measurements::open(&args.data, chip.as_ref().map(|chip| chip.id.as_str()))?;
     if !args.launches.is_empty() && !matches!(measured, Measurements::Serving(_)) {
         let message =
             format!("--launches: {} holds no serving rows; nothing else is launched", args.data.display());
@@ -63,10 +65,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         measured = measured.launched_as(&Launches::open(file)?);
     }
     args.refuse_unused(&measured)?;
-    let catalog = args.catalog.load()?;
-    if let Some(chip) = &args.chip {
-        catalog.chip(chip)?;
-    }
     if args.ranking {
         return ranking(args, catalog, measured);
     }

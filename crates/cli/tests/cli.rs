@@ -213,15 +213,19 @@ fn the_catalog_is_in_order_and_shows_sources() {
     assert!(by.contains("v100-32") && !by.contains("h100"), "{by}");
 }
 
-/// The README's table is what `compare` prints.
+/// The README's table is what `compare` prints on a terminal of 80 columns.
 #[test]
 fn the_readme_shows_what_compare_prints() {
     let readme = include_str!("../../../README.md");
     let shown =
         readme.split("```text\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("a table");
-    let output = supernode(&["compare"]).stdout;
+    let output = supernode(&["compare", "--width", "80"]).stdout;
     let printed = String::from_utf8(output).expect("text");
-    assert_eq!(shown.trim_end(), printed.trim_end(), "copy the output of `supernode compare` into README.md");
+    assert_eq!(
+        shown.trim_end(),
+        printed.trim_end(),
+        "copy the output of `supernode compare --width 80` into README.md"
+    );
 }
 
 /// Every command of the README's shell blocks runs; those that compile the project are what runs this test.

@@ -242,7 +242,7 @@ impl Resolver {
         kept(&self.caches.systems, &name.to_owned(), || Ok(self.caches.catalog.system(name)?))
     }
 
-    /// The chip of a point: the one named, else the system's own.
+    /// The chip of a point: the one named, by its key or that of a system of it, else the system's own.
     ///
     /// # Errors
     /// No such chip or system.
@@ -251,7 +251,7 @@ impl Resolver {
             Some(name) => name.clone(),
             None => self.system(&point.system)?.chip.clone(),
         };
-        kept(&self.caches.chips, &name, || Ok(self.caches.catalog.chip(&name)?))
+        kept(&self.caches.chips, &name, || Ok(self.caches.catalog.chip_or_that_of_a_system(&name)?))
     }
 
     /// A system and its chip; with another chip in it where one is named.

@@ -12,6 +12,7 @@ mod engine_toml;
 pub mod evidence;
 pub mod export_rules;
 pub mod money;
+pub mod origin;
 pub mod overrides;
 pub mod show;
 pub mod supply;

@@ -54,7 +54,7 @@ pub struct Claim {
     pub hardware: Vec<String>,
     /// What the document calls the models.
     pub name: String,
-    /// Parts of names, in lower case without signs; none stands for every model.
+    /// Parts of names as [`plain`] writes them; none stands for every model.
     pub models: Vec<String>,
     /// Whether the model runs.
     pub state: Option<Support>,
@@ -70,20 +70,45 @@ pub struct Claim {
     pub grade: Grade,
 }
 
-/// A name in lower case without signs, and without whose it is.
+/// A name in lower case without signs, and without whose it is. A sign between two digits stays, so that no number runs into the
+/// next: `Qwen2.5-7B` is `qwen2.5-7b` and `Qwen2-57B` is `qwen2-57b`. An underscore there is how some names write a dot.
 fn plain(name: &str) -> String {
-    let own = name.rsplit('/').next().unwrap_or(name);
-    own.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+    let own = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let letters: Vec<char> = own.chars().collect();
+    let digit = |at: Option<usize>| at.and_then(|at| letters.get(at)).is_some_and(char::is_ascii_digit);
+    let kept = |(at, letter): (usize, &char)| match letter {
+        letter if letter.is_ascii_alphanumeric() => Some(*letter),
+        _ if !(digit(at.checked_sub(1)) && digit(Some(at + 1))) => None,
+        '.' | '_' => Some('.'),
+        _ => Some('-'),
+    };
+    letters.iter().enumerate().filter_map(kept).collect()
+}
+
+/// Whether `name` holds `part` so that no number of either is cut: `v3` is no part of `v3.2` nor of `v30`.
+fn holds(name: &str, part: &str) -> bool {
+    let number =
+        |rest: &str, next: fn(&str) -> Option<char>, after: fn(&str) -> Option<char>| match next(rest) {
+            Some('.') => after(rest).is_some_and(|letter| letter.is_ascii_digit()),
+            Some(letter) => letter.is_ascii_digit(),
+            None => false,
+        };
+    let ends_in_digit = part.ends_with(|letter: char| letter.is_ascii_digit());
+    let begins_with_digit = part.starts_with(|letter: char| letter.is_ascii_digit());
+    name.match_indices(part).any(|(at, found)| {
+        let (before, after) = (&name[..at], &name[at + found.len()..]);
+        let cut_after =
+            ends_in_digit && number(after, |rest| rest.chars().next(), |rest| rest.chars().nth(1));
+        let cut_before = begins_with_digit
+            && number(before, |rest| rest.chars().next_back(), |rest| rest.chars().rev().nth(1));
+        !cut_after && !cut_before
+    })
 }
 
 impl Claim {
     /// Whether it speaks of this chip.
     pub fn is_about(&self, chip: &Chip) -> bool {
-        self.hardware.iter().any(|name| match name.split_once(':') {
-            Some(("vendor", vendor)) => vendor.eq_ignore_ascii_case(&chip.vendor),
-            Some(("family", family)) => family == chip.family,
-            _ => chip.id.starts_with(name.as_str()),
-        })
+        self.hardware.iter().any(|name| chip.named_by(name).is_some())
     }
 
     /// How much of the model's name it names: 0 where it speaks of every model, `None` where it speaks of others.
@@ -92,7 +117,7 @@ impl Claim {
             return Some(0);
         }
         let name = plain(model);
-        self.models.iter().filter(|part| name.contains(part.as_str())).map(String::len).max()
+        self.models.iter().filter(|part| holds(&name, part)).map(String::len).max()
     }
 }
 
@@ -176,6 +201,44 @@ mod tests {
         runs("ascend-910b3", "deepseek-ai/DeepSeek-R1", "mindie", "yes, DeepSeek-R1");
         runs("ascend-910c", "nobody/Unheard-of", "vllm-ascend", "untested, nobody");
         runs("h100", "deepseek-ai/DeepSeek-R1", "trtllm", "untested, nobody");
+    }
+
+    #[track_caller]
+    fn fits(model: &str, part: &str, expected: bool) {
+        assert_eq!(holds(&plain(model), part), expected, "{model} is {}", plain(model));
+    }
+
+    #[test]
+    fn no_number_of_a_name_is_cut() {
+        for (model, part) in [
+            ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5"),
+            ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b"),
+            ("Qwen/Qwen2-57B-A14B", "qwen2-57ba14b"),
+            ("deepseek-ai/DeepSeek-V3", "deepseekv3"),
+            ("deepseek-ai/DeepSeek-V3-0324", "deepseekv3"),
+            ("deepseek-ai/DeepSeek-V3.2-Exp", "deepseekv3.2"),
+            ("meta-llama/Llama-3.1-8B", "llama3.1-8b"),
+            ("nvidia/Llama-3_3-Nemotron-Super-49B-v1_5", "llama3.3nemotron"),
+        ] {
+            fits(model, part, true);
+        }
+        for (model, part) in [
+            ("Qwen/Qwen2-57B-A14B", "qwen2.5"),
+            ("Qwen/Qwen2-57B-A14B", "qwen2.5-7b"),
+            ("Qwen/Qwen2.5-7B-Instruct", "qwen2"),
+            ("deepseek-ai/DeepSeek-V3.2-Exp", "deepseekv3"),
+            ("deepseek-ai/DeepSeek-V3.1", "deepseekv3"),
+            ("deepseek-ai/DeepSeek-V2.5", "deepseekv2"),
+            ("meta-llama/Llama-3.3-70B", "llama3"),
+            ("Qwen/Qwen3-32B", "2b"),
+            ("Qwen/Qwen3-0.6B", "6b"),
+        ] {
+            fits(model, part, false);
+        }
+        runs("ascend-910b3", "deepseek-ai/DeepSeek-V3", "mindie", "yes, DeepSeek-V3");
+        runs("ascend-910b3", "deepseek-ai/DeepSeek-V3.2", "mindie", "untested, DeepSeek-V3.2");
+        runs("ascend-910c", "Qwen/Qwen2-57B-A14B", "vllm-ascend", "experimental, Qwen2");
+        runs("ascend-910c", "Qwen/Qwen2.5-7B", "vllm-ascend", "experimental, Qwen2.5");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A comparison of systems as text and as JSON.
 
+use crate::pages::number;
 use crate::table::table_keeping;
+use crate::words::{Lang, Words};
 use planner::compare::{Compared, Entry};
 use planner::plan_file::{PoolFile, Value as Figure};
 use serde_json::{Value, json};
@@ -91,8 +93,8 @@ pub fn compare_text(entries: &[Entry]) -> String {
             let _ = writeln!(text, "{}: {reason}", entry.system);
         }
     }
-    if let Some((first, second)) = tie(entries) {
-        let _ = writeln!(text, "{first} and {second} lie within each other's error band: a tie.");
+    if entries.iter().filter(|entry| entry.plan.is_ok()).count() > 1 {
+        let _ = writeln!(text, "{}", verdict(Words::of(Lang::En), entries));
     }
     text
 }
@@ -115,8 +117,9 @@ fn spread(figure: &Figure) -> f64 {
     figure.high.map_or(0.0, |high| (high / figure.value).ln())
 }
 
-/// The two best systems, if their bands overlap at the other's middle.
-pub(crate) fn tie(entries: &[Entry]) -> Option<(&str, &str)> {
+/// The systems that serve most per chip: the best, and those whose error band overlaps with its own so that nobody can say
+/// which is better. Best first, each with its figure.
+pub(crate) fn level(entries: &[Entry]) -> Vec<(&str, &Figure)> {
     let mut plans: Vec<(&str, &Figure)> = entries
         .iter()
         .filter_map(|entry| {
@@ -125,9 +128,52 @@ pub(crate) fn tie(entries: &[Entry]) -> Option<(&str, &str)> {
         })
         .collect();
     plans.sort_by(|a, b| b.1.value.total_cmp(&a.1.value));
-    let (first, second) = (plans.first()?, plans.get(1)?);
-    let distance = (first.1.value / second.1.value).ln();
-    (distance < spread(first.1).hypot(spread(second.1))).then_some((first.0, second.0))
+    let Some((_, best)) = plans.first().copied() else { return plans };
+    plans.retain(|(_, figure)| {
+        let distance = (best.value / figure.value).ln();
+        distance <= 0.0 || distance < spread(best).hypot(spread(figure))
+    });
+    plans
+}
+
+/// Which system serves most per chip, or that several do, in a sentence: the headline of the page and the last line of the text.
+pub(crate) fn verdict(words: &Words, entries: &[Entry]) -> String {
+    let mut ranked: Vec<(&str, f64)> = entries
+        .iter()
+        .filter_map(|entry| {
+            let plan = entry.plan.as_ref().ok()?;
+            Some((entry.system.as_str(), plan.best().predicted.throughput_per_chip.value))
+        })
+        .collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let level = level(entries);
+    match (level.as_slice(), ranked.as_slice()) {
+        ([(_, first), .., (_, last)], _) => {
+            let names: Vec<&str> = level.iter().map(|(system, _)| *system).collect();
+            words.fill(
+                "compare-tie",
+                &[
+                    ("systems", &names.join(words.say("list-comma"))),
+                    ("low", &number(last.value)),
+                    ("high", &number(first.value)),
+                ],
+            )
+        }
+        (_, [(best, tokens), (second, other), ..]) => words.fill(
+            "compare-headline",
+            &[
+                ("best", best),
+                ("tokens", &number(*tokens)),
+                ("second", second),
+                ("factor", &format!("{:.2}", tokens / other)),
+                ("other", &number(*other)),
+            ],
+        ),
+        (_, [(best, tokens)]) => {
+            words.fill("compare-single", &[("best", best), ("tokens", &number(*tokens))])
+        }
+        _ => words.say("compare-none").to_owned(),
+    }
 }
 
 /// For programs.

@@ -34,6 +34,6 @@ pub use pdf::{PdfError, find_chromium, print_pdf};
 pub use plan::{plan_figure, plan_json, plan_text};
 pub use ranking::{ranking_json, ranking_text};
 pub use simulate::{Detail, Perfetto, RecordFormat, Records, simulate_json, simulate_text, vllm_json};
-pub use table::{fit_tables, list, table, table_keeping};
+pub use table::{fit_tables, fold, list, table, table_keeping};
 pub use validate::{rows_text, validate_json, validate_text, worst};
 pub use words::{Lang, UnknownLanguage, Words};

@@ -95,6 +95,11 @@ impl Words {
         self.entries.get(&key).map_or(term, String::as_str)
     }
 
+    /// The words for several terms with commas between them.
+    pub fn terms(&self, terms: &str) -> String {
+        terms.split(", ").map(|term| self.term(term)).collect::<Vec<_>>().join(self.say("list-comma"))
+    }
+
     /// The sentence for `key` with `{name}` replaced by its value.
     pub fn fill(&self, key: &str, values: &[(&str, &str)]) -> String {
         let mut rest = self.say(key);
@@ -170,6 +175,28 @@ mod tests {
         }
         for key in words.keys().filter(|key| !key.starts_with("term-")) {
             assert!(text.contains(&format!("\"{key}\"")), "`{key}` is used nowhere");
+        }
+    }
+
+    /// What the library names itself has words in every language, and words that a reader who knows no source understands.
+    #[test]
+    fn every_name_of_the_library_has_words() {
+        let families = cost::step::Family::ALL.map(cost::step::Family::name);
+        let bounds = cost::step::Bound::ALL.map(cost::step::Bound::name);
+        let grades = ["measured", "official", "analyst", "rumour", "assumed"];
+        let parts = hardware::origin::Part::ALL.map(hardware::origin::Part::name);
+        for lang in Lang::ALL.map(Words::of) {
+            for name in families.iter().chain(&bounds).chain(&grades).chain(&parts) {
+                let key = format!("term-{}", name.replace(' ', "-"));
+                assert!(lang.entries.contains_key(&key), "{}: no words for `{name}`", lang.lang);
+            }
+            for (key, words) in &lang.entries {
+                assert!(!words.contains('_'), "{}: {key} = {words}", lang.lang);
+            }
+        }
+        let en = Words::of(Lang::En);
+        for raw in ["hbm", "lm head", "dense ffn", "step_time", "several-servers"] {
+            assert_ne!(en.term(raw), raw);
         }
     }
 

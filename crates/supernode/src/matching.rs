@@ -1,5 +1,7 @@
 //! What a chip must be to do a job as well as another.
 
+mod report;
+
 use crate::Answer;
 use crate::error::Error;
 use crate::job::ServingJob;
@@ -54,10 +56,8 @@ pub(crate) fn place(
     system: Option<&String>,
     chips: Option<u32>,
 ) -> Result<Place, Error> {
-    let catalog = session.catalog();
-    let found = catalog.chip_or_that_of_a_system(chip)?;
-    let named = catalog.chip(chip).is_err().then(|| chip.to_owned());
-    let system = system.cloned().or(named).unwrap_or_else(|| found.usual_system().to_owned());
+    let (usual, found) = session.catalog().usual_place(chip)?;
+    let system = system.cloned().unwrap_or(usual);
     let own = session.resolver().system(&system)?.chip == found.id;
     Ok(Place { system, chip: (!own).then(|| found.id.clone()), chips })
 }
@@ -133,7 +133,7 @@ impl Match {
 
     fn head(&self) -> String {
         let line = |chip: &str, reached: &Reached| {
-            let figure = report::plan_figure(&throughput(reached));
+            let figure = ::report::plan_figure(&throughput(reached));
             format!("{chip}: {figure} tokens/s per chip ({})\n", reached.bound)
         };
         line(&self.request.against, &self.goal) + &line(&self.request.chip, &self.now)
@@ -197,7 +197,7 @@ impl Answer for Match {
                     };
                     vec![first.show(value.unwrap_or_default()), needed, bound]
                 });
-                let table = report::table(&[&first.key, &second.key, "bound by"], rows);
+                let table = ::report::table(&[&first.key, &second.key, "bound by"], rows);
                 format!("{}\n{table}", self.head())
             }
             _ => self.head(),

@@ -88,7 +88,7 @@ impl Prepared {
         };
         let system = match (&spec.system, &spec.chip) {
             (Some(system), _) => system.clone(),
-            (None, Some(chip)) => catalog.chip(chip)?.usual_system().to_owned(),
+            (None, Some(chip)) => catalog.usual_place(chip)?.0,
             (None, None) => {
                 let why = "say where to train: the key of a system of the catalog";
                 return Err(Error::at("system", why));

@@ -68,6 +68,9 @@ impl Catalog {
             ("", "supply") => {
                 self.supply().err().into_iter().for_each(|error| problems.add(file, error));
             }
+            ("", "origins") => {
+                self.origins().err().into_iter().for_each(|error| problems.add(file, error));
+            }
             ("", "export_rules") => {
                 self.export_rules().err().into_iter().for_each(|error| problems.add(file, error));
             }
@@ -111,6 +114,12 @@ impl Catalog {
         if let (Some(idle), Some(tdp)) = (&chip.idle, &chip.tdp) {
             if idle.value > tdp.value {
                 problems.say(file, format!("idles at {} but is designed for {}", idle.value, tdp.value));
+            }
+        }
+        if let (Some(active), Some(tdp)) = (&chip.active, &chip.tdp) {
+            if active.value > tdp.value {
+                let message = format!("runs kernels at {} but is designed for {}", active.value, tdp.value);
+                problems.say(file, message);
             }
         }
         unused_sources(file, &crate::show::chip(chip), chip.sources.keys(), problems);

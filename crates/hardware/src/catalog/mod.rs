@@ -8,6 +8,7 @@ mod error;
 mod export_rules;
 mod index;
 pub(crate) mod limits;
+mod origin;
 mod raw;
 mod scan;
 mod supply;
@@ -22,6 +23,7 @@ use crate::chip::Chip;
 use crate::economics::{Basis, Economics, Prices};
 use crate::engine::Engine;
 use crate::export_rules::ExportRules;
+use crate::origin::Origins;
 use crate::overrides::{self, Override};
 use crate::supply::Supply;
 use crate::support::SupportMatrix;
@@ -129,6 +131,20 @@ impl Catalog {
         }
     }
 
+    /// The system that a chip is looked at in where none is named, and the chip: its usual one, or the system whose key or
+    /// alias `name` is.
+    ///
+    /// # Errors
+    /// As those of [`Catalog::chip_or_that_of_a_system`].
+    pub fn usual_place(&self, name: &str) -> Result<(String, Chip), CatalogError> {
+        let chip = self.chip_or_that_of_a_system(name)?;
+        let system = match self.document("chips", name) {
+            Ok(_) => chip.usual_system().to_owned(),
+            Err(_) => self.document("systems", name)?.id.to_owned(),
+        };
+        Ok((system, chip))
+    }
+
     /// A system by key or alias, with its own chip in it.
     ///
     /// # Errors
@@ -149,7 +165,7 @@ impl Catalog {
     /// # Errors
     /// As those of [`Catalog::system`] and [`Catalog::chip`].
     pub fn system_with_chip(&self, name: &str, chip: &str) -> Result<(System, Chip), CatalogError> {
-        let chip = self.chip(chip)?;
+        let chip = self.chip_or_that_of_a_system(chip)?;
         let system = system::resolve(self.document("systems", name)?)?;
         Ok((self.finished(system.with_chip(&chip))?, chip))
     }
@@ -226,6 +242,14 @@ impl Catalog {
     /// The file is malformed.
     pub fn supply(&self) -> Result<Supply, CatalogError> {
         supply::resolve(self.document("", "supply")?)
+    }
+
+    /// Who makes the parts of chips and what serves on them.
+    ///
+    /// # Errors
+    /// The file is malformed.
+    pub fn origins(&self) -> Result<Origins, CatalogError> {
+        origin::resolve(self.document("", "origins")?)
     }
 
     /// What engines say they support.

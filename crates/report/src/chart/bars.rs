@@ -41,10 +41,10 @@ fn margins<'a>(room: Room, rows: impl Iterator<Item = (&'a str, &'a str)>) -> (f
 }
 
 fn grid(svg: &mut Svg, scale: &Scale, bottom: f64, room: Room) {
-    for mark in scale.ticks(if room.width > 500.0 { 6 } else { 3 }) {
+    for (mark, text) in scale.marks(if room.width > 500.0 { 6 } else { 3 }) {
         let x = scale.place(mark);
         svg.line((x, TOP), (x, bottom), "grid");
-        svg.text((x, bottom + 16.0), Anchor::Middle, "tick", &tick(mark));
+        svg.text((x, bottom + 16.0), Anchor::Middle, "tick", &text);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who was busy when: a lane per stage, instance or node.
 
-use super::scale::{Scale, tick};
+use super::scale::Scale;
 use super::svg::{Anchor, Svg, clip, text_width};
 use super::{Room, colour};
 
@@ -38,10 +38,10 @@ pub fn draw(room: Room, label: &str, unit: &str, groups: &[String], lanes: &[Lan
     let mut svg = Svg::new(room.width, bottom + 40.0, label);
     let end = lanes.iter().flat_map(|lane| &lane.stretches).map(|stretch| stretch.to).fold(0.0, f64::max);
     let scale = Scale::exact(0.0, end, left, room.width - 14.0);
-    for mark in scale.ticks(if room.width > 500.0 { 8 } else { 4 }) {
+    for (mark, text) in scale.marks(if room.width > 500.0 { 8 } else { 4 }) {
         let x = scale.place(mark);
         svg.line((x, 4.0), (x, bottom), "grid");
-        svg.text((x, bottom + 16.0), Anchor::Middle, "tick", &tick(mark));
+        svg.text((x, bottom + 16.0), Anchor::Middle, "tick", &text);
     }
     svg.text((room.width - 14.0, bottom + 34.0), Anchor::End, "axis-name", unit);
     let every = (14.0 / row).ceil() as usize;

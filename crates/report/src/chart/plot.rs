@@ -1,6 +1,6 @@
 //! Lines and dots over two axes, with limits as lines and events as marks.
 
-use super::scale::{Scale, tick};
+use super::scale::Scale;
 use super::svg::{Anchor, Svg, clip, text_width};
 use super::{Room, colour};
 
@@ -169,14 +169,14 @@ impl PlotFrame<'_> {
     }
 
     fn axes(&self, svg: &mut Svg, x: &Scale, y: &Scale, (left, right, bottom): (f64, f64, f64), wide: bool) {
-        for mark in y.ticks(5) {
+        for (mark, text) in y.marks(5) {
             let at = y.place(mark);
             svg.line((left, at), (right, at), "grid");
-            svg.text((left - 7.0, at + 4.5), Anchor::End, "tick", &tick(mark));
+            svg.text((left - 7.0, at + 4.5), Anchor::End, "tick", &text);
         }
         let mut free = f64::NEG_INFINITY;
-        for mark in x.ticks(if wide { 8 } else { 4 }) {
-            let (at, text) = (x.place(mark), tick(mark));
+        for (mark, text) in x.marks(if wide { 8 } else { 4 }) {
+            let at = x.place(mark);
             svg.line((at, bottom), (at, bottom + 4.0), "axis");
             let half = text_width(&text) / 2.0;
             if at - half > free {

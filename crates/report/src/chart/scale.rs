@@ -51,6 +51,19 @@ impl Scale {
         if self.log { self.log_ticks(count) } else { self.linear_ticks(count) }
     }
 
+    /// Round figures to mark with what is written at them: along a linear axis all in the same thousands, so that no `5000`
+    /// stands beside a `10k`; along a logarithmic one from a thousand up wherever any of them is above ten thousand.
+    pub fn marks(&self, count: usize) -> Vec<(f64, String)> {
+        let ticks = self.ticks(count);
+        let largest = ticks.iter().fold(0.0f64, |most, tick| most.max(tick.abs()));
+        let text = |value: f64| match (largest < 1e4, self.log) {
+            (true, _) => digits(value, 3),
+            (_, false) => in_thousands(value, largest),
+            (_, true) => in_thousands(value, value.abs()),
+        };
+        ticks.into_iter().map(|tick| (tick, text(tick))).collect()
+    }
+
     fn linear_ticks(&self, count: usize) -> Vec<f64> {
         let step = step(self.high - self.low, count);
         let first = (self.low / step - 1e-9).ceil() as i64;
@@ -83,17 +96,21 @@ fn step(span: f64, count: usize) -> f64 {
     wanted.unwrap_or(10.0) * power
 }
 
-/// A tick as text: as many digits as it needs, thousands as k, M, G.
-pub fn tick(value: f64) -> String {
-    let size = value.abs();
+/// A figure in the thousands, millions ... that `size` is counted in; nought needs none.
+fn in_thousands(value: f64, size: f64) -> String {
     let (scaled, suffix) = match size {
         _ if size >= 1e12 => (value / 1e12, "T"),
         _ if size >= 1e9 => (value / 1e9, "G"),
         _ if size >= 1e6 => (value / 1e6, "M"),
-        _ if size >= 1e4 => (value / 1e3, "k"),
+        _ if size >= 1e3 => (value / 1e3, "k"),
         _ => (value, ""),
     };
-    format!("{}{suffix}", digits(scaled, 3))
+    if value == 0.0 { "0".to_owned() } else { format!("{}{suffix}", digits(scaled, 3)) }
+}
+
+/// A single figure as text: as many digits as it needs, from ten thousand up as k, M, G.
+pub fn tick(value: f64) -> String {
+    if value.abs() < 1e4 { digits(value, 3) } else { in_thousands(value, value.abs()) }
 }
 
 /// A figure with `significant` digits and no zeros that say nothing.
@@ -111,16 +128,19 @@ mod tests {
     use super::*;
 
     fn shown(scale: &Scale) -> String {
-        scale.ticks(5).into_iter().map(tick).collect::<Vec<_>>().join(" ")
+        scale.marks(5).into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn ticks_are_round_and_cover_the_axis() {
         assert_eq!(shown(&Scale::linear(0.0, 5.37, 0.0, 1.0)), "0 2 4 6");
-        assert_eq!(shown(&Scale::linear(0.0, 13_480.0, 0.0, 1.0)), "0 5000 10k 15k");
+        assert_eq!(shown(&Scale::linear(0.0, 13_480.0, 0.0, 1.0)), "0 5k 10k 15k");
         assert_eq!(shown(&Scale::linear(0.0, 0.0, 0.0, 1.0)), "0 0.2 0.4 0.6 0.8 1");
         assert_eq!(shown(&Scale::linear(-3.0, 3.0, 0.0, 1.0)), "-4 -2 0 2 4");
         assert_eq!(shown(&Scale::log(3.0, 4000.0, 0.0, 1.0)), "5 10 20 50 100 200 500 1000 2000");
+        assert_eq!(shown(&Scale::linear(0.0, 1_900_000.0, 0.0, 1.0)), "0 0.5M 1M 1.5M 2M");
+        assert_eq!(shown(&Scale::linear(0.0, 6_000.0, 0.0, 1.0)), "0 2000 4000 6000");
+        assert_eq!(shown(&Scale::log(300.0, 40_000.0, 0.0, 1.0)), "500 1k 2k 5k 10k 20k");
         assert_eq!(shown(&Scale::linear(f64::NAN, f64::INFINITY, 0.0, 1.0)), "0 0.2 0.4 0.6 0.8 1");
     }
 

@@ -27,9 +27,9 @@ pub fn draw(room: Room, label: &str, base: f64, swings: &[Swing]) -> String {
     let scale = Scale::exact(low, high, left + side, room.width - side);
     let bottom = 20.0 + ROW * swings.len() as f64;
     let mut svg = Svg::new(room.width, bottom + 26.0, label);
-    for mark in scale.ticks(if wide { 6 } else { 3 }) {
+    for (mark, text) in scale.marks(if wide { 6 } else { 3 }) {
         svg.line((scale.place(mark), 20.0), (scale.place(mark), bottom), "grid");
-        svg.text((scale.place(mark), bottom + 16.0), Anchor::Middle, "tick", &tick(mark));
+        svg.text((scale.place(mark), bottom + 16.0), Anchor::Middle, "tick", &text);
     }
     for (index, swing) in swings.iter().enumerate() {
         let top = 20.0 + ROW * index as f64;

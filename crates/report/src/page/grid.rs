@@ -11,6 +11,8 @@ pub struct Head {
     pub unit: String,
     /// Whether it holds figures, which are set to the right.
     pub figures: bool,
+    /// Whether the name is a key of the catalog, which stays as it is spelt.
+    pub key: bool,
 }
 
 /// A cell.
@@ -57,14 +59,21 @@ impl Grid {
     /// With a column of words.
     #[must_use]
     pub fn words(mut self, name: impl Into<String>) -> Self {
-        self.heads.push(Head { name: name.into(), unit: String::new(), figures: false });
+        self.heads.push(Head { name: name.into(), unit: String::new(), figures: false, key: false });
+        self
+    }
+
+    /// With a column of words under a key of the catalog.
+    #[must_use]
+    pub fn key(mut self, name: impl Into<String>) -> Self {
+        self.heads.push(Head { name: name.into(), unit: String::new(), figures: false, key: true });
         self
     }
 
     /// With a column of figures.
     #[must_use]
     pub fn figures(mut self, name: impl Into<String>, unit: impl Into<String>) -> Self {
-        self.heads.push(Head { name: name.into(), unit: unit.into(), figures: true });
+        self.heads.push(Head { name: name.into(), unit: unit.into(), figures: true, key: false });
         self
     }
 

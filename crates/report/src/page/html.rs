@@ -113,7 +113,11 @@ fn table(document: &Document, grid: &Grid) -> String {
     };
     let mut out = format!("<div class=\"fit {size}\"><table>\n<thead><tr>");
     for head in &grid.heads {
-        let class = if head.figures { " class=\"n\"" } else { "" };
+        let class = match head {
+            super::Head { figures: true, .. } => " class=\"n\"",
+            super::Head { key: true, .. } => " class=\"k\"",
+            _ => "",
+        };
         let unit = match head.unit.as_str() {
             "" => String::new(),
             unit => format!(" <span class=\"unit\">{}</span>", escape(unit)),

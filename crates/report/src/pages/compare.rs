@@ -1,6 +1,6 @@
 //! The report of `compare`.
 
-use super::{Surroundings, figure, maybe, number, spread};
+use super::{Surroundings, duration, figure, maybe, number, spread, time_unit};
 use crate::chart::{Bar, Chart, Drawing, Stack};
 use crate::page::{Document, Grid, GridCell, Section};
 use cost::step::Family;
@@ -21,15 +21,16 @@ pub fn compare_document(entries: &[Entry], setting: &Surroundings<'_>) -> Docume
                 ("model", &plan.file.model),
                 ("isl", &plan.file.job.isl.to_string()),
                 ("osl", &plan.file.job.osl.to_string()),
-                ("tpot", &number(plan.file.job.tpot.value * 1e3)),
-                ("ttft", &number(plan.file.job.ttft.value)),
+                ("tpot", &duration(plan.file.job.tpot.value)),
+                ("ttft", &duration(plan.file.job.ttft.value)),
             ],
         ),
         None => words.say("compare-none").to_owned(),
     };
     let mut document = Document::new(words, title);
     headline(&mut document, &plans, entries);
-    document.push(Section::new(words.say("compare-table")).table(table(setting, &plans)));
+    let level: Vec<&str> = crate::compare::level(entries).into_iter().map(|(system, _)| system).collect();
+    document.push(Section::new(words.say("compare-table")).table(table(setting, &plans, &level)));
     document.push(Section::new(words.say("compare-charts")).charts(charts(setting, &plans)));
     let failed =
         entries.iter().filter_map(|entry| Some((entry.system.clone(), entry.plan.as_ref().err()?.clone())));
@@ -59,34 +60,18 @@ pub(super) fn unique(names: impl Iterator<Item = String>) -> String {
 
 fn headline(document: &mut Document, plans: &Plans<'_>, entries: &[Entry]) {
     let words = document.words;
+    document.headline = crate::compare::verdict(words, entries);
     let mut ranked: Vec<(&str, &Value, String)> = plans
         .iter()
         .map(|(system, plan)| (*system, &plan.best().predicted.throughput_per_chip, plan.grade.to_string()))
         .collect();
     ranked.sort_by(|a, b| b.1.value.total_cmp(&a.1.value));
-    let Some((best, throughput, grade)) = ranked.first() else {
-        document.headline = words.say("compare-none").to_owned();
-        return;
-    };
-    document.headline = match ranked.get(1) {
-        Some((second, other, _)) => words.fill(
-            "compare-headline",
-            &[
-                ("best", best),
-                ("tokens", &number(throughput.value)),
-                ("second", second),
-                ("factor", &format!("{:.2}", throughput.value / other.value)),
-                ("other", &number(other.value)),
-            ],
-        ),
-        None => words.fill("compare-single", &[("best", best), ("tokens", &number(throughput.value))]),
-    };
+    let Some((best, throughput, grade)) = ranked.first() else { return };
     let apart = match ranked.get(1) {
-        Some((second, ..)) => match crate::compare::tie(entries) {
-            Some(_) => words.fill("compare-tie", &[("best", best), ("second", second)]),
-            None => words.fill("compare-apart", &[("best", best), ("second", second)]),
-        },
-        None => String::new(),
+        Some((second, ..)) if crate::compare::level(entries).len() < 2 => {
+            words.fill("compare-apart", &[("best", best), ("second", second)])
+        }
+        _ => String::new(),
     };
     let band = spread(throughput).map_or_else(String::new, |share| {
         words.fill("sure-band", &[("percent", &number(100.0 * share)), ("grade", words.term(grade))])
@@ -98,8 +83,9 @@ fn sizes(pool: &PoolFile) -> String {
     crate::compare::sizes(pool)
 }
 
-fn table(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Grid {
+fn table(setting: &Surroundings<'_>, plans: &Plans<'_>, level: &[&str]) -> Grid {
     let words = setting.words;
+    let (unit, scale) = time_unit(plans.iter().map(|(_, plan)| plan.best().predicted.tpot.value));
     let mut grid = Grid::default()
         .words(words.say("system"))
         .words(words.say("format"))
@@ -107,7 +93,7 @@ fn table(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Grid {
         .words(words.say("decode"))
         .figures(words.say("chips"), "")
         .figures("TTFT", "s")
-        .figures("TPOT", "ms")
+        .figures("TPOT", unit)
         .figures(words.say("throughput"), words.say("unit-tokens-chip"))
         .figures(words.say("power"), words.say("unit-watt-chip"))
         .figures(words.say("energy"), words.say("unit-joule-token"))
@@ -115,8 +101,6 @@ fn table(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Grid {
         .figures(words.say("carbon-short"), words.say("unit-gram-million"))
         .words(words.say("bound"))
         .words(words.say("evidence"));
-    let most =
-        plans.iter().map(|(_, plan)| plan.best().predicted.throughput_per_chip.value).fold(0.0, f64::max);
     for (system, plan) in plans {
         let best = plan.best();
         let predicted = &best.predicted;
@@ -126,7 +110,7 @@ fn table(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Grid {
             _ => (String::new(), String::new()),
         };
         let mut throughput = figure(&predicted.throughput_per_chip, 1.0);
-        throughput.strong = predicted.throughput_per_chip.value >= most;
+        throughput.strong = level.contains(system);
         let power =
             predicted.power.as_ref().map(|power| GridCell::from(number(power.value / predicted.chips)));
         grid.row([
@@ -136,7 +120,7 @@ fn table(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Grid {
             decode.into(),
             number(predicted.chips).into(),
             number(predicted.ttft.value).into(),
-            number(predicted.tpot.value * 1e3).into(),
+            number(predicted.tpot.value * scale).into(),
             throughput,
             power.unwrap_or_else(|| words.say("unknown").into()),
             maybe(words, predicted.energy_per_token.as_ref()),
@@ -170,9 +154,11 @@ fn charts(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Vec<Chart> {
         .into_iter()
         .filter(|family| plans.iter().any(|(_, plan)| plan.step.tally.family_time(*family).get() > 0.0))
         .collect();
+    let (unit, scale) = time_unit(plans.iter().map(|(_, plan)| plan.step.tally.total().get()));
     let stacks = plans.iter().map(|(system, plan)| {
-        let values = families.iter().map(|family| plan.step.tally.family_time(*family).ms()).collect();
-        Stack { name: (*system).to_owned(), values, text: number(plan.step.tally.total().ms()) }
+        let time = |family: &Family| plan.step.tally.family_time(*family).get() * scale;
+        let values = families.iter().map(time).collect();
+        Stack { name: (*system).to_owned(), values, text: number(plan.step.tally.total().get() * scale) }
     });
     let parts = families.iter().map(|family| words.term(family.name()).to_owned()).collect();
     vec![
@@ -194,7 +180,7 @@ fn charts(setting: &Surroundings<'_>, plans: &Plans<'_>) -> Vec<Chart> {
         ),
         Chart::new(
             words.say("decode-step"),
-            "ms",
+            unit,
             Drawing::Stacked { parts, stacks: stacks.collect(), limit: None },
         ),
     ]

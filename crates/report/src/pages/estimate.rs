@@ -1,12 +1,12 @@
 //! The report of `estimate`.
 
 use super::roofline::roofline;
-use super::{Surroundings, number, range, values};
+use super::{Surroundings, duration, number, range, time_unit, values};
 use crate::chart::{Chart, Drawing, Stack};
 use crate::estimate::role;
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::words::Words;
-use cost::step::{Bound, Family};
+use cost::step::{Basis, Bound, Evidence, Family};
 use estimate::{Estimate, Figure, Pool};
 use std::ops::Mul;
 
@@ -59,10 +59,10 @@ fn headline(document: &mut Document, estimate: &Estimate, first: &Pool) {
         &[("tokens", &number(estimate.throughput.value.get())), ("chip", &number(per_chip.value.get()))],
     );
     if let Some(tpot) = &estimate.tpot {
-        text += &words.fill("estimate-tpot", &[("tpot", &number(tpot.value.ms()))]);
+        text += &words.fill("estimate-tpot", &[("tpot", &duration(tpot.value.get()))]);
     }
     if let Some(ttft) = &estimate.ttft {
-        text += &words.fill("estimate-ttft", &[("ttft", &number(ttft.value.ms()))]);
+        text += &words.fill("estimate-ttft", &[("ttft", &duration(ttft.value.get()))]);
     }
     document.headline = text + words.say("full-stop");
     let (_, high) = estimate.throughput.band();
@@ -89,10 +89,12 @@ fn figures(words: &Words, estimate: &Estimate) -> Grid {
         grid.row([name.into(), value, band, unit.into()]);
     };
     if let Some(ttft) = &estimate.ttft {
-        row("TTFT", cell(ttft, |time| time.ms()), "ms");
+        let (unit, scale) = time_unit([ttft.band().1.get()]);
+        row("TTFT", cell(ttft, |time| time.get() * scale), unit);
     }
     if let Some(tpot) = &estimate.tpot {
-        row("TPOT", cell(tpot, |time| time.ms()), "ms");
+        let (unit, scale) = time_unit([tpot.band().1.get()]);
+        row("TPOT", cell(tpot, |time| time.get() * scale), unit);
     }
     row(words.say("throughput-all"), cell(&estimate.throughput, |rate| rate.get()), words.say("unit-tokens"));
     let per_chip = estimate.throughput_per_chip();
@@ -119,12 +121,13 @@ fn time_charts(words: &Words, estimate: &Estimate) -> Vec<Chart> {
     let mut charts = Vec::new();
     for pool in &estimate.pools {
         let tally = &pool.step.tally;
+        let (unit, scale) = time_unit([tally.total().get()]);
         let parts = Bound::ALL.map(|bound| words.term(bound.name()).to_owned()).to_vec();
         let stacks =
             Family::ALL.into_iter().filter(|family| tally.family_time(*family).get() > 0.0).map(|family| {
                 Stack {
                     name: words.term(family.name()).to_owned(),
-                    values: Bound::ALL.map(|bound| tally.time(family, bound).ms()).to_vec(),
+                    values: Bound::ALL.map(|bound| tally.time(family, bound).get() * scale).to_vec(),
                     text: format!("{:.0} %", 100.0 * (tally.family_time(family) / tally.total())),
                 }
             });
@@ -135,7 +138,7 @@ fn time_charts(words: &Words, estimate: &Estimate) -> Vec<Chart> {
             _ => String::new(),
         };
         charts.push(
-            Chart::new(title, "ms", Drawing::Stacked { parts, stacks: stacks.collect(), limit: None })
+            Chart::new(title, unit, Drawing::Stacked { parts, stacks: stacks.collect(), limit: None })
                 .with_note(hidden),
         );
     }
@@ -145,30 +148,43 @@ fn time_charts(words: &Words, estimate: &Estimate) -> Vec<Chart> {
 
 fn families(words: &Words, pool: &Pool) -> Grid {
     let tally = &pool.step.tally;
+    let (unit, scale) = time_unit([tally.total().get()]);
     let mut grid = Grid::default()
         .words(words.say("family"))
-        .figures(words.say("time"), "ms")
+        .figures(words.say("time"), unit)
         .figures(words.say("share"), "%");
     for bound in Bound::ALL {
-        grid = grid.figures(words.term(bound.name()), "ms");
+        grid = grid.figures(words.term(bound.name()), unit);
     }
     grid = grid.words(words.say("priced-from")).figures(words.say("band"), "±%");
     for family in Family::ALL.into_iter().filter(|family| tally.family_time(*family).get() > 0.0) {
         let evidence = pool.model.evidence(family);
         let mut row = vec![
             words.term(family.name()).to_owned(),
-            number(tally.family_time(family).ms()),
+            number(tally.family_time(family).get() * scale),
             number(100.0 * (tally.family_time(family) / tally.total())),
         ];
         for bound in Bound::ALL {
-            let time = tally.time(family, bound).ms();
+            let time = tally.time(family, bound).get() * scale;
             row.push(if time > 0.0 { number(time) } else { String::new() });
         }
-        row.push(crate::estimate::basis(&evidence));
+        row.push(priced_from(words, &evidence));
         row.push(format!("{:.0}", 100.0 * evidence.sigma * estimate::BAND_80));
         grid.row(row);
     }
     grid
+}
+
+/// What a family's prices rest on.
+fn priced_from(words: &Words, evidence: &Evidence) -> String {
+    let rows = evidence.rows.to_string();
+    match &evidence.basis {
+        Basis::Measured => words.fill("from-measured", &[("rows", &rows)]),
+        Basis::Derived => words.say("from-derived").to_owned(),
+        Basis::Extrapolated(far) => words.fill("from-extrapolated", &[("far", far), ("rows", &rows)]),
+        Basis::Transferred(from) => words.fill("from-transferred", &[("from", from)]),
+        Basis::Generic => words.say("from-generic").to_owned(),
+    }
 }
 
 fn memory(words: &Words, pool: &Pool) -> Chart {

@@ -1,7 +1,7 @@
 //! The report of `plan serve`.
 
 use super::compare::unique;
-use super::{Surroundings, figure, maybe, number, spread};
+use super::{Surroundings, duration, figure, maybe, number, spread, time_unit};
 use crate::chart::{Chart, Curve, Dot, Drawing, Limit, PlotAxis, Style};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::plan::layout;
@@ -18,8 +18,8 @@ pub fn plan_document(plan: &PlanFile, setting: &Surroundings<'_>) -> Document {
             ("model", &plan.model),
             ("isl", &job.isl.to_string()),
             ("osl", &job.osl.to_string()),
-            ("ttft", &number(job.ttft.value)),
-            ("tpot", &number(job.tpot.value * 1e3)),
+            ("ttft", &duration(job.ttft.value)),
+            ("tpot", &duration(job.tpot.value)),
             ("objective", words.term(&plan.objective)),
         ],
     );
@@ -56,8 +56,8 @@ fn headline(document: &mut Document, plan: &PlanFile, setting: &Surroundings<'_>
             ("chips", &number(predicted.chips)),
             ("system", &unique(best.pools.iter().map(|pool| pool.system.clone()))),
             ("tokens", &number(predicted.throughput_per_chip.value)),
-            ("tpot", &number(predicted.tpot.value * 1e3)),
-            ("ttft", &number(predicted.ttft.value)),
+            ("tpot", &duration(predicted.tpot.value)),
+            ("ttft", &duration(predicted.ttft.value)),
             ("cost", &cost),
         ],
     );
@@ -82,6 +82,7 @@ fn headline(document: &mut Document, plan: &PlanFile, setting: &Surroundings<'_>
 /// The best of each mode, side by side.
 fn kinds(words: &Words, plan: &PlanFile) -> Grid {
     let modes: Vec<&DeploymentFile> = [&plan.aggregated, &plan.disaggregated].into_iter().flatten().collect();
+    let (unit, scale) = time_unit(modes.iter().map(|one| one.predicted.tpot.value));
     let mut grid = Grid::default()
         .words(words.say("mode"))
         .figures(words.say("chips"), "")
@@ -89,7 +90,7 @@ fn kinds(words: &Words, plan: &PlanFile) -> Grid {
         .figures(words.say("speed"), words.say("unit-tokens-user"))
         .figures(words.say("requests"), "/s")
         .figures("TTFT", "s")
-        .figures("TPOT", "ms")
+        .figures("TPOT", unit)
         .figures(words.say("power"), "kW")
         .figures(words.say("energy"), words.say("unit-joule-token"))
         .figures(words.say("money"), words.say("unit-dollar-million"))
@@ -105,7 +106,7 @@ fn kinds(words: &Words, plan: &PlanFile) -> Grid {
             figure(&predicted.tokens_per_user, 1.0),
             figure(&predicted.request_rate, 1.0),
             figure(&predicted.ttft, 1.0),
-            figure(&predicted.tpot, 1e3),
+            figure(&predicted.tpot, scale),
             power.unwrap_or_else(|| words.say("unknown").into()),
             maybe(words, predicted.energy_per_token.as_ref()),
             maybe(words, predicted.cost_per_million_tokens.as_ref()),
@@ -177,7 +178,7 @@ fn front_chart(words: &Words, plan: &PlanFile) -> Chart {
     let best = Curve { name: words.say("the-best").to_owned(), style: Style::Marks, dots: vec![best] };
     let slowest = 1.0 / plan.job.tpot.value;
     let limits = (slowest.is_finite() && slowest > 0.0).then(|| Limit {
-        name: words.fill("slo-tpot", &[("tpot", &number(plan.job.tpot.value * 1e3))]),
+        name: words.fill("slo-tpot", &[("tpot", &duration(plan.job.tpot.value))]),
         value: slowest,
         across: true,
     });
@@ -203,6 +204,7 @@ fn front_chart(words: &Words, plan: &PlanFile) -> Chart {
 
 /// Deployments, a row each, which the chart leads to.
 fn layouts(words: &Words, deployments: &[DeploymentFile], prefix: &str) -> Grid {
+    let (unit, scale) = time_unit(deployments.iter().map(|one| one.predicted.tpot.value));
     let mut grid = Grid::default()
         .figures("#", "")
         .words(words.say("mode"))
@@ -212,7 +214,7 @@ fn layouts(words: &Words, deployments: &[DeploymentFile], prefix: &str) -> Grid 
         .figures(words.say("throughput"), words.say("unit-tokens-chip"))
         .figures(words.say("speed"), words.say("unit-tokens-user"))
         .figures("TTFT", "s")
-        .figures("TPOT", "ms")
+        .figures("TPOT", unit)
         .figures(words.say("money"), words.say("unit-dollar-million"))
         .figures(words.say("energy"), words.say("unit-joule-token"));
     for (index, one) in deployments.iter().enumerate() {
@@ -235,7 +237,7 @@ fn layouts(words: &Words, deployments: &[DeploymentFile], prefix: &str) -> Grid 
                 plain(figure(&predicted.throughput_per_chip, 1.0)),
                 plain(figure(&predicted.tokens_per_user, 1.0)),
                 plain(figure(&predicted.ttft, 1.0)),
-                plain(figure(&predicted.tpot, 1e3)),
+                plain(figure(&predicted.tpot, scale)),
                 plain(maybe(words, predicted.cost_per_million_tokens.as_ref())),
                 plain(maybe(words, predicted.energy_per_token.as_ref())),
             ],

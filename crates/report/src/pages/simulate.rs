@@ -5,7 +5,7 @@ mod watch;
 
 pub use watch::Happenings;
 
-use super::{Surroundings, number, range, values};
+use super::{Surroundings, duration, number, range, time_unit, values};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::simulate::bands::{Band, Bands, bands};
 use crate::simulate::summary::{PERCENTILES, Sums, latencies, sums};
@@ -61,7 +61,7 @@ fn headline<O>(document: &mut Document, outcome: &Outcome<O>, sums: &Sums, bands
             ("arrived", &number(outcome.totals.arrived as f64)),
             ("rate", &known(sums.output_rate)),
             ("chip", &known(per_chip)),
-            ("ttft", &known(tail)),
+            ("ttft", &tail.map_or_else(|| words.say("unknown").to_owned(), duration)),
         ],
     );
     let slo = &metrics.slo;
@@ -117,15 +117,20 @@ fn totals<O>(words: &Words, outcome: &Outcome<O>, sums: &Sums, costs: &Costs, ba
 }
 
 fn latency<O>(words: &Words, outcome: &Outcome<O>, bands: &Bands) -> Grid {
-    let mut grid = Grid::default().words(words.say("latency")).figures(words.say("mean"), "ms");
+    let all = latencies(outcome, bands);
+    let longest = all.iter().filter_map(|(_, sketch, _)| {
+        crate::simulate::summary::known(sketch, |sketch: &Sketch| sketch.quantile(0.999))
+    });
+    let (unit, scale) = time_unit(longest);
+    let mut grid = Grid::default().words(words.say("latency")).figures(words.say("mean"), unit);
     for (name, _) in PERCENTILES {
-        grid = grid.figures(name, "ms");
+        grid = grid.figures(name, unit);
     }
     grid = grid.figures(words.say("band"), "%");
-    for (name, sketch, band) in latencies(outcome, bands) {
+    for (name, sketch, band) in all {
         let shown = |figure: &dyn Fn(&Sketch) -> f64| {
             let value = crate::simulate::summary::known(sketch, figure);
-            value.map_or_else(|| words.say("none").to_owned(), |value| number(value * 1e3))
+            value.map_or_else(|| words.say("none").to_owned(), |value| number(value * scale))
         };
         let mut row = vec![words.term(name).to_owned(), shown(&Sketch::mean)];
         row.extend(PERCENTILES.iter().map(|(_, q)| shown(&|sketch: &Sketch| sketch.quantile(*q))));

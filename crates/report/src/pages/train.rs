@@ -1,6 +1,6 @@
 //! The reports of `train` and `plan train`.
 
-use super::{Surroundings, number, range, values};
+use super::{Surroundings, count, number, range, time_unit, values};
 use crate::chart::{Chart, Drawing, Lane, Stack, Stretch};
 use crate::page::{Document, Grid, GridCell, Section};
 use crate::train::{LayoutReport, LongRun, StageMemory, TrainReport, Trained, Value};
@@ -88,8 +88,7 @@ fn headline(document: &mut Document, report: &TrainReport) {
     );
     if let Some(run) = &report.run {
         let days = number(run.elapsed.value / 86_400.0);
-        document.headline +=
-            &words.fill("train-days", &[("days", &days), ("tokens", &format!("{:.3e}", run.tokens))]);
+        document.headline += &words.fill("train-days", &[("days", &days), ("tokens", &count(run.tokens))]);
     }
     document.certainty = words.fill(
         "train-sure",
@@ -148,23 +147,24 @@ fn figures(words: &Words, report: &TrainReport) -> Grid {
 fn add_job(document: &mut Document, report: &TrainReport, trained: &Trained<'_>) {
     let words = document.words;
     let total = report.step_time.value;
+    let (unit, scale) = time_unit([total]);
     let mut grid = Grid::default()
         .words(words.say("part"))
-        .figures(words.say("time"), "ms")
+        .figures(words.say("time"), unit)
         .figures(words.say("share"), "%");
     for part in &report.breakdown {
         grid.row([
             words.term(part.name).to_owned(),
-            number(1e3 * part.value.value),
+            number(scale * part.value.value),
             number(100.0 * part.value.value / total),
         ]);
     }
     let parts: Vec<String> = report.breakdown.iter().map(|part| words.term(part.name).to_owned()).collect();
-    let values = report.breakdown.iter().map(|part| 1e3 * part.value.value).collect();
-    let stack = Stack { name: words.say("step").to_owned(), values, text: number(1e3 * total) };
+    let values = report.breakdown.iter().map(|part| scale * part.value.value).collect();
+    let stack = Stack { name: words.say("step").to_owned(), values, text: number(scale * total) };
     let step = Chart::new(
         words.say("where-time-goes"),
-        "ms",
+        unit,
         Drawing::Stacked { parts, stacks: vec![stack], limit: None },
     );
     document.push(Section::new(words.say("where-time-goes")).charts(vec![step]).table(grid));
@@ -180,13 +180,14 @@ fn timeline(words: &Words, trained: &Trained<'_>) -> Chart {
     let per_micro = (stages * job.schedule.chunks() * 3).max(1);
     let shown = job.micros().min((MOST_TASKS / per_micro).max(2 * stages)).max(1);
     let run = schedule::execute(job.schedule, stages, shown, &step.stage_times, step.send);
+    let (unit, scale) = time_unit(run.ranks.iter().flatten().map(|interval| interval.end.get()));
     let lanes = run.ranks.iter().enumerate().map(|(stage, intervals)| Lane {
         name: format!("{} {stage}", words.say("stage")),
         stretches: intervals
             .iter()
             .map(|interval| Stretch {
-                from: interval.start.ms(),
-                to: interval.end.ms(),
+                from: interval.start.get() * scale,
+                to: interval.end.get() * scale,
                 group: match interval.task.pass {
                     Pass::Forward => 0,
                     Pass::Backward | Pass::BackwardInput => 1,
@@ -211,7 +212,7 @@ fn timeline(words: &Words, trained: &Trained<'_>) -> Chart {
     Chart::new(
         words.say("timeline"),
         "",
-        Drawing::Lanes { unit: "ms".to_owned(), groups, lanes: lanes.collect() },
+        Drawing::Lanes { unit: unit.to_owned(), groups, lanes: lanes.collect() },
     )
     .with_note(note)
 }

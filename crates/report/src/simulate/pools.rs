@@ -1,6 +1,6 @@
 //! The parts of a summary that are told apart: deployments, pools, tiers.
 
-use super::summary::{known, latency_json, milliseconds, quantity};
+use super::summary::{known, latency_json, quantity, shown};
 use crate::table::table;
 use scenario::{Outcome, PoolInfo};
 use serde_json::{Map, Value, json};
@@ -100,19 +100,20 @@ pub(super) fn deployments_table<O>(outcome: &Outcome<O>) -> String {
     }
     let duration = outcome.metrics.duration().get().max(1e-9);
     let rows = outcome.deployments.iter().zip(services).map(|(info, service)| {
-        let ms =
-            |sketch: &sim::sketch::Sketch, q: f64| milliseconds(known(sketch, |sketch| sketch.quantile(q)));
+        let time = |sketch: &sim::sketch::Sketch, q: f64| {
+            shown(known(sketch, |sketch| sketch.quantile(q)), crate::pages::duration)
+        };
         vec![
             info.name.clone(),
             service.completed.to_string(),
             service.rejected.to_string(),
             format!("{:.1} %", service.good as f64 / service.completed.max(1) as f64 * 100.0),
             format!("{:.1}", service.output_tokens as f64 / duration),
-            ms(&service.ttft, 0.5),
-            ms(&service.ttft, 0.99),
-            ms(&service.tpot, 0.5),
-            ms(&service.tpot, 0.99),
-            ms(&service.e2e, 0.99),
+            time(&service.ttft, 0.5),
+            time(&service.ttft, 0.99),
+            time(&service.tpot, 0.5),
+            time(&service.tpot, 0.99),
+            time(&service.e2e, 0.99),
         ]
     });
     let header = [

@@ -2,6 +2,7 @@
 
 use super::bands::{Band, Bands, bands};
 use super::pools::{deployments_json, deployments_table, pool_json, pools_table, tiers_json};
+use crate::pages::time_unit;
 use crate::table::table;
 use scenario::{Costs, Outcome};
 use serde_json::{Map, Value, json};
@@ -91,9 +92,10 @@ pub(super) fn shown(value: Option<f64>, show: impl Fn(f64) -> String) -> String 
     value.map_or_else(|| "none".to_owned(), show)
 }
 
-pub(super) fn milliseconds(seconds: Option<f64>) -> String {
+/// A time in the unit of which a second has `scale`.
+fn time(seconds: Option<f64>, scale: f64) -> String {
     shown(seconds, |seconds| {
-        let value = seconds * 1e3;
+        let value = seconds * scale;
         if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
     })
 }
@@ -170,14 +172,17 @@ pub fn simulate_text<O>(outcome: &Outcome<O>, costs: &Costs) -> String {
 
 /// Latencies, each with its band.
 fn latency_table<O>(outcome: &Outcome<O>, bands: &Bands) -> String {
-    let rows = latencies(outcome, bands).into_iter().map(|(name, sketch, band)| {
+    let all = latencies(outcome, bands);
+    let longest = all.iter().filter_map(|(_, sketch, _)| known(sketch, |sketch| sketch.quantile(0.999)));
+    let (unit, scale) = time_unit(longest);
+    let rows = all.into_iter().map(|(name, sketch, band)| {
         let quantiles =
-            PERCENTILES.iter().map(|(_, q)| milliseconds(known(sketch, |sketch| sketch.quantile(*q))));
-        let mean = milliseconds(known(sketch, Sketch::mean));
+            PERCENTILES.iter().map(|(_, q)| time(known(sketch, |sketch| sketch.quantile(*q)), scale));
+        let mean = time(known(sketch, Sketch::mean), scale);
         [name.to_owned(), mean].into_iter().chain(quantiles).chain([band.shares()]).collect()
     });
     let names = PERCENTILES.map(|(name, _)| name);
-    let header: Vec<&str> = ["ms", "mean"].into_iter().chain(names).chain(["80 % band"]).collect();
+    let header: Vec<&str> = [unit, "mean"].into_iter().chain(names).chain(["80 % band"]).collect();
     table(&header, rows)
 }
 

@@ -267,8 +267,13 @@ impl Fit {
         document.headline = match best {
             None => words.fill("fit-nobody", &names),
             Some(best) => {
-                let state = words.term(&best.state.to_string()).to_owned();
-                words.fill("fit-headline", &[names[0], names[1], ("engine", &best.engine), ("state", &state)])
+                let values = [names[0], names[1], ("engine", best.engine.as_str())];
+                match best.state {
+                    Support::Yes => words.fill("fit-yes", &values),
+                    Support::Experimental => words.fill("fit-experimental", &values),
+                    Support::Untested => words.fill("fit-untested", &values),
+                    Support::No => words.fill("fit-no", &values),
+                }
             }
         };
         document.certainty = best.and_then(|best| best.sources.first()).map_or_else(
@@ -289,7 +294,8 @@ impl Fit {
         document.push(Section::new(words.say("porting")).table(grid));
         for engine in &self.engines {
             for (title, date, address) in &engine.sources {
-                document.assume(engine.engine.clone(), format!("{title}, {date}, {address}"));
+                let statement = format!("{}: {title}, {date}, {address}", engine.engine);
+                document.assume(words.say("source"), statement);
             }
         }
         document.sources = report::page::references(setting.catalog, [self.chip.id.as_str()]);
@@ -328,7 +334,7 @@ impl Fit {
         let serving: Vec<&EngineFit> = self.serving().collect();
         let mut grid = Grid::default().words(words.say("feature"));
         for engine in &serving {
-            grid = grid.words(engine.engine.clone());
+            grid = grid.key(engine.engine.clone());
         }
         for feature in FEATURES {
             let states: Vec<Option<Support>> =

@@ -4,12 +4,13 @@ use crate::error::Error;
 use crate::job::ServingJob;
 use crate::session::Session;
 use crate::{Answer, compare};
+use hardware::origin::{Maker, Origin, Part};
 use hardware::support::Support;
-use hardware::{Catalog, Chip};
+use hardware::{Catalog, Chip, Source};
 use planner::compare::Entry;
 use planner::serve::Watch;
 use report::chart::{Bar, Chart, Drawing};
-use report::page::{Document, Grid, GridCell, Section};
+use report::page::{Document, Grid, GridCell, Reference, Section};
 use report::{Surroundings, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,10 +41,10 @@ pub struct Supplier {
     pub chip: Chip,
     /// Its engine.
     pub engine: String,
-    /// The link that holds it together.
-    pub link: String,
     /// Output tokens per second and package.
     pub rate: f64,
+    /// Half-width of the 80 % band of its logarithm.
+    pub spread: f64,
     /// Mean time per output token, seconds.
     pub tpot: f64,
     /// Mean time to the first token, seconds.
@@ -58,8 +59,26 @@ pub struct Supplier {
     pub runs: Support,
     /// Packages for the whole service.
     pub chips: f64,
-    /// What the catalog says of where its parts come from.
-    pub foreign: Vec<String>,
+    /// Who makes what it depends on, each statement with its source.
+    pub origins: Vec<(Origin, Source)>,
+}
+
+impl Supplier {
+    /// Who makes a part, in the words of all statements on it.
+    fn makers(&self, part: Part) -> Vec<&Maker> {
+        let of = self.origins.iter().filter(|(origin, _)| origin.part == part);
+        let mut makers: Vec<&Maker> = of.flat_map(|(origin, _)| &origin.makers).collect();
+        makers.sort();
+        makers.dedup();
+        makers
+    }
+
+    /// The ends of the 80 % band of the packages for the service of `first`; `None` for `first` itself.
+    fn band(&self, first: &Self) -> Option<(f64, f64)> {
+        let spread = self.spread.hypot(first.spread).exp();
+        (!std::ptr::eq(self, first) && spread > 1.0)
+            .then(|| ((self.chips / spread).ceil(), (self.chips * spread).ceil()))
+    }
 }
 
 /// Two vendors side by side that stand the loss of either.
@@ -134,17 +153,20 @@ fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Supplier
     let predicted = &best.predicted;
     let engine = best.pools.last().map_or_else(String::new, |pool| pool.engine.clone());
     let (runs, _) = catalog.support()?.runs(&chip, &job.model, &engine);
-    let supply = catalog.supply()?;
-    let foreign = supply
-        .of(&chip.id)
-        .into_iter()
-        .filter(|statement| statement.what == hardware::supply::Matter::ForeignContent);
-    let link = system.domains.iter().rev().map(|domain| domain.link.clone()).next().unwrap_or_default();
+    let all = catalog.origins()?;
+    let origins = Part::ALL.into_iter().flat_map(|part| all.of(&chip, &engine, part)).filter_map(|origin| {
+        let source = all.sources.get(&origin.source)?;
+        Some((origin.clone(), source.clone()))
+    });
+    let origins = origins.collect();
     Ok(Supplier {
         system: entry.system.clone(),
         engine,
-        link: chip.scale_up.as_ref().map_or(link, |port| port.link.clone()),
         rate: predicted.throughput_per_chip.value,
+        spread: predicted
+            .throughput_per_chip
+            .high
+            .map_or(0.0, |high| (high / predicted.throughput_per_chip.value).ln()),
         tpot: predicted.tpot.value,
         ttft: predicted.ttft.value,
         energy: predicted.energy_per_token.as_ref().map(|energy| energy.value),
@@ -152,7 +174,7 @@ fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Supplier
         price: system.price.as_ref().map(|price| price.value.get()),
         runs,
         chips: predicted.chips,
-        foreign: foreign.filter_map(|statement| statement.note.clone()).collect(),
+        origins,
         chip,
     })
 }
@@ -195,7 +217,11 @@ fn change(now: Option<f64>, then: Option<f64>) -> Option<f64> {
 }
 
 fn percent(words: &Words, value: Option<f64>) -> String {
-    value.map_or_else(|| words.say("unknown").to_owned(), |value| format!("{value:+.0}"))
+    match value.map(f64::round) {
+        None => words.say("unknown").to_owned(),
+        Some(0.0) => "0".to_owned(),
+        Some(value) => format!("{value:+.0}"),
+    }
 }
 
 impl SecondSource {
@@ -213,7 +239,12 @@ impl SecondSource {
         let kept = super::number(100.0 * self.request.keep);
         let fleets = Section::new(words.say("mixed-fleets"));
         document.push(fleets.note(words.fill("mixed-note", &[("share", &kept)])).table(self.mixed(words)));
-        document.push(Section::new(words.say("dependence")).table(self.dependence(words)));
+        document.push(
+            Section::new(words.say("dependence"))
+                .note(self.shared(words))
+                .note(words.say("dependence-note"))
+                .table(self.dependence(words)),
+        );
         let failed = self.without.iter().cloned();
         document.push(Section::new(words.say("compare-without")).table(Grid::pairs(
             words.say("system"),
@@ -222,24 +253,27 @@ impl SecondSource {
         )));
         let names = self.sources.iter().flat_map(|source| [source.system.as_str(), source.chip.id.as_str()]);
         setting.close(&mut document, names);
+        document.sources.extend(self.documents(words));
         document
     }
 
     fn headline(&self, document: &mut Document) {
         let words = document.words;
         let first = &self.sources[0];
-        let other = |source: &&Supplier| source.chip.vendor != first.chip.vendor;
-        let Some(best) = self.sources[1..].iter().filter(other).min_by(|a, b| a.chips.total_cmp(&b.chips))
-        else {
+        let Some(best) = self.other() else {
             document.headline = words.say("second-none").to_owned();
             return;
         };
+        let band = best.band(first).map_or_else(String::new, |(low, high)| {
+            words.fill("second-band", &[("low", &super::number(low)), ("high", &super::number(high))])
+        });
         document.headline = words.fill(
             "second-headline",
             &[
                 ("vendor", &first.chip.vendor),
                 ("system", &best.system),
                 ("chips", &super::number(best.chips.ceil())),
+                ("band", &band),
                 ("now", &super::number(first.chips)),
                 ("cost", &percent(words, change(first.cost, best.cost))),
                 ("energy", &percent(words, change(first.energy, best.energy))),
@@ -265,10 +299,14 @@ impl SecondSource {
         let first = &self.sources[0];
         for (index, source) in self.sources.iter().enumerate() {
             let price = source.price.map(|price| super::number(price * source.chips.ceil() / 1e6));
+            let band = source.band(first).map_or_else(String::new, |(low, high)| {
+                format!("{}–{}", super::number(low), super::number(high))
+            });
+            let chips = GridCell { band, ..GridCell::from(super::number(source.chips.ceil())) };
             grid.row([
                 GridCell { strong: index == 0, ..source.system.as_str().into() },
                 source.chip.vendor.as_str().into(),
-                super::number(source.chips.ceil()).into(),
+                chips,
                 super::number(source.rate).into(),
                 super::number(source.ttft).into(),
                 super::number(source.tpot * 1e3).into(),
@@ -286,7 +324,7 @@ impl SecondSource {
         let bar = |source: &Supplier| Bar {
             name: source.system.clone(),
             value: source.chips.ceil(),
-            band: None,
+            band: source.band(&self.sources[0]),
             text: super::number(source.chips.ceil()),
         };
         let bars = self.sources.iter().map(bar).collect();
@@ -317,24 +355,90 @@ impl SecondSource {
         grid
     }
 
+    /// The documents that say who makes what, each once.
+    fn documents(&self, words: &Words) -> Vec<Reference> {
+        let mut all: Vec<Reference> = Vec::new();
+        for (origin, source) in self.sources.iter().flat_map(|source| &source.origins) {
+            let figure = (words.term(origin.part.name()).to_owned(), origin.grade);
+            match all.iter_mut().find(|reference| reference.address == source.address) {
+                Some(reference) if reference.figures.contains(&figure) => {}
+                Some(reference) => reference.figures.push(figure),
+                None => all.push(Reference {
+                    entry: words.say("dependence").to_owned(),
+                    figures: vec![figure],
+                    title: source.title.clone(),
+                    address: source.address.clone(),
+                    date: source.date.clone(),
+                }),
+            }
+        }
+        all
+    }
+
+    /// The other vendor's system that does the service with the fewest chips.
+    fn other(&self) -> Option<&Supplier> {
+        let first = &self.sources[0];
+        let others = self.sources[1..].iter().filter(|source| source.chip.vendor != first.chip.vendor);
+        others.min_by(|a, b| a.chips.total_cmp(&b.chips))
+    }
+
+    /// On whom the service still depends after the move.
+    fn shared(&self, words: &Words) -> String {
+        let (first, Some(other)) = (&self.sources[0], self.other()) else { return String::new() };
+        let shared: Vec<String> = Part::ALL
+            .into_iter()
+            .filter_map(|part| {
+                let theirs = other.makers(part);
+                let both: Vec<String> = first
+                    .makers(part)
+                    .into_iter()
+                    .filter(|maker| maker.country.is_some() && theirs.contains(maker))
+                    .map(ToString::to_string)
+                    .collect();
+                let names = both.join(words.say("list-comma"));
+                (!both.is_empty()).then(|| format!("{}: {names}", words.term(part.name())))
+            })
+            .collect();
+        let values = [("first", first.system.as_str()), ("second", other.system.as_str())];
+        if shared.is_empty() {
+            return words.fill("dependence-apart", &values);
+        }
+        let shared = shared.join("; ");
+        words.fill("dependence-shared", &[values[0], values[1], ("makers", &shared)])
+    }
+
+    /// Who makes what, a row for each statement; a part that nobody speaks of has a row that says so.
     fn dependence(&self, words: &Words) -> Grid {
         let mut grid = Grid::default()
             .words(words.say("system"))
-            .words(words.say("chip"))
-            .words(words.say("vendor"))
-            .words(words.say("engine"))
-            .words(words.say("interconnect"))
-            .words(words.say("foreign"));
+            .words(words.say("part"))
+            .words(words.say("made-by"))
+            .words(words.say("note"))
+            .words(words.say("dated"))
+            .words(words.say("evidence"))
+            .words(words.say("source"));
         for source in &self.sources {
-            let foreign = source.foreign.join("; ");
-            grid.row([
-                source.system.clone(),
-                source.chip.name.clone(),
-                source.chip.vendor.clone(),
-                source.engine.clone(),
-                source.link.clone(),
-                if foreign.is_empty() { words.say("not-said").to_owned() } else { foreign },
-            ]);
+            for part in Part::ALL {
+                let name = words.term(part.name());
+                let of: Vec<&(Origin, Source)> =
+                    source.origins.iter().filter(|(origin, _)| origin.part == part).collect();
+                if of.is_empty() {
+                    let unsaid = words.say("not-said");
+                    grid.row([source.system.as_str(), name, unsaid, "", "", "", ""]);
+                }
+                for (origin, document) in of {
+                    let makers: Vec<String> = origin.makers.iter().map(ToString::to_string).collect();
+                    grid.row::<GridCell>([
+                        source.system.as_str().into(),
+                        name.into(),
+                        makers.join(words.say("list-comma")).into(),
+                        origin.note.clone().unwrap_or_default().into(),
+                        origin.said.to_string().into(),
+                        origin.grade.into(),
+                        document.title.as_str().into(),
+                    ]);
+                }
+            }
         }
         grid
     }
@@ -342,16 +446,24 @@ impl SecondSource {
 
 impl Answer for SecondSource {
     fn document(&self) -> Value {
+        let origin = |(origin, document): &(Origin, Source)| {
+            json!({
+                "part": origin.part, "makers": origin.makers, "note": origin.note, "said": origin.said.to_string(),
+                "grade": origin.grade,
+                "source": { "title": document.title, "date": document.date, "address": document.address },
+            })
+        };
         let source = |source: &Supplier| {
+            let band = source.band(&self.sources[0]).map(|(low, high)| json!([low, high]));
             json!({
                 "system": source.system, "chip": source.chip.id, "vendor": source.chip.vendor, "engine": source.engine,
-                "interconnect": source.link, "chips": source.chips.ceil(),
+                "chips": source.chips.ceil(), "chips_band": band,
                 "throughput_per_chip": { "value": source.rate, "unit": "tokens/s" },
                 "ttft": { "value": source.ttft, "unit": "s" }, "tpot": { "value": source.tpot, "unit": "s" },
                 "energy_per_token": source.energy.map(|value| json!({ "value": value, "unit": "J" })),
                 "cost_per_million_tokens": source.cost.map(|value| json!({ "value": value, "unit": "USD" })),
                 "purchase": source.price.map(|price| json!({ "value": price * source.chips.ceil(), "unit": "USD" })),
-                "engine_runs_model": source.runs, "foreign_content": source.foreign,
+                "engine_runs_model": source.runs, "origins": source.origins.iter().map(origin).collect::<Vec<_>>(),
             })
         };
         let fleet = |fleet: &Fleet| {

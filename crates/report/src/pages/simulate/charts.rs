@@ -2,7 +2,7 @@
 
 use super::Happenings;
 use crate::chart::{Chart, Curve, Drawing, Limit, PlotAxis};
-use crate::pages::number;
+use crate::pages::{duration, time_unit};
 use crate::words::Words;
 use scenario::Outcome;
 use sim::metrics::Metrics;
@@ -16,26 +16,28 @@ const POINTS: usize = 200;
 const MOST_BINS: usize = 400;
 
 fn distribution(words: &Words, title: &str, sketches: &[(&str, &Sketch)], slo: Option<Seconds>) -> Chart {
+    let measured = || sketches.iter().filter(|(_, sketch)| sketch.count() > 0.0);
+    let longest = measured().map(|(_, sketch)| sketch.quantile(0.999));
+    let (unit, scale) = time_unit(longest.chain(slo.map(Seconds::get)));
     let curve = |(name, sketch): &(&str, &Sketch)| {
         // The last thousandth would squeeze everything else against the axis.
         let points = sketch.curve(1000).into_iter().take(1000);
         let every = (1000 / POINTS).max(1);
-        let points = points.step_by(every).map(|(value, share)| (value * 1e3, share * 100.0));
+        let points = points.step_by(every).map(|(value, share)| (value * scale, share * 100.0));
         Curve::line(*name, points)
     };
-    let measured = sketches.iter().filter(|(_, sketch)| sketch.count() > 0.0);
     let limits = slo.map(|slo| Limit {
-        name: words.fill("slo", &[("limit", &number(slo.ms()))]),
-        value: slo.ms(),
+        name: words.fill("slo", &[("limit", &duration(slo.get()))]),
+        value: slo.get() * scale,
         across: true,
     });
     Chart::new(
         title,
         "",
         Drawing::Plot {
-            x: PlotAxis::from_zero("ms"),
+            x: PlotAxis::from_zero(unit),
             y: PlotAxis::from_zero(format!("{}, %", words.say("share-requests"))),
-            curves: measured.map(curve).collect(),
+            curves: measured().map(curve).collect(),
             limits: limits.into_iter().collect(),
             events: Vec::new(),
         },

@@ -23,6 +23,8 @@ pub struct Happenings {
     placement: Placement,
     /// The last place of every instance there was.
     seats: BTreeMap<InstanceId, Seat>,
+    /// Those that serve.
+    active: BTreeSet<InstanceId>,
     failed: BTreeSet<InstanceId>,
     events: Vec<(f64, InstanceId, u32, InstanceState, bool)>,
     left_out: u64,
@@ -35,6 +37,7 @@ impl Happenings {
         Self {
             placement: Placement::new(hardware),
             seats: BTreeMap::new(),
+            active: BTreeSet::new(),
             failed: BTreeSet::new(),
             events: Vec::new(),
             left_out: 0,
@@ -50,6 +53,14 @@ impl Happenings {
             InstanceState::Loading => words.say("event-loading"),
             InstanceState::Draining => words.say("event-draining"),
             InstanceState::Removed => words.say("event-removed"),
+        }
+    }
+
+    fn keep(&mut self, event: (f64, InstanceId, u32, InstanceState, bool)) {
+        if self.events.len() == KEPT {
+            self.left_out += 1;
+        } else {
+            self.events.push(event);
         }
     }
 
@@ -155,18 +166,23 @@ impl Observer for Happenings {
         if let Some(seat) = self.placement.seats.get(&instance) {
             self.seats.insert(instance, *seat);
         }
+        // What served and loads its weights again has failed, and a spare stands in for its hardware.
+        let served = self.active.remove(&instance);
+        let lost = served && state == InstanceState::Loading;
         let repaired = state == InstanceState::Active && self.failed.remove(&instance);
-        if state == InstanceState::Failed {
+        if lost || state == InstanceState::Failed {
             self.failed.insert(instance);
+        }
+        if state == InstanceState::Active {
+            self.active.insert(instance);
         }
         // That a cluster comes up is no news.
         if at.get() <= 0.0 {
             return;
         }
-        if self.events.len() == KEPT {
-            self.left_out += 1;
-        } else {
-            self.events.push((at.get(), instance, pool, state, repaired));
+        if lost {
+            self.keep((at.get(), instance, pool, InstanceState::Failed, false));
         }
+        self.keep((at.get(), instance, pool, state, repaired));
     }
 }
