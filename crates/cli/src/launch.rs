@@ -177,12 +177,26 @@ pub fn with_serving(mut command: clap::Command) -> clap::Command {
                 // What the flags of scripts say of themselves is not what the command is about.
                 let about = sub.get_about().cloned();
                 let long = sub.get_long_about().cloned();
-                let sub = GivenArgs::augment_args(sub.arg(launch));
+                let sub = with_shape(GivenArgs::augment_args(sub.arg(launch)));
                 sub.about(about.unwrap_or_default()).long_about(long.unwrap_or_default())
             });
         }
     }
+    for (name, inner) in [("plan", "serve"), ("compare", "")] {
+        if command.find_subcommand(name).is_some() {
+            command = command.mut_subcommand(name, |sub| match inner {
+                "" => with_shape(sub),
+                inner => sub.mut_subcommand(inner, with_shape),
+            });
+        }
+    }
     command
+}
+
+/// `--shape` beside `--model`, as training has it: sizes are a model too.
+fn with_shape(command: clap::Command) -> clap::Command {
+    let has = command.get_arguments().any(|arg| arg.get_id() == "model" && arg.get_long() == Some("model"));
+    if has { command.mut_arg("model", |arg| arg.visible_alias("shape")) } else { command }
 }
 
 /// What a serving launch left out of the answer.
@@ -327,7 +341,7 @@ fn serving_flags(
     };
     let Some(first) = launches.first() else { return out };
     let two = launches.iter().any(|launch| launch.role != Role::Aggregated);
-    add(&["model".to_owned()], &first.model, &mut out);
+    add(&["model".to_owned(), "shape".to_owned()], &first.model, &mut out);
     add(&["engine".to_owned()], first.engine, &mut out);
     if two {
         let mode = match (launches.len(), first.role) {

@@ -22,6 +22,9 @@ enum Action {
         /// A key of the config.json that nothing understands and that leaves the computation as it is; may be repeated.
         #[arg(long = "ignore-key", value_name = "KEY")]
         ignore_keys: Vec<String>,
+        /// Print a JSON document instead of tables.
+        #[arg(long)]
+        json: bool,
     },
     /// The architecture of a config.json, as the files of built-in models state it.
     Describe {
@@ -40,20 +43,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Action::Describe { config, source } => {
             print_exactly(&model::describe(&model::resolve(config)?, source)?)
         }
-        Action::Show { model, ignore_keys } => {
+        Action::Show { model, ignore_keys, json } => {
             let read =
                 |keys: Vec<String>| model::resolve_with(model, &model::ImportOptions { ignore_keys: keys });
-            let found = model::show(&read(ignore_keys.clone())?);
+            let found = read(ignore_keys.clone())?;
             for key in ignore_keys {
                 let others = ignore_keys.iter().filter(|other| *other != key).cloned().collect();
-                if read(others).is_ok_and(|other| model::show(&other) == found) {
+                if read(others).is_ok_and(|other| other == found) {
                     let message = format!(
                         "--ignore-key {key} has no effect: the model has no such key that nothing understands"
                     );
                     return Err(Failure::Input(message));
                 }
             }
-            print(&found)
+            if *json {
+                return print(&format!("{:#}\n", model::document(&found)));
+            }
+            print(&model::show(&found))
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use supernode::{Answer, ServingJob, Watch};
-use units::{Dtype, PerSecond, Seconds};
+use units::{Dtype, PerSecond, Seconds, Watts};
 
 /// What is to be served, within which limits, and what the search may choose from.
 #[derive(clap::Args)]
@@ -85,6 +85,9 @@ pub struct Args {
     /// Size the system for this many users who each wait no longer than the limits allow.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     target_concurrency: Option<u32>,
+    /// Most that the chips and what stands around them may draw, without cooling, for example 200kW.
+    #[arg(long, value_name = "POWER")]
+    power_budget: Option<Watts>,
     /// throughput, cost, energy or chips.
     #[arg(long, value_name = "WHAT", default_value = "throughput")]
     objective: Objective,
@@ -190,6 +193,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         only: args.only.clone(),
         target_rate: args.target_rate,
         target_concurrency: args.target_concurrency,
+        power_budget: args.power_budget,
         ..args.job.job(&args.model)
     };
     let session = args.catalog.session(&args.site)?;

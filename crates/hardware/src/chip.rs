@@ -40,6 +40,8 @@ pub struct Chip {
     pub tdp: Option<Fact<Watts>>,
     /// Power of the package when nothing runs.
     pub idle: Option<Fact<Watts>>,
+    /// Power of the package while kernels run on all of it, before what they read and multiply is counted.
+    pub active: Option<Fact<Watts>>,
     /// Logic die area of the package, which export rules count.
     pub die_area: Option<Fact<SquareMillimetres>>,
     /// Sum of both directions of all chip-to-chip ports of the package.
@@ -70,6 +72,9 @@ pub struct Port {
 pub struct Rank {
     /// Dense peak of the matrix units by the format multiplied.
     pub matrix: BTreeMap<Dtype, Fact<FlopPerSecond>>,
+    /// Rate of large matrix products over what the coefficients of its relatives make of the peak, by the format multiplied:
+    /// where it is known of a chip that is priced with another's coefficients.
+    pub attained: BTreeMap<Dtype, Fact<f64>>,
     /// Peak of the vector units in 32-bit (or the widest stated) arithmetic.
     pub vector: Option<Fact<FlopPerSecond>>,
     /// Streaming multiprocessors, AI cores or compute units.
@@ -106,6 +111,14 @@ impl Rank {
     /// Dense peak when multiplying operands of format `wanted`, by the rule of [`Rank::compute_dtype`].
     pub fn peak(&self, wanted: Dtype) -> Option<FlopPerSecond> {
         self.compute_dtype(wanted).map(|dtype| self.matrix[&dtype].value)
+    }
+
+    /// The peak that coefficients borrowed from another chip are applied to: less than [`Rank::peak`] where large products are
+    /// known to reach less of it than on the chip that lends them.
+    pub fn attained_peak(&self, wanted: Dtype) -> Option<FlopPerSecond> {
+        let dtype = self.compute_dtype(wanted)?;
+        let share = self.attained.get(&dtype).map_or(1.0, |fact| fact.value);
+        Some(self.matrix[&dtype].value * share)
     }
 }
 

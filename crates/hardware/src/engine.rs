@@ -273,9 +273,10 @@ impl Engine {
         ]
     }
 
-    fn fitted_numbers(&mut self) -> [&mut Fact<f64>; 4] {
+    fn fitted_numbers(&mut self) -> [&mut Fact<f64>; 5] {
         let device = &mut self.device;
         [
+            &mut self.host.hidden,
             &mut device.decode_slowdown,
             &mut device.prefill_slowdown,
             &mut device.expert_skew,

@@ -123,6 +123,8 @@ static ROWS: &[Row] = rows![
         |_set, chip, fact| { chip.tdp = Some(fact); Ok(()) };
     "chip.idle", "power of the package when nothing runs (80 W)", limits::POWER, Chip,
         |_set, chip, fact| { chip.idle = Some(fact); Ok(()) };
+    "chip.active", "power of the package while kernels run, before what they read and multiply (340 W)", limits::POWER, Chip,
+        |_set, chip, fact| { chip.active = Some(fact); Ok(()) };
     "chip.die-area", "logic die area of the package (814 mm2)", limits::AREA, Chip,
         |_set, chip, fact| { chip.die_area = Some(fact); Ok(()) };
     "chip.price", "price of the package alone (30000 USD)", limits::PRICE, Chip,

@@ -84,6 +84,9 @@ pub fn chip(chip: &Chip) -> Sheet {
     for (dtype, fact) in &rank.matrix {
         figures.add(format!("chip.matrix.{dtype}"), fact);
     }
+    for (dtype, fact) in &rank.attained {
+        figures.add(format!("chip.attained.{dtype}"), fact);
+    }
     figures.maybe("chip.vector", rank.vector.as_ref());
     figures.add("chip.cores", &rank.cores);
     figures.add("chip.l2", &rank.l2);
@@ -99,6 +102,7 @@ pub fn chip(chip: &Chip) -> Sheet {
     figures.maybe("chip.release", chip.release.as_ref());
     figures.maybe("chip.tdp", chip.tdp.as_ref());
     figures.maybe("chip.idle", chip.idle.as_ref());
+    figures.maybe("chip.active", chip.active.as_ref());
     figures.maybe("chip.die-area", chip.die_area.as_ref());
     figures.maybe("chip.price", chip.price.as_ref());
     let link = |port: Option<&Port>| port.map_or_else(|| "unknown".to_owned(), |port| port.link.clone());

@@ -251,6 +251,22 @@ impl FlagValues {
         Ok(None)
     }
 
+    /// The first of these flags that is given, refused if a part of it is not known.
+    ///
+    /// # Errors
+    /// As [`FlagValues::known`].
+    pub fn known_first(&self, names: &[&str]) -> Result<Option<&str>, LaunchError> {
+        names.iter().find_map(|name| self.known(name).transpose()).transpose()
+    }
+
+    /// The same values under names with two dashes in front and underscores inside, as programs in Python spell their
+    /// arguments, whether they stand in a command or in a file.
+    pub fn spelled(&self) -> Self {
+        let plain = |name: &String| format!("--{}", name.trim_start_matches('-').replace('-', "_"));
+        let map = self.map.iter().map(|(name, value)| (plain(name), value.clone())).collect();
+        Self { map, home: self.home.clone() }
+    }
+
     /// Whether a flag is on: given without a value, or with one that says so.
     pub fn on(&self, name: &str) -> bool {
         self.text(name)

@@ -7,6 +7,7 @@ mod command;
 mod configs;
 mod error;
 mod flags;
+mod hf;
 mod inputs;
 mod megatron;
 mod releases;

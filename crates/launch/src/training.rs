@@ -3,6 +3,7 @@
 use crate::configs;
 use crate::error::LaunchError;
 use crate::flags::{GivenFlag, Unread, Weight};
+use crate::hf;
 use crate::inputs::Inputs;
 use crate::megatron;
 use ::training::shape::Shape;
@@ -24,6 +25,8 @@ pub struct TrainingLaunch {
     pub unread: Vec<Unread>,
     /// What was assumed on the way.
     pub notes: Vec<String>,
+    /// Micro-batches that a rank accumulates, where the launch says this instead of the global batch.
+    pub(crate) accumulation: Option<u32>,
 }
 
 /// Two readings are the same if they make the same job; where a flag stands and what has no weight does not matter.
@@ -41,6 +44,19 @@ impl PartialEq for TrainingLaunch {
 }
 
 impl TrainingLaunch {
+    /// A job that names no sizes of a model.
+    pub(crate) fn of(spec: JobSpec) -> Self {
+        Self {
+            spec,
+            shape: None,
+            tied: false,
+            sources: Vec::new(),
+            unread: Vec::new(),
+            notes: Vec::new(),
+            accumulation: None,
+        }
+    }
+
     /// The model of the sizes.
     pub fn model(&self) -> Option<Model> {
         self.shape.as_ref().map(|shape| Model { tied_embeddings: self.tied, ..shape.model() })
@@ -57,8 +73,12 @@ impl TrainingLaunch {
     }
 }
 
+/// A reader of scripts and command lines.
+type Reader = fn(&str, &str, &Inputs<'_>, bool) -> Result<TrainingLaunch, LaunchError>;
+
 /// Reads a training launch: a script or command line of Megatron-LM, MindSpeed-LLM, Megatron-DeepSpeed or
-/// Pai-Megatron-Patch, or a configuration of torchtitan, NeMo, MaxText or Accelerate. Where `model_given` the user
+/// Pai-Megatron-Patch, a command with the arguments of Hugging Face's Trainer, or a configuration of torchtitan, NeMo,
+/// MaxText, Accelerate, MindSpeed-LLM or LLaMA-Factory. Where `model_given` the user
 /// describes the model, and the launch's own need not be understood.
 ///
 /// # Errors
@@ -71,7 +91,13 @@ pub fn read_training(
     model_given: bool,
 ) -> Result<TrainingLaunch, LaunchError> {
     if configs::is_one(file, text) {
-        return configs::read(file, text, model_given);
+        return configs::read(file, text, &|name| inputs.file(name), model_given);
     }
-    megatron::read(file, text, inputs, model_given)
+    let trainer = text.contains("per_device_train_batch_size");
+    let (first, second): (Reader, Reader) =
+        if trainer { (hf::read, megatron::read) } else { (megatron::read, hf::read) };
+    match first(file, text, inputs, model_given) {
+        Err(LaunchError::NoCommand { .. }) => second(file, text, inputs, model_given),
+        other => other,
+    }
 }

@@ -241,7 +241,7 @@ fn configurations_refused() {
         "x.yaml",
         "a: 1\n",
         &[],
-        "x.yaml: is no configuration of torchtitan, NeMo, MaxText or Accelerate that is known",
+        "x.yaml: is no configuration of torchtitan, NeMo, MaxText, Accelerate, MindSpeed-LLM or LLaMA-Factory that is known",
     );
     check(
         "n.yaml",
@@ -257,4 +257,40 @@ proptest::proptest! {
         let _ = read_training("x.yaml", &text, &Inputs::default(), false);
         let _ = read_training("x.toml", &text, &Inputs::default(), false);
     }
+}
+
+/// Sizes that some programs take without a flag that turns the feature on.
+#[test]
+fn sizes_without_a_switch() {
+    let read = |flags: &str| {
+        let text = format!(
+            "torchrun --nproc_per_node 8 p.py {MODEL} --micro-batch-size 1 --global-batch-size 64 {flags}"
+        );
+        let launch =
+            read_training("t.sh", &text, &inputs(&[]), false).unwrap_or_else(|error| panic!("{error}"));
+        launch.shape.expect("sizes")
+    };
+    let latent = read(
+        "--kv-lora-rank 512 --q-lora-rank 1536 --qk-nope-head-dim 128 --qk-rope-head-dim 64 --v-head-dim 128",
+    );
+    assert_eq!(latent.latent.map(|sizes| (sizes.kv_lora_rank, sizes.q_lora_rank)), Some((512, Some(1536))));
+    let moe = read(
+        "--num-experts 64 --moe-router-topk 6 --moe-ffn-hidden-size 1408 --num-shared-experts 2 --enable-shared-expert",
+    );
+    assert_eq!(moe.experts.map(|sizes| sizes.shared_intermediate), Some(2816));
+    assert_eq!(read("--use-multi-token-prediction --num-mtp-predictor 2").mtp, 2);
+    assert_eq!(read("--use-multi-token-prediction").mtp, 1);
+    let named = MODEL.replace(
+        "--vocab-size 50304",
+        "--tokenizer-type HuggingFaceTokenizer --tokenizer-model Qwen/Qwen3-8B",
+    );
+    let text =
+        format!("torchrun --nproc_per_node 8 p.py {named} --micro-batch-size 1 --global-batch-size 64");
+    let launch = read_training("t.sh", &text, &inputs(&[]), false).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(launch.shape.map(|shape| shape.vocab), Some(151_936));
+    check_flags(
+        "--num-experts 64 --enable-shared-expert",
+        "t.sh:1: --enable-shared-expert changes the model (a shared expert of no stated width) and is not read; describe \
+         the model with --model or --shape, which replaces the launch's own",
+    );
 }

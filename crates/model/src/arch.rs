@@ -47,7 +47,7 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tower {
-    /// What it encodes: `vision` or `audio`.
+    /// What it encodes: `vision` or `audio`; `vision experts` are those of the decoder that text does not meet.
     pub name: String,
     /// Its parameters, with the projection into the decoder.
     pub parameters: u64,
@@ -242,10 +242,11 @@ pub enum Decay {
     Fixed,
     /// By a factor per head and token.
     PerHead,
-    /// By a factor per key element and token, from a projection of this rank.
+    /// By a factor per key element and token, from a projection.
     PerElement {
-        /// Inner width of the projection.
-        rank: u32,
+        /// Inner width of the projection; `None` for a full one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rank: Option<u32>,
     },
 }
 

@@ -6,6 +6,7 @@
 pub mod arch;
 mod builtin;
 pub mod counts;
+mod document;
 mod dtypes;
 pub mod import;
 mod names;
@@ -17,6 +18,7 @@ pub use arch::{
     ShortConv, SparseIndexer, StateSpace, Tower,
 };
 pub use builtin::{builtin, builtin_ids, describe, resolve, resolve_with};
+pub use document::document;
 pub use dtypes::Dtypes;
 pub use import::{ImportError, Options as ImportOptions};
 pub use shape::Shape;

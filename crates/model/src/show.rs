@@ -96,7 +96,11 @@ impl Rows {
         for tower in &model.towers {
             self.push(
                 "parameters",
-                format!("{} tower", tower.name),
+                if tower.name.ends_with("experts") {
+                    tower.name.clone()
+                } else {
+                    format!("{} tower", tower.name)
+                },
                 format!("about {}", count(tower.parameters)),
             );
         }

@@ -80,3 +80,60 @@ fn architectures_are_a_second_key() {
         assert!(off.abs() < TOLERANCE, "{id} by its class: {:.3} %", off * 100.0);
     }
 }
+
+/// Files as Transformers 5 writes them: the rotary settings in one object, `dtype`, and a list of which layers are sparse.
+#[test]
+fn the_spelling_of_transformers_5() {
+    for model in models() {
+        let id = model["id"].as_str().expect("an id").to_owned();
+        let mut config = model["config"].clone();
+        respell(&mut config);
+        let off = read(&config, &id) as f64 / parameters(&model) - 1.0;
+        assert!(off.abs() < TOLERANCE, "{id}: {:.3} %", off * 100.0);
+    }
+}
+
+fn respell(config: &mut Value) {
+    let Some(object) = config.as_object_mut() else { return };
+    for part in ["text_config", "llm_config", "language_config"] {
+        object.get_mut(part).into_iter().for_each(respell);
+    }
+    let mut rope = serde_json::Map::from_iter([("rope_type".to_owned(), Value::from("default"))]);
+    for key in ["rope_theta", "partial_rotary_factor"] {
+        rope.extend(object.remove(key).map(|value| (key.to_owned(), value)));
+    }
+    if let Some(Value::Object(scaling)) = object.remove("rope_scaling") {
+        rope.extend(scaling);
+    }
+    object.insert("rope_parameters".to_owned(), Value::Object(rope));
+    let dtype = object.remove("torch_dtype").unwrap_or(Value::from("bfloat16"));
+    object.insert("dtype".to_owned(), dtype);
+    object.insert("transformers_version".to_owned(), Value::from("5.24.0"));
+    let layers = object.get("num_hidden_layers").and_then(Value::as_u64);
+    let every = object.get("moe_layer_freq").is_none_or(|freq| freq.as_u64() == Some(1));
+    let dense = object.get("first_k_dense_replace").and_then(Value::as_u64);
+    if let (Some(layers), Some(dense), true) = (layers, dense, every) {
+        object.remove("first_k_dense_replace");
+        object.remove("moe_layer_freq");
+        let kind = |layer| Value::from(if layer < dense { "dense" } else { "sparse" });
+        object.insert("mlp_layer_types".to_owned(), (0..layers).map(kind).collect());
+    }
+}
+
+/// What classes of Transformers 5.24 write of themselves, against their parameters on the meta device, towers left out;
+/// experts that only images meet are counted.
+#[test]
+fn classes_of_transformers_5() {
+    let rows = include_str!("classes.jsonl").lines();
+    let rows: Vec<Value> = rows.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert!(rows.len() >= 35, "{} classes", rows.len());
+    for row in &rows {
+        let name = row["type"].as_str().expect("a name");
+        let model =
+            from_json(&row["config"].to_string(), name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let apart: u64 = model.towers.iter().map(|tower| tower.parameters).sum();
+        let counted = (model.parameters().total() + apart) as f64;
+        let off = counted / parameters(row) - 1.0;
+        assert!(off.abs() < TOLERANCE, "{name}: {counted} counted ({:.3} %)", off * 100.0);
+    }
+}

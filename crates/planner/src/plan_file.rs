@@ -107,6 +107,9 @@ pub struct JobFile {
     pub ttft: Value,
     /// Most mean time per output token.
     pub tpot: Value,
+    /// Most power, without cooling, if it is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_budget: Option<Value>,
 }
 
 /// Whether prefill and decode run on instances of their own.

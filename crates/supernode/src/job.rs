@@ -7,7 +7,7 @@ use planner::serve::{Job, Objective, Options, Place, Target, Work};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use units::{Dtype, PerSecond, Seconds};
+use units::{Dtype, PerSecond, Seconds, Watts};
 use workload::{Arrivals, Process, Replay, ReplayOptions, Source};
 
 /// Chips to size within where nothing is said.
@@ -52,6 +52,8 @@ pub struct ServingJob {
     pub pp: Vec<u32>,
     /// `throughput`, `cost`, `energy` or `chips`; throughput by default.
     pub objective: Option<String>,
+    /// Most that the chips and what stands around them may draw, without cooling; unlimited by default.
+    pub power_budget: Option<Watts>,
     /// Requests per second to size for, instead of filling the chips.
     pub target_rate: Option<PerSecond>,
     /// Users to size for who each wait no longer than the limits allow.
@@ -108,6 +110,15 @@ impl ServingJob {
             Some(text) => text.parse::<Objective>().map_err(|error| Error::at("objective", error))?,
             None => Objective::Throughput,
         };
+        if let Some(budget) = self.power_budget {
+            within(
+                "power_budget",
+                budget.get(),
+                "a power above 0",
+                budget > Watts::ZERO && budget.get().is_finite(),
+            )?;
+        }
+        job.power_budget = self.power_budget;
         job.target = self.target()?;
         job.options = self.options(usual)?;
         Ok(job)

@@ -23,9 +23,10 @@ struct Knob {
 /// Seconds below which a time is not told from nothing; keeps logarithms finite.
 const SMALLEST: f64 = 1e-8;
 
-const KNOBS: [Knob; 13] = [
+const KNOBS: [Knob; 14] = [
     Knob { figure: time!(host.step), min: 1e-5, max: 2e-2 },
     Knob { figure: time!(host.sequence), min: SMALLEST, max: 2e-4 },
+    Knob { figure: number!(host.hidden), min: 0.05, max: 0.98 },
     Knob { figure: time!(host.request), min: 1e-3, max: 0.5 },
     Knob { figure: time!(host.prompt_token), min: SMALLEST, max: 5e-6 },
     Knob { figure: time!(host.kv_transfer_time), min: 1e-3, max: 0.5 },

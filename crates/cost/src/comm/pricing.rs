@@ -5,7 +5,7 @@ use super::group::{CommCost, Group};
 use super::network::{CommError, Network};
 use crate::ops::OpCost;
 use crate::step::{Collectives, Deployment, Evidence};
-use hardware::Catalog;
+use hardware::{Catalog, DomainKind};
 use model::Ffn;
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -39,12 +39,24 @@ impl CommSpec {
         let limits = moe.filter(|moe| moe.groups > 1 && moe.topk_groups < moe.groups);
         Self {
             experts,
-            libraries: Library::named(&deployment.engine.comm.expert),
+            libraries: libraries(deployment, moe.map_or(0, |moe| moe.topk)),
             group_limit: limits.map(|moe| GroupLimit { groups: moe.groups, chosen: moe.topk_groups }),
             cores: None,
             ranks: layout.tp.saturating_mul(layout.dp),
         }
     }
+}
+
+/// What exchanges tokens in a deployment of experts of which each token goes to `topk`.
+///
+/// TensorRT-LLM sends tokens to their experts' ranks only where there are more of these than a token has experts, and only
+/// over links that several nodes share memory on (`select_alltoall_method_type` of its fused MoE modules); elsewhere it
+/// gathers all tokens on all ranks.
+fn libraries(deployment: &Deployment, topk: u32) -> Vec<Library> {
+    let named = Library::named(&deployment.engine.comm.expert);
+    let shared = deployment.system.domain(DomainKind::ScaleUp).is_some();
+    let sends = deployment.layout.ep > topk && shared;
+    if named == [Library::TrtLlmOneSided] && !sends { vec![Library::AllGather] } else { named }
 }
 
 /// Prices the collectives of one instance, whose ranks are numbered from 0 without gaps.

@@ -253,8 +253,8 @@ impl Kernels {
     /// # Errors
     /// [`KernelsError::NoPeak`] if the chip cannot multiply them at all.
     pub fn machine(&self, dtype: Dtype) -> Result<Machine, KernelsError> {
-        let peak =
-            self.rank.peak(dtype).ok_or_else(|| KernelsError::NoPeak { chip: self.chip.clone(), dtype })?;
+        let peak = self.rank.attained_peak(dtype);
+        let peak = peak.ok_or_else(|| KernelsError::NoPeak { chip: self.chip.clone(), dtype })?;
         Ok(Machine {
             peak,
             bandwidth: self.rank.bandwidth.value,

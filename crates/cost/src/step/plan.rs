@@ -316,7 +316,7 @@ impl Cut<'_> {
         let decay = match a.decay {
             model::Decay::Fixed => 0.0,
             model::Decay::PerHead => shard(a.v_heads, tp),
-            model::Decay::PerElement { rank } => f64::from(rank),
+            model::Decay::PerElement { rank } => rank.map_or(key, f64::from),
         };
         let scalars = decay + if a.delta { shard(a.v_heads, tp) } else { 0.0 };
         products.push(self.product(

@@ -116,6 +116,12 @@ impl Catalog {
                 problems.say(file, format!("idles at {} but is designed for {}", idle.value, tdp.value));
             }
         }
+        if let (Some(active), Some(tdp)) = (&chip.active, &chip.tdp) {
+            if active.value > tdp.value {
+                let message = format!("runs kernels at {} but is designed for {}", active.value, tdp.value);
+                problems.say(file, message);
+            }
+        }
         unused_sources(file, &crate::show::chip(chip), chip.sources.keys(), problems);
     }
 

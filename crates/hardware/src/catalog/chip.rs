@@ -25,6 +25,8 @@ struct RawChip {
     system: Option<String>,
     engine: Option<String>,
     matrix: Spanned<BTreeMap<Dtype, RawFact<FlopPerSecond>>>,
+    #[serde(default)]
+    attained: BTreeMap<Dtype, RawFact<f64>>,
     vector: Option<RawFact<FlopPerSecond>>,
     cores: RawFact<u32>,
     l2: RawFact<Bytes>,
@@ -36,6 +38,7 @@ struct RawChip {
     release: Option<RawFact<Date>>,
     tdp: Option<RawFact<Watts>>,
     idle: Option<RawFact<Watts>>,
+    active: Option<RawFact<Watts>>,
     die_area: Option<RawFact<SquareMillimetres>>,
     price: Option<RawFact<Dollars>>,
     #[serde(default)]
@@ -112,6 +115,10 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
     let sources = std::mem::take(&mut raw.sources);
     let reader = Reader { document, sources: &sources };
     let matrix = matrix(&reader, raw.matrix)?;
+    let attained = raw.attained.into_iter();
+    let attained = attained
+        .map(|(dtype, fact)| Ok((dtype, reader.fact(fact, limits::FACTOR)?)))
+        .collect::<Result<BTreeMap<_, _>, CatalogError>>()?;
     let ranks = raw.ranks.map_or(Ok(1), |ranks| reader.number(ranks, limits::RANKS))?;
     let package_link = package_link(&reader, ranks, raw.package_link, raw.name.span())?;
     if raw.kernels.get_ref().is_empty() {
@@ -120,6 +127,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
     }
     let rank = Rank {
         matrix,
+        attained,
         vector: reader.optional(raw.vector, limits::COMPUTE)?,
         cores: reader.fact(raw.cores, limits::CORES)?,
         l2: reader.fact(raw.l2, limits::CACHE)?,
@@ -142,6 +150,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Chip, CatalogError> {
         rating: tdp.as_ref().map(|fact| fact.value),
         tdp,
         idle: reader.optional(raw.idle, limits::POWER)?,
+        active: reader.optional(raw.active, limits::POWER)?,
         die_area: reader.optional(raw.die_area, limits::AREA)?,
         interconnect_bidirectional: reader.optional(raw.interconnect_bidirectional, limits::LINK_RATE)?,
         price: reader.optional(raw.price, limits::PRICE)?,

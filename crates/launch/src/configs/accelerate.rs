@@ -19,7 +19,7 @@ pub(super) fn read(values: &FlagValues) -> Result<TrainingLaunch, LaunchError> {
     };
     match kind.as_str() {
         "FSDP" => {
-            spec.zero = Some(stage(values)?);
+            spec.zero = Some(stage(values, "fsdp_config.fsdp_sharding_strategy")?);
             let full = values.on("fsdp_config.fsdp_activation_checkpointing");
             spec.recompute = Some(if full { "full" } else { "none" }.to_owned());
         }
@@ -53,7 +53,7 @@ pub(super) fn read(values: &FlagValues) -> Result<TrainingLaunch, LaunchError> {
         "the file names no model and no batch: give --model, --global-batch, --micro-batch and --seq"
             .to_owned(),
     ];
-    Ok(TrainingLaunch { spec, shape: None, tied: false, sources: Vec::new(), unread: Vec::new(), notes })
+    Ok(TrainingLaunch { notes, ..TrainingLaunch::of(spec) })
 }
 
 fn precision(values: &FlagValues) -> Result<&'static str, LaunchError> {
@@ -69,8 +69,7 @@ fn precision(values: &FlagValues) -> Result<&'static str, LaunchError> {
 }
 
 /// The ZeRO stage of a sharding strategy, by name or number.
-fn stage(values: &FlagValues) -> Result<u32, LaunchError> {
-    let name = "fsdp_config.fsdp_sharding_strategy";
+pub(super) fn stage(values: &FlagValues, name: &str) -> Result<u32, LaunchError> {
     Ok(match values.known(name)? {
         None if values.text("fsdp_config.fsdp_reshard_after_forward") == Some("false") => 2,
         None | Some("FULL_SHARD" | "1" | "HYBRID_SHARD" | "4") => 3,

@@ -1,4 +1,4 @@
-//! MaxText's YAML.
+//! MaxText's YAML, and what its `base.yml` supplies where a file leaves it out.
 
 use super::{degree, known_model};
 use crate::error::LaunchError;
@@ -7,7 +7,28 @@ use crate::training::TrainingLaunch;
 use training::shape::{ExpertSizes, Shape};
 use training::spec::JobSpec;
 
-pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+/// What `base.yml` says of keys that files leave out.
+const BASE: &[(&str, &[&str])] = &[
+    ("per_device_batch_size", &["12"]),
+    ("max_target_length", &["2048"]),
+    ("ici_fsdp_parallelism", &["-1"]),
+    ("head_dim", &["128"]),
+    ("vocab_size", &["32000"]),
+    ("mlp_activations", &["silu", "linear"]),
+];
+
+pub(super) fn read(given: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+    let mut values = given.clone();
+    let mut notes = Vec::new();
+    let named = values.text("model_name").is_some_and(|name| name != "default");
+    let of_model = |key: &str| matches!(key, "head_dim" | "vocab_size" | "mlp_activations");
+    let absent: Vec<_> =
+        BASE.iter().filter(|(key, _)| !(values.has(key) || named && of_model(key))).collect();
+    for (key, value) in absent {
+        values.set(key, value.iter().map(|word| (*word).to_owned()).collect(), values.home());
+        notes.push(format!("{key} {} is taken from MaxText's base.yml", value.join(", ")));
+    }
+    let values = &values;
     // Parallel sizes are products of one within a slice (ici) and one over slices (dcn).
     let size = |name: &str| -> Result<Option<u32>, LaunchError> {
         let sizes = ["ici", "dcn"].map(|level| format!("{level}_{name}_parallelism"));
@@ -26,7 +47,6 @@ pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLau
     let parts = [fsdp, data, tp, pp, cp, ep];
     let ranks = parts.iter().try_fold(1u32, |all, part| all.checked_mul((*part)?));
     let ranks = ranks.filter(|ranks| *ranks > 1);
-    let mut notes = Vec::new();
     if ranks.is_none() {
         notes
             .push("the file leaves the number of devices open: --chips, else those of the system".to_owned());
@@ -59,7 +79,7 @@ pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLau
         ..JobSpec::default()
     };
     let tied = values.on("logits_via_embedding");
-    Ok(TrainingLaunch { spec, shape, tied, sources: Vec::new(), unread: Vec::new(), notes })
+    Ok(TrainingLaunch { shape, tied, notes, ..TrainingLaunch::of(spec) })
 }
 
 fn model(values: &FlagValues, model_given: bool) -> Result<(Option<String>, Option<Shape>), LaunchError> {

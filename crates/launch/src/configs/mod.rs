@@ -1,7 +1,8 @@
-//! Configuration files of training programs: torchtitan, NeMo, MaxText, Accelerate.
+//! Configuration files of training programs: torchtitan, NeMo, MaxText, Accelerate, MindSpeed-LLM.
 
 mod accelerate;
 mod maxtext;
+mod mindspeed;
 mod nemo;
 mod torchtitan;
 
@@ -30,11 +31,23 @@ pub(crate) fn is_one(file: &str, text: &str) -> bool {
 }
 
 /// Reads a configuration.
-pub(crate) fn read(file: &str, text: &str, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+///
+/// `beside` reads a file that it names.
+pub(crate) fn read(
+    file: &str,
+    text: &str,
+    beside: &dyn Fn(&str) -> Option<String>,
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
     let values = flatten(file, text)?;
     let has = |names: &[&str]| names.iter().any(|name| values.has(name) || values.has_below(name));
+    if has(&["per_device_train_batch_size"]) && has(&["model_name_or_path"]) {
+        return crate::hf::from_file(&values, beside, model_given);
+    }
     let (program, mut launch) = if has(&["distributed_type"]) {
         ("accelerate", accelerate::read(&values)?)
+    } else if has(&["parallel.fsdp_size", "parallel.fsdp_modules"]) {
+        ("mindspeed", mindspeed::read(&values, model_given)?)
     } else if has(&["parallelism", "activation_checkpoint"]) || (has(&["job"]) && has(&["training"])) {
         ("torchtitan", torchtitan::read(&values, model_given)?)
     } else if has(&["trainer", "model.tensor_model_parallel_size", "model.micro_batch_size"]) {
@@ -44,22 +57,56 @@ pub(crate) fn read(file: &str, text: &str, model_given: bool) -> Result<Training
     } else {
         return Err(LaunchError::NoCommand {
             file: file.to_owned(),
-            why: "is no configuration of torchtitan, NeMo, MaxText or Accelerate that is known".to_owned(),
+            why: "is no configuration of torchtitan, NeMo, MaxText, Accelerate, MindSpeed-LLM or LLaMA-Factory \
+                  that is known"
+                .to_owned(),
         });
     };
     launch.unread.extend(unread(&values, program));
+    launch.sources = values.sources().collect();
+    settle(launch, model_given)
+}
+
+/// Reads a command of MaxText: a file, of which `text` may be known, and words `key=value` that win over it.
+pub(crate) fn maxtext_command(
+    place: &Location,
+    (name, text): (&str, Option<&str>),
+    words: &[String],
+    model_given: bool,
+) -> Result<TrainingLaunch, LaunchError> {
+    let mut values = match text {
+        Some(text) => flatten(name, text)?,
+        None => FlagValues::at(place.clone()),
+    };
+    for (key, value) in words.iter().filter_map(|word| word.split_once('=')) {
+        let listed = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let trim = |word: &str| word.trim().trim_matches(['"', '\'']).to_owned();
+        let all = listed.map_or_else(|| vec![trim(value)], |list| list.split(',').map(trim).collect());
+        values.set(key, all, place.clone());
+    }
+    let mut launch = maxtext::read(&values, model_given)?;
+    launch.unread.extend(unread(&values, "maxtext"));
+    launch.sources = values.sources().collect();
+    settle(launch, model_given)
+}
+
+/// Refuses a launch with keys that change the model and are not read.
+fn settle(mut launch: TrainingLaunch, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
     launch.unread.sort();
-    if let Some(flag) =
-        launch.unread.iter().find(|flag| flag.weight == Weight::Model).filter(|_| !model_given)
-    {
-        return Err(LaunchError::Model {
+    let weighty = launch.unread.iter().find(|flag| flag.weight == Weight::Model);
+    match weighty.filter(|_| !model_given) {
+        Some(flag) => Err(LaunchError::Model {
             place: flag.place.clone(),
             flag: flag.flag.clone(),
             effect: flag.effect.clone(),
-        });
+        }),
+        None => Ok(launch),
     }
-    launch.sources = values.sources().collect();
-    Ok(launch)
+}
+
+/// The ZeRO stage of a sharding strategy of FSDP.
+pub(crate) fn sharding(values: &FlagValues, name: &str) -> Result<u32, LaunchError> {
+    accelerate::stage(values, name)
 }
 
 /// Keys with dots between levels.

@@ -62,7 +62,7 @@ pub(super) fn read(values: &FlagValues, model_given: bool) -> Result<TrainingLau
     };
     let open = "the file leaves the global batch to the number of devices: give --global-batch";
     notes.extend(global.is_none().then(|| open.to_owned()));
-    Ok(TrainingLaunch { spec, shape: None, tied: false, sources: Vec::new(), unread: Vec::new(), notes })
+    Ok(TrainingLaunch { notes, ..TrainingLaunch::of(spec) })
 }
 
 /// Sharding of weights keeps them gathered where a pipeline reuses them at once.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What the configuration says.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Whether DeepSpeed runs the job at all.
     pub used: bool,
     pub zero: Option<u32>,
@@ -31,21 +31,35 @@ pub(super) fn config(values: &FlagValues, shell: &Shell<'_>) -> Result<Config, L
             config.missing = Some(name.to_owned());
             continue;
         };
-        let value: Value = serde_json::from_str(&text)
+        config.add(values, flag, name, &text)?;
+    }
+    Ok(config)
+}
+
+impl Config {
+    /// Adds what the text of a configuration says; `auto` says nothing.
+    pub(crate) fn add(
+        &mut self,
+        values: &FlagValues,
+        flag: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<(), LaunchError> {
+        let value: Value = serde_json::from_str(text)
             .map_err(|error| values.bad(flag, format!("{name} is no JSON ({error})")))?;
         let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
         let zero = &value["zero_optimization"];
-        config.zero = number(&zero["stage"]);
-        config.offload_optimizer =
+        self.zero = number(&zero["stage"]);
+        self.offload_optimizer =
             zero["offload_optimizer"]["device"].as_str().is_some_and(|device| device != "none")
                 || zero["cpu_offload"].as_bool() == Some(true);
-        config.micro = number(&value["train_micro_batch_size_per_gpu"]);
-        config.global = number(&value["train_batch_size"]);
-        config.accumulation = number(&value["gradient_accumulation_steps"]);
-        config.bf16 = value["bf16"]["enabled"].as_bool() == Some(true);
-        config.fp16 = value["fp16"]["enabled"].as_bool() == Some(true);
+        self.micro = number(&value["train_micro_batch_size_per_gpu"]);
+        self.global = number(&value["train_batch_size"]);
+        self.accumulation = number(&value["gradient_accumulation_steps"]);
+        self.bf16 = value["bf16"]["enabled"].as_bool() == Some(true);
+        self.fp16 = value["fp16"]["enabled"].as_bool() == Some(true);
+        Ok(())
     }
-    Ok(config)
 }
 
 /// Flags whose weight depends on their value.

@@ -1,8 +1,8 @@
 //! Megatron-LM and what grew from it: MindSpeed-LLM, Megatron-DeepSpeed, Pai-Megatron-Patch.
 
-mod deepspeed;
+pub(crate) mod deepspeed;
 mod layers;
-mod ranks;
+pub(crate) mod ranks;
 mod sizes;
 mod spec;
 
@@ -70,7 +70,7 @@ fn one(
     spec.framework = Some(framework(values, &unread, &config).to_owned());
     let tied = !values.has("--untie-embeddings-and-output-weights");
     let sources = values.sources().chain(command.launcher.sources()).collect();
-    Ok(TrainingLaunch { spec, shape, tied, sources, unread, notes })
+    Ok(TrainingLaunch { shape, tied, sources, unread, notes, ..TrainingLaunch::of(spec) })
 }
 
 /// The job of flags that another reader put together.
@@ -87,7 +87,7 @@ pub(crate) fn from_flags(
     };
     let spec = spec::spec(values, shape.as_ref(), ranks, &deepspeed::Config::default(), &mut notes)?;
     let tied = !values.has("--untie-embeddings-and-output-weights");
-    Ok(TrainingLaunch { spec, shape, tied, sources: Vec::new(), unread: Vec::new(), notes })
+    Ok(TrainingLaunch { shape, tied, notes, ..TrainingLaunch::of(spec) })
 }
 
 /// Flags that change the model and are not read make the launch's own model worthless.

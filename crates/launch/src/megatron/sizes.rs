@@ -51,9 +51,9 @@ pub(super) fn shape(values: &FlagValues, notes: &mut Vec<String>) -> Result<Shap
         kv_heads,
         head_dim: within(values, "--kv-channels", head_dim, MAX_WIDTH)?,
         gated,
-        latent: latent(values)?,
+        latent: latent(values, notes)?,
         experts: experts(values, ffn, layers)?,
-        mtp: values.number("--mtp-num-layers")?.unwrap_or(0).min(64),
+        mtp: prediction_modules(values)?.min(64),
         ..Shape::gpt(layers, hidden, heads, vocabulary(values, notes)?)
     })
 }
@@ -70,20 +70,24 @@ fn vocabulary(values: &FlagValues, notes: &mut Vec<String>) -> Result<u32, Launc
     let base = match values.text("--patch-tokenizer-type") {
         Some("Qwen2Tokenizer" | "Qwen3Tokenizer") => Some(151_643u32),
         Some("LLama3Tokenizer") => Some(128_000),
+        Some("DeepSeekV3Tokenizer") => Some(128_815),
         Some("LLamaTokenizer" | "LLama2Tokenizer" | "MistralTokenizer" | "MixtralTokenizer") => Some(32_000),
         _ => None,
     };
     if let (Some(base), Some(extra)) = (base, values.number("--extra-vocab-size")?) {
         return within(values, "--extra-vocab-size", base.saturating_add(extra), MAX_WIDTH);
     }
-    let (size, why) = match values.text("--tokenizer-type") {
-        Some("GPT2BPETokenizer") => (50_257, "of the GPT-2 tokenizer"),
-        Some("Llama2Tokenizer") => (32_000, "of the Llama 2 tokenizer"),
-        Some("BertWordPieceLowerCase" | "BertWordPieceCase") => (30_522, "of BERT's tokenizer"),
-        _ => {
-            notes.push(VOCABULARY.to_owned());
-            return Ok(51_200);
+    let kind = match values.text("--tokenizer-type") {
+        Some("GPT2BPETokenizer") => Some((50_257, "of the GPT-2 tokenizer".to_owned())),
+        Some("Llama2Tokenizer") => Some((32_000, "of the Llama 2 tokenizer".to_owned())),
+        Some("BertWordPieceLowerCase" | "BertWordPieceCase") => {
+            Some((30_522, "of BERT's tokenizer".to_owned()))
         }
+        _ => of_named_tokenizer(values),
+    };
+    let Some((size, why)) = kind else {
+        notes.push(VOCABULARY.to_owned());
+        return Ok(51_200);
     };
     let tp = values.number("--tensor-model-parallel-size")?.unwrap_or(1).max(1);
     let multiple = values
@@ -97,12 +101,32 @@ fn vocabulary(values: &FlagValues, notes: &mut Vec<String>) -> Result<u32, Launc
     Ok(padded)
 }
 
+/// The vocabulary of the built-in model whose name the tokenizer bears: `meta-llama/Llama-3.1-8B`.
+fn of_named_tokenizer(values: &FlagValues) -> Option<(u32, String)> {
+    let names = ["--tokenizer-model", "--tokenizer-name-or-path", "--hf-tokenizer-path", "--tokenizer-path"];
+    let name = names.iter().find_map(|flag| values.known(flag).ok().flatten())?;
+    // A path of its own says nothing of which tokenizer lies there.
+    let named = name.matches('/').count() == 1 && !name.starts_with(['.', '/', '~']);
+    let model = model::builtin(name).ok().filter(|_| named)?;
+    Some((model.vocab, format!("of the tokenizer of {}", model.id)))
+}
+
 /// The note of a vocabulary that is not known.
 pub(crate) const VOCABULARY: &str = "the vocabulary comes from a tokenizer that was not read: 51200 assumed; --vocab-size in the launch, or --model, sets it";
 
-fn latent(values: &FlagValues) -> Result<Option<LatentSizes>, LaunchError> {
+/// Layers that predict further tokens; Pai-Megatron-Patch turns one on without saying how many.
+fn prediction_modules(values: &FlagValues) -> Result<u32, LaunchError> {
+    let counted = values.first(&["--mtp-num-layers", "--num-mtp-predictor", "--num-nextn-predict-layers"])?;
+    Ok(counted.unwrap_or(u32::from(values.has("--use-multi-token-prediction"))))
+}
+
+/// Latent attention. Some programs (Pai-Megatron-Patch's for DeepSeek) have no flag to turn it on: its sizes say it.
+fn latent(values: &FlagValues, notes: &mut Vec<String>) -> Result<Option<LatentSizes>, LaunchError> {
     if !values.has("--multi-head-latent-attention") && !values.has("--multi-latent-attention") {
-        return Ok(None);
+        if !values.has("--kv-lora-rank") {
+            return Ok(None);
+        }
+        notes.push("--kv-lora-rank is taken for latent attention, which no flag turns on".to_owned());
     }
     let size = |names: &[&str], default: u32| -> Result<u32, LaunchError> {
         let found = values.first(names)?.unwrap_or(default);
@@ -121,11 +145,19 @@ fn experts(values: &FlagValues, ffn: u32, layers: u32) -> Result<Option<ExpertSi
     let count = values.first(&["--num-experts", "--n-routed-experts", "--num-routed-experts"])?;
     let Some(experts) = count.filter(|experts| *experts > 1) else { return Ok(None) };
     let intermediate = values.first(&["--moe-ffn-hidden-size", "--moe-intermediate-size"])?.unwrap_or(ffn);
-    let shared =
-        match values.first(&["--moe-shared-expert-intermediate-size", "--shared-moe-ffn-hidden-size"])? {
-            Some(width) => width,
-            None => values.number("--n-shared-experts")?.unwrap_or(0).saturating_mul(intermediate),
-        };
+    let shared = match values
+        .first(&["--moe-shared-expert-intermediate-size", "--shared-moe-ffn-hidden-size"])?
+    {
+        Some(width) => width,
+        None => {
+            let names = ["--n-shared-experts", "--num-shared-experts", "--num-shared-expert"];
+            let number = values.first(&names)?;
+            if number.is_none() && values.on("--enable-shared-expert") {
+                return Err(unlike(values, "--enable-shared-expert", "a shared expert of no stated width"));
+            }
+            number.unwrap_or(0).saturating_mul(intermediate)
+        }
+    };
     let topk = values.first(&["--moe-router-topk", "--moe-topk", "--topk"])?;
     let topk = topk.unwrap_or(if values.has("--deepspeed") { 1 } else { 2 });
     Ok(Some(ExpertSizes {
@@ -154,6 +186,8 @@ fn first_dense(values: &FlagValues, layers: u32) -> Result<u32, LaunchError> {
     let Some(text) = values.known("--moe-layer-freq")? else {
         return Ok(first.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX)));
     };
+    // Quotes within a variable reach the program where no `eval` takes them off.
+    let text = text.trim().trim_matches(['"', '\'']);
     if let Some(count) = first {
         return match text {
             "1" | "-1" => Ok(u32::try_from(count).unwrap_or(u32::MAX)),

@@ -332,7 +332,8 @@ impl Shell<'_> {
         }
         let kept =
             words.iter().any(|word| word.starts_with("--") || word.contains(".py") || is_unknown(word))
-                || words.iter().any(|word| matches!(word.as_str(), "serve" | "trtllm-serve"));
+                || words.iter().any(|word| matches!(word.as_str(), "serve" | "trtllm-serve"))
+                || words.iter().any(|word| [".yaml", ".yml"].iter().any(|end| word.ends_with(end)));
         let words: Vec<String> = self.prefix.iter().chain(words).cloned().collect();
         let again = self.commands.last().is_some_and(|last| last.line == line && last.words == words);
         if kept && !again && self.commands.len() < MAX_COMMANDS {

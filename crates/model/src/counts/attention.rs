@@ -124,7 +124,7 @@ fn linear(weights: &mut Weights, hidden: u32, a: &Linear) {
             weights.vector += 2 * u128::from(a.v_heads);
         }
         Decay::PerElement { rank } => {
-            weights.matrix += u128::from(rank) * (hidden + keys);
+            weights.matrix += rank.map_or(hidden * keys, |rank| u128::from(rank) * (hidden + keys));
             weights.vector += keys + u128::from(a.v_heads);
         }
     }

@@ -104,6 +104,9 @@ fn model(
     let read = per_layer::read(&reader, &keys, (origin, &nested.prefix), &nested.config);
     let mut decoder = read.map_err(|error| explain(error, &keys, &reader, &names))?;
     towers::count(root, decoder.frame.hidden, &mut decoder);
+    if !nested.prefix.is_empty() {
+        towers::name_others(root, &mut decoder);
+    }
     let quantization = quant::read(&keys, &decoder, siblings)?;
     keys.finish(&options.ignore_keys)?;
     let family = reader.name().map(str::to_owned).or_else(|| names.types.first().cloned());

@@ -20,6 +20,29 @@ pub(super) fn count(root: &Map<String, Value>, hidden: u32, decoder: &mut Decode
     }
 }
 
+/// Adds a sentence for every other part of a model around a decoder: generators of images or speech, and the like.
+pub(super) fn name_others(root: &Map<String, Value>, decoder: &mut Decoder) {
+    let inner = root.get("thinker_config").and_then(Value::as_object);
+    for (map, path) in [(Some(root), ""), (inner, "thinker_config.")] {
+        for (key, value) in map.into_iter().flatten() {
+            let is_part =
+                tower(key, value).is_none() && !super::wrapper::holds_decoder(key) && has_sizes(value);
+            if is_part {
+                decoder.ignored.push(format!("`{path}{key}` stands beside the decoder and is not counted"));
+            }
+        }
+    }
+}
+
+/// Whether an object has the sizes of a network.
+fn has_sizes(value: &Value) -> bool {
+    const WIDTHS: [&str; 7] =
+        ["hidden_size", "d_model", "embed_dim", "width", "hidden_dim", "intermediate_size", "base_channels"];
+    const DEPTHS: [&str; 5] = ["num_hidden_layers", "depth", "num_layers", "layers", "num_res_blocks"];
+    let has = |names: &[&str]| names.iter().any(|name| value.get(*name).is_some_and(Value::is_u64));
+    has(&WIDTHS) && has(&DEPTHS)
+}
+
 fn tower<'a>(key: &str, value: &'a Value) -> Option<(&'static str, &'a Map<String, Value>)> {
     let name = match key {
         "vision_config" | "visual" | "vision_model_config" | "vit_config" | "vision_tower_config" => "vision",

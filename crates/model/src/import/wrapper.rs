@@ -38,6 +38,11 @@ const SHARED: &[&str] = &["quantization_config", "vocab_size"];
 /// output projection to the embedding, or does not.
 const OUTER: &str = "tie_word_embeddings";
 
+/// Whether a key is that of a decoder, or of a model that has one.
+pub(super) fn holds_decoder(key: &str) -> bool {
+    NESTED.contains(&key)
+}
+
 /// The decoder of a model.
 pub(super) fn decoder(root: &Map<String, Value>) -> Nested {
     let mut nested = Nested { prefix: String::new(), config: root.clone() };

@@ -333,8 +333,12 @@ fn fullest(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, b
 }
 
 /// Whether some number of instances can be better than the best known: no cut into whole instances is cheaper per request
-/// than pools of just the size that keeps both busy. For the throughput alone [`fullest`] knows the answer.
+/// than pools of just the size that keeps both busy. For the throughput alone [`fullest`] knows the answer, unless the power
+/// budget does not stretch to as many.
 fn may_be_better(around: &Surroundings, fill: &PrefillOption, option: &DecodeOption, best: &Best) -> bool {
+    if around.judge.power.is_some() {
+        return true;
+    }
     if around.judge.objective == Objective::Throughput {
         return false;
     }
@@ -383,6 +387,9 @@ fn offer(
     best.priced += 1;
     let worth = pair_worth(around, fill, option, (f64::from(fills), f64::from(decodes)));
     let judge = &around.judge;
+    if !judge.affords(&worth) {
+        return;
+    }
     let candidate = || {
         let prefill = Side { kind: fill.kind, drafts: 0, budget: fill.budget, batch: 0, instances: fills };
         let decode = Side {

@@ -21,6 +21,9 @@ use workload::{Arrival, Source, WorkloadError};
 /// Requests that are counted, at least.
 const COUNTED: f64 = 2000.0;
 
+/// Times of a request that pass before any counts: in the first the users start, in the second their requests spread.
+const SETTLED: f64 = 2.0;
+
 /// Runs `planned` until its figures have settled; nothing where `cancel` is set before they have.
 ///
 /// # Errors
@@ -32,8 +35,8 @@ pub fn confirm(planned: &Planned, job: &Job, cancel: &AtomicBool) -> Result<Opti
     let request = detail.ttft + detail.tpot * job.work.after_first();
     let users = (detail.rate * request / f64::from(parts)).round().max(1.0);
     // Each user sends about one request per `request` seconds.
-    let rounds = (COUNTED / users).max(2.0);
-    let from = Seconds::new(request * 2.5);
+    let rounds = (COUNTED / users).max(1.0);
+    let from = Seconds::new(request * SETTLED);
     let until = from + Seconds::new(request * rounds);
     let source = Users {
         due: (0..users as u32).map(|user| Seconds::new(request * f64::from(user) / users)).collect(),

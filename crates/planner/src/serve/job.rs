@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use units::{Dtype, PerSecond, Seconds};
+use units::{Dtype, PerSecond, Seconds, Watts};
 
 /// Requests as they are on average, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,6 +129,8 @@ pub struct Job {
     pub target: Target,
     /// What counts as better.
     pub objective: Objective,
+    /// Most that the chips and what stands around them may draw, without cooling.
+    pub power_budget: Option<Watts>,
     /// Chance that a draft token is accepted if the one before it was.
     pub acceptance: f64,
     /// Freedom of the search.
@@ -194,6 +196,7 @@ impl Job {
             tpot,
             target: Target::Most,
             objective: Objective::Throughput,
+            power_budget: None,
             acceptance: 0.7,
             options: Options::default(),
         }

@@ -203,6 +203,7 @@ fn search_grounds(
         objective: job.objective,
         target: target_rate(job),
         available: f64::from(shared.unwrap_or(chips)),
+        power: job.power_budget.map(units::Watts::get),
     };
     let drafts = if model.mtp.is_some() { job.options.drafts.min(16) } else { 0 };
     let mut bar = Bar::default();
@@ -245,7 +246,7 @@ fn search_grounds(
     let energy = match job.objective {
         Objective::Energy => true,
         Objective::Cost => site.basis == hardware::Basis::Buy,
-        _ => false,
+        _ => judge.power.is_some(),
     };
     let combined = if job.options.disaggregated {
         if exhaustive {

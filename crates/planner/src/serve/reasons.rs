@@ -27,6 +27,7 @@ pub(super) fn reasons(
     found.extend(aggregated.map(interference));
     found.extend(disaggregated.map(ratio));
     found.push(bounded(job, best));
+    found.extend(powered(job, best));
     found
 }
 
@@ -111,4 +112,11 @@ fn bounded(job: &Job, best: &Planned) -> String {
         predicted.bound,
         100.0 * best.detail.bound_share
     )
+}
+
+/// What a power budget leaves.
+fn powered(job: &Job, best: &Planned) -> Option<String> {
+    let (budget, power) = (job.power_budget?, best.file.predicted.power.as_ref()?);
+    let share = 100.0 * power.value / budget.get();
+    Some(format!("It draws {share:.0} % of the power budget of {budget}, cooling left out."))
 }

@@ -120,6 +120,7 @@ pub(super) fn outcome(
             prefix_hit: job.work.cached / job.work.prompt(),
             ttft: job.ttft.into(),
             tpot: job.tpot.into(),
+            power_budget: job.power_budget.map(Into::into),
         },
         best: best.file.clone(),
         aggregated: aggregated.as_ref().map(|one| one.file.clone()),
@@ -158,9 +159,10 @@ fn nothing(job: &Job, found: &Found) -> PlanError {
     let reason = match (&found.refused, fits) {
         (Some(error), false) => error.to_string(),
         _ => format!(
-            "none keeps a mean of {} to the first token and {} per token{}; allow longer times, more chips or other formats",
+            "none keeps a mean of {} to the first token and {} per token{}{}; allow longer times, more chips or other formats",
             job.ttft,
             job.tpot,
+            job.power_budget.map_or(String::new(), |budget| format!(" within {budget}")),
             if found.judge.target.is_some() { " under the load asked for" } else { "" },
         ),
     };

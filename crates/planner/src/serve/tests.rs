@@ -68,6 +68,21 @@ fn two_systems_mixed() {
     check(&job, &[place("h200-8", 4), place("h20-8", 4)]);
 }
 
+#[test]
+fn a_power_budget_is_kept_and_leaves_chips_idle() {
+    let mut job = small("Qwen/Qwen3-32B", 1024, 256, 2.0, 0.04);
+    let places = [place("h200-8", 16)];
+    let free = find(&job, &places, false).expect("a search").best[0].worth;
+    job.power_budget = Some(units::Watts::new(free.power * 0.6));
+    check(&job, &places);
+    let found = find(&job, &places, false).expect("a search");
+    assert!(found.best.iter().all(|best| best.worth.power <= free.power * 0.6));
+    let best = found.best[0].worth;
+    assert!(best.chips < free.chips && best.rate < free.rate && best.rate > free.rate * 0.4, "{best:?}");
+    job.power_budget = Some(units::Watts::new(50.0));
+    assert!(find(&job, &places, false).is_ok_and(|found| found.best.is_empty()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
     #[test]

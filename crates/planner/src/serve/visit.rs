@@ -210,19 +210,36 @@ impl Surroundings<'_> {
 
     fn worth(&self, kind: &Kind, serving: &Serving, idle: f64) -> Option<(u32, Worth)> {
         let instances = self.instances(kind.ground, kind.ranks(), serving.rate)?;
+        Some((instances, self.worth_of(kind, serving, idle, instances)))
+    }
+
+    /// The same of as many instances as the power budget allows.
+    fn afforded(&self, kind: &Kind, serving: &Serving, idle: f64) -> Option<(u32, Worth)> {
+        let (instances, worth) = self.worth(kind, serving, idle)?;
+        if self.judge.affords(&worth) {
+            return Some((instances, worth));
+        }
+        // A load that is asked for cannot be served by less; chips may be left idle.
+        let budget = self.judge.power.filter(|_| self.judge.target.is_none())?;
+        let instances = (budget / serving.power).floor();
+        let instances = (instances >= 1.0).then_some(instances as u32)?;
+        Some((instances, self.worth_of(kind, serving, idle, instances)))
+    }
+
+    fn worth_of(&self, kind: &Kind, serving: &Serving, idle: f64, instances: u32) -> Worth {
         let chips = self.grounds[kind.ground].chips_of(kind.ranks() * instances);
         let most = serving.rate * f64::from(instances);
         let rate = self.judge.target.unwrap_or(most);
         let power = f64::from(instances) * (idle + (serving.power - idle) * rate / most);
         let money = self.hourly[kind.ground].of(chips, power);
-        Some((instances, Worth { rate, tpot: serving.tpot, chips, power, money }))
+        Worth { rate, tpot: serving.tpot, chips, power, money }
     }
 }
 
 /// The worth that no aggregated deployment exceeds whose instances do no more than `alone`, which is decoding without
 /// prompts: requests come no faster, tokens no sooner, and a request takes no less energy.
 fn most_worth(around: &Surroundings, kind: &Kind, alone: &Serving) -> Option<Worth> {
-    // Idle power that is left out makes the bound looser, never wrong.
+    // Idle power and a power budget that are left out make the bound looser, never wrong.
     around.worth(kind, alone, 0.0).map(|(_, worth)| worth)
 }
 
@@ -275,11 +292,9 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
         *known = fit.max(*known);
         visit.counts.stages += per_point * skipped as u64;
         visit.decode_skipped += skipped as u64;
-        let steps: Vec<(u32, DecodeStep)> = grid[skipped..fit]
-            .iter()
-            .map(|batch| (*batch, price::decode_step(&drafting, work, f64::from(*batch))))
-            .collect();
+        let steps = decode_steps(around, &drafting, &grid[skipped..fit]);
         visit.counts.priced += steps.len() as u64;
+        visit.counts.decode_alone += per_point * (fit - skipped - steps.len()) as u64;
         if around.job.options.disaggregated {
             decode_options(around, kind, &drafting, drafts, &steps, &mut visit);
         }
@@ -288,6 +303,21 @@ fn visit(around: &Surroundings, kind: &Kind, held: &mut [usize]) -> Visit {
         }
     }
     visit
+}
+
+/// Decoding steps at ascending batches, up to the first that takes longer per token than the limit: larger batches
+/// never take less.
+fn decode_steps(around: &Surroundings, model: &StepModel, batches: &[u32]) -> Vec<(u32, DecodeStep)> {
+    let (work, limit) = (&around.job.work, around.job.tpot.get());
+    let mut steps = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let step = price::decode_step(model, work, f64::from(*batch));
+        steps.push((*batch, step));
+        if !around.exhaustive && price::decoding(model, work, &step).tpot > limit {
+            break;
+        }
+    }
+    steps
 }
 
 fn prefill_options(around: &Surroundings, kind: &Kind, model: &StepModel, visit: &mut Visit) {
@@ -387,12 +417,20 @@ fn aggregated(
     }
     for budget in ground.budgets.iter().take_while(|_| !around.stopped()) {
         let Some(budgeted) = with_budget(model, *budget) else { continue };
-        for ((batch, step), _) in steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable) {
+        let mut reached = steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable);
+        while let Some(((batch, step), _)) = reached.next() {
             visit.counts.priced += 1;
             let serving = price::aggregated(&budgeted, &job.work, step);
+            // Larger batches bring more prompts and take longer per token still.
+            let too_many = serving.is_none_or(|serving| serving.tpot > job.tpot.get());
+            if too_many && !around.exhaustive {
+                visit.counts.limits += instances * (1 + reached.count() as u64);
+                break;
+            }
             let within =
                 serving.filter(|serving| serving.tpot <= job.tpot.get() && serving.ttft <= job.ttft.get());
-            let Some((count, worth)) = within.and_then(|serving| around.worth(kind, &serving, idle)) else {
+            let Some((count, worth)) = within.and_then(|serving| around.afforded(kind, &serving, idle))
+            else {
                 visit.counts.limits += instances;
                 continue;
             };

@@ -98,9 +98,16 @@ pub(super) struct Judge {
     pub target: Option<f64>,
     /// Chips at hand, idle ones included; of those used if there is a target.
     pub available: f64,
+    /// Watts that a deployment may draw.
+    pub power: Option<f64>,
 }
 
 impl Judge {
+    /// Whether a deployment keeps to the power budget; one whose power nobody knows does not.
+    pub fn affords(&self, worth: &Worth) -> bool {
+        self.power.is_none_or(|budget| worth.power <= budget)
+    }
+
     /// Larger is better.
     pub fn score(&self, worth: &Worth) -> f64 {
         let served = self.target.map_or(worth.rate, |_| 1.0);

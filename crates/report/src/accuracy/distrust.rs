@@ -152,5 +152,10 @@ const KNOWN: &str =
   theirs. No datasheet tells, so that a die which nobody has measured is priced too fast where attention is short.
 - Rows that AIConfigurator's authors mark inconsistent (Qwen3-32B on GB200 under TensorRT-LLM) take five times as long per token
   with two users as with one; nothing here gives that.
+- MLA, MoE and exchange coefficients of the Ascend 910C are derived from the CloudMatrix384 paper (arXiv 2506.12708, Tables 8 to 10 and
+  its exchange latencies). Rows of the same paper (`cm384-*` of `serving.csv`, those of cloudmatrix-infer in `serving_ascend.csv`) are
+  no independent check of them: Tables 3 and 5 were not fitted, but were measured on the same kernels.
+- A power reading is a mean over a whole run; how long contexts were is taken from the length of answers, and where a small model on a
+  fast chip waits for its host, the reading is of a chip that mostly waits.
 - Figures of single-digit requests in flight depend most on the host processor, which no table names.
 ";

@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::common::{
-    expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla, sparse_layers,
+    delta_rule, expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla, which_sparse,
 };
 use crate::arch::{Attention, Decay, Ffn, Linear, Moe};
 use crate::import::decoder::{Decoder, Frame, Layout, gated, layer};
@@ -12,9 +12,9 @@ pub(crate) const FAMILIES: &[Family] = &[Family { name: "bailing_hybrid", read: 
 
 fn hybrid(keys: &Keys, frame: Frame) -> Read<Decoder> {
     expect_gated_activation(keys)?;
-    expect_lightning(keys)?;
+    ignore_training(keys)?;
     let full = Attention::Mla(mla(keys)?);
-    let linear = Attention::Linear(lightning(keys, frame)?);
+    let linear = Attention::Linear(linear(keys, frame)?);
     let mut moe = experts(keys)?;
     expert_groups(keys, &mut moe)?;
     moe.router_bias = keys.flag("moe_router_enable_expert_bias", true)?;
@@ -22,7 +22,7 @@ fn hybrid(keys: &Keys, frame: Frame) -> Read<Decoder> {
     let width = keys.count_or("moe_shared_expert_intermediate_size", moe.intermediate)?;
     let moe = Ffn::Moe(Moe { shared_intermediate: shared.saturating_mul(width), ..moe });
     let dense = gated(intermediate(keys)?);
-    let sparse = sparse_layers(keys, frame)?;
+    let sparse = which_sparse(keys, frame)?;
     let layers = full_layers(keys, frame)?.into_iter().zip(sparse).map(|(is_full, is_sparse)| {
         let attention = if is_full { full.clone() } else { linear.clone() };
         layer(attention, if is_sparse { moe.clone() } else { dense.clone() })
@@ -42,11 +42,37 @@ fn hybrid(keys: &Keys, frame: Frame) -> Read<Decoder> {
     Ok(decoder)
 }
 
-/// Refuses the delta attention that later members of the line have under the same name.
-fn expect_lightning(keys: &Keys) -> Read<()> {
-    for key in ["kda_safe_gate", "no_kda_lora", "use_kda"] {
-        keys.expect_flag(key, false, "only lightning attention is understood under this name; give false")?;
+/// Lightning attention (Ling 2.5), or the delta rule that later members of the line have under the same name.
+fn linear(keys: &Keys, frame: Frame) -> Read<Linear> {
+    let delta = keys.has("linear_num_heads") || keys.flag("use_kda", keys.has("kda_safe_gate"))?;
+    if !delta {
+        return lightning(keys, frame);
     }
+    keys.ignore("kda_safe_gate|kda_lower_bound");
+    // Transformers' class knows the gates and decays of full rank alone.
+    let full_rank = keys.flag("no_kda_lora", true)?;
+    if keys.has("linear_num_heads") {
+        return delta_rule(keys, full_rank);
+    }
+    let rank = |head_dim: u32| (!full_rank).then_some(head_dim);
+    let (heads, head_dim) = (keys.count("num_attention_heads")?, keys.count("head_dim")?);
+    keys.note(format!("assumed: linear attention is by the delta rule with {heads} heads of {head_dim}"));
+    Ok(Linear {
+        k_heads: heads,
+        v_heads: heads,
+        k_head_dim: head_dim,
+        v_head_dim: head_dim,
+        conv_kernel: keys.count_or("short_conv_kernel_size", 4)?,
+        output_gate: true,
+        gate_rank: rank(head_dim),
+        decay: Decay::PerElement { rank: rank(head_dim) },
+        delta: true,
+    })
+}
+
+/// Keys that change nothing here, and those that must have the value described.
+fn ignore_training(keys: &Keys) -> Read<()> {
+    keys.ignore("moe_renormalize|norm_topk_prob");
     for key in ["use_bias", "use_qkv_bias", "attention_bias"] {
         keys.expect_flag(key, false, "biases on attention are not described in this family; give false")?;
     }

@@ -1,6 +1,6 @@
 //! Keys that many families share.
 
-use crate::arch::{Attention, Ffn, LayerGroup, Mla, Moe, MultiHead};
+use crate::arch::{Attention, Decay, Ffn, LayerGroup, Linear, Mla, Moe, MultiHead};
 use crate::import::ImportError;
 use crate::import::decoder::Frame;
 use crate::import::keys::{Keys, Read};
@@ -9,7 +9,8 @@ use serde_json::Value;
 /// Query heads, key/value heads and head width, with the defaults of the library.
 pub(crate) fn heads(keys: &Keys, frame: Frame) -> Read<MultiHead> {
     let heads = keys.count("num_attention_heads|n_head|num_heads|n_heads")?;
-    let kv_heads = keys.count_or("num_key_value_heads|num_kv_heads|multi_query_group_num", heads)?;
+    let kv_heads =
+        keys.count_or("num_key_value_heads|num_kv_heads|multi_query_group_num|num_attention_groups", heads)?;
     let head_dim = match keys.opt_count("head_dim|kv_channels|attention_head_dim")? {
         Some(head_dim) => head_dim,
         None if frame.hidden % heads == 0 => frame.hidden / heads,
@@ -79,9 +80,19 @@ pub(crate) fn windows(keys: &Keys, frame: Frame) -> Read<Vec<Option<u32>>> {
     Ok((0..layers).map(|layer| (layer >= first).then_some(window)).collect())
 }
 
+/// A list with one entry per layer, or per layer and prediction module, of which those of the layers are taken.
+pub(crate) fn main_layers<'a>(keys: &Keys<'a>, name: &str, frame: Frame) -> Read<Option<&'a [Value]>> {
+    let modules = keys.whole("num_nextn_predict_layers")?;
+    let layers = frame.layers as usize;
+    match keys.list(name)? {
+        Some(items) if modules > 0 && items.len() == layers + modules as usize => Ok(Some(&items[..layers])),
+        _ => keys.per_layer(name, frame.layers),
+    }
+}
+
 /// `layer_types`, one of `known` per layer.
 pub(crate) fn layer_types<'a>(keys: &Keys<'a>, frame: Frame, known: &[&str]) -> Read<Option<Vec<&'a str>>> {
-    let Some(items) = keys.per_layer("layer_types", frame.layers)? else { return Ok(None) };
+    let Some(items) = main_layers(keys, "layer_types", frame)? else { return Ok(None) };
     let name = |item: &'a Value| match item.as_str() {
         Some(name) if known.contains(&name) => Ok(name),
         Some(name) => {
@@ -97,10 +108,13 @@ pub(crate) fn layer_types<'a>(keys: &Keys<'a>, frame: Frame, known: &[&str]) -> 
 pub(crate) fn mla(keys: &Keys) -> Read<Mla> {
     let heads = keys.count("num_attention_heads")?;
     keys.ignore("num_key_value_heads|head_dim");
-    let (nope, rope) = (
-        keys.count("qk_nope_head_dim|attention_qk_dim")?,
-        keys.count("qk_rope_head_dim|attention_qk_rope_dim")?,
-    );
+    let nope = keys.count("qk_nope_head_dim|attention_qk_dim")?;
+    const ROPE: &str = "qk_rope_head_dim|attention_qk_rope_dim";
+    // Zero where positions are those of other layers (GLM-5 Next).
+    let rope = match keys.value(ROPE)? {
+        Some(value) => keys.number(ROPE, value, 0)?,
+        None => return Err(keys.missing(ROPE)),
+    };
     if let Some(sum) = keys.opt_count("qk_head_dim")? {
         if sum != nope + rope {
             let reason = format!(
@@ -129,6 +143,23 @@ fn value_width(keys: &Keys, nope: u32) -> Read<u32> {
     }
     keys.note(format!("assumed: value heads of {nope}, as wide as the unrotated part of a key"));
     Ok(nope)
+}
+
+/// Linear attention by the delta rule with a decay per key element (Kimi's), as files of Transformers 5 state it.
+pub(crate) fn delta_rule(keys: &Keys, full_rank: bool) -> Read<Linear> {
+    let (heads, head_dim) = (keys.count("linear_num_heads")?, keys.count("linear_head_dim")?);
+    let rank = (!full_rank).then_some(head_dim);
+    Ok(Linear {
+        k_heads: heads,
+        v_heads: heads,
+        k_head_dim: head_dim,
+        v_head_dim: head_dim,
+        conv_kernel: keys.count_or("linear_conv_kernel_dim|short_conv_kernel_size", 4)?,
+        output_gate: true,
+        gate_rank: rank,
+        decay: Decay::PerElement { rank },
+        delta: true,
+    })
 }
 
 /// Routed experts by the names of the DeepSeek, Qwen and Mixtral lines.
@@ -180,6 +211,11 @@ pub(crate) fn windowed(attention: &MultiHead, window: Option<u32>) -> Attention 
 
 /// Which of `count` layers are sparse, by `first_k_dense_replace` and `moe_layer_freq` (a number or one per layer).
 pub(crate) fn sparse_layers(keys: &Keys, frame: Frame) -> Read<Vec<bool>> {
+    if let Some(text) = keys.text("moe_layers_enum")? {
+        // The numbers of the layers with experts, between commas (Step).
+        let listed: Vec<u32> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
+        return Ok((0..frame.layers).map(|layer| listed.contains(&layer)).collect());
+    }
     let first = keys.whole("first_k_dense_replace|num_dense_layers")?;
     match keys.value("moe_layer_freq")? {
         Some(Value::Array(_)) => {
@@ -208,7 +244,8 @@ fn listed_sparse(keys: &Keys, frame: Frame) -> Read<Option<Vec<bool>>> {
     if keys.has("first_k_dense_replace") {
         return Ok(None);
     }
-    let Some(types) = keys.per_layer("mlp_layer_types", frame.layers)? else { return Ok(None) };
+    let Some(types) = main_layers(keys, "mlp_layer_types", frame)? else { return Ok(None) };
+    keys.ignore("moe_layer_freq|moe_layers_enum|num_dense_layers");
     let sparse = |kind: &Value| match kind.as_str() {
         Some("dense") => Ok(false),
         Some("sparse") => Ok(true),
@@ -219,7 +256,7 @@ fn listed_sparse(keys: &Keys, frame: Frame) -> Read<Option<Vec<bool>>> {
 
 /// `mlp_layer_types` says again which layers are dense; it must say the same.
 fn check_layer_types(keys: &Keys, frame: Frame, sparse: &[bool]) -> Read<()> {
-    let Some(types) = keys.per_layer("mlp_layer_types", frame.layers)? else { return Ok(()) };
+    let Some(types) = main_layers(keys, "mlp_layer_types", frame)? else { return Ok(()) };
     for (kind, sparse) in types.iter().zip(sparse) {
         match kind.as_str() {
             Some("dense") if !sparse => {}

@@ -5,7 +5,8 @@ use super::common::{
     expect_gated_activation, expert_groups, experts, heads, intermediate, layer_types, mixed, mla,
     which_sparse,
 };
-use crate::arch::{Attention, Ffn, LayerGroup, Mla, SparseIndexer};
+use super::indexer::{by_layer, indexer};
+use crate::arch::{Attention, Ffn, LayerGroup, Mla};
 use crate::import::decoder::{Decoder, Frame, gated};
 use crate::import::keys::{Keys, Read};
 
@@ -33,7 +34,7 @@ fn deepseek(keys: &Keys, frame: Frame) -> Read<Decoder> {
     moe.router_bias = keys.text("topk_method")? == Some("noaux_tc");
     let dense = gated(intermediate(keys)?);
     let mut layers = mixed(&which_sparse(keys, frame)?, &attention, &dense, &moe);
-    share_selections(keys, frame, &mut layers)?;
+    by_layer(keys, frame, &mut layers)?;
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers);
     let modules = keys.whole("num_nextn_predict_layers|num_mtp_layers")?;
     if modules > 0 {
@@ -61,41 +62,4 @@ fn pangu_ultra(keys: &Keys, frame: Frame) -> Read<Decoder> {
         decoder.mtp.iter_mut().for_each(|(_, layer)| layer.norms = 4);
     }
     Ok(decoder)
-}
-
-/// The token selector of sparse attention, where there is one.
-fn indexer(keys: &Keys) -> Read<Option<SparseIndexer>> {
-    let Some(topk) = keys.opt_count("index_topk")? else { return Ok(None) };
-    keys.ignore(
-        "indexer_rope_interleave|index_share_for_mtp_iteration|index_topk_freq|index_skip_topk_offset|index_topk_pattern",
-    );
-    Ok(Some(SparseIndexer {
-        heads: keys.count("index_n_heads")?,
-        head_dim: keys.count("index_head_dim")?,
-        topk,
-        compression: 1,
-        shared: false,
-    }))
-}
-
-/// Marks the layers that take the selection of an earlier one (`indexer_types`).
-fn share_selections(keys: &Keys, frame: Frame, layers: &mut [LayerGroup]) -> Read<()> {
-    let Some(types) = keys.per_layer("indexer_types", frame.layers)? else { return Ok(()) };
-    for (layer, kind) in layers.iter_mut().zip(types) {
-        let shared = match kind.as_str() {
-            Some("full") => false,
-            Some("shared") => true,
-            _ => {
-                return Err(keys.unknown(
-                    "indexer_types",
-                    &kind.to_string(),
-                    "known types are full and shared",
-                ));
-            }
-        };
-        if let Attention::Mla(mla) = &mut layer.attention {
-            mla.indexer.iter_mut().for_each(|indexer| indexer.shared = shared);
-        }
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! DeepSeek V4: one shared key/value head over a window and a compressed past, parallel residual streams.
 
 use super::Family;
-use super::common::{expect_gated_activation, experts};
+use super::common::{expect_gated_activation, experts, layer_types};
 use crate::arch::{Attention, Compressed, Ffn, Moe, SparseIndexer};
 use crate::import::decoder::{Decoder, Frame, Layout, layer};
 use crate::import::keys::{Keys, Read};
@@ -25,10 +25,9 @@ fn deepseek_v4(keys: &Keys, frame: Frame) -> Read<Decoder> {
     let moe = experts(keys)?;
     let shared_intermediate = moe.intermediate.saturating_mul(keys.whole("n_shared_experts")?);
     // The first layers route by a table of token ids, which has no bias.
-    let hashed = keys.whole("num_hash_layers")?;
-    let ffn = |index: usize| {
-        Ffn::Moe(Moe { shared_intermediate, router_bias: index >= hashed as usize, ..moe.clone() })
-    };
+    let hashed = hashed_layers(keys, frame)?;
+    let ffn =
+        |index: usize| Ffn::Moe(Moe { shared_intermediate, router_bias: index >= hashed, ..moe.clone() });
     let count = frame.layers as usize;
     let (main, rest) = attentions.split_at(count.min(attentions.len()));
     let layers =
@@ -48,9 +47,33 @@ fn deepseek_v4(keys: &Keys, frame: Frame) -> Read<Decoder> {
     Ok(decoder)
 }
 
+/// How many leading layers route by a table of token ids.
+fn hashed_layers(keys: &Keys, frame: Frame) -> Read<usize> {
+    let Some(kinds) = keys.per_layer("mlp_layer_types", frame.layers)? else {
+        return Ok(keys.whole("num_hash_layers")? as usize);
+    };
+    Ok(kinds.iter().filter(|kind| kind.as_str() == Some("hash_moe")).count())
+}
+
+/// The ratios as Transformers 5 writes them: a kind for each layer and a rate for each kind. Prediction modules, which it
+/// leaves out, read their window alone.
+fn rates(keys: &Keys, frame: Frame) -> Read<Vec<u32>> {
+    const KINDS: [&str; 3] =
+        ["compressed_sparse_attention", "heavily_compressed_attention", "sliding_attention"];
+    let kinds = layer_types(keys, frame, &KINDS)?.ok_or_else(|| keys.missing("compress_ratios"))?;
+    let rates = keys.object("compress_rates")?.ok_or_else(|| keys.missing("compress_rates"))?;
+    let modules = keys.whole("num_nextn_predict_layers")?;
+    keys.ignore("compress_rope_theta|mlp_bias");
+    let main = kinds.into_iter().map(|kind| if kind == KINDS[2] { Ok(0) } else { rates.count(kind) });
+    main.chain((0..modules).map(|_| Ok(0))).collect()
+}
+
 /// Tokens per compressed entry of each layer, then of each prediction module.
 fn ratios(keys: &Keys, frame: Frame) -> Read<Vec<u32>> {
     const KEY: &str = "compress_ratios";
+    if !keys.has(KEY) {
+        return rates(keys, frame);
+    }
     let items = keys.list(KEY)?.ok_or_else(|| keys.missing(KEY))?;
     let modules = keys.whole("num_nextn_predict_layers")?;
     if items.len() != (frame.layers + modules) as usize {

@@ -1,7 +1,9 @@
 //! Kimi Linear and K3: delta attention with a decay per element, latent attention every few layers.
 
 use super::Family;
-use super::common::{expect_gated_activation, expert_groups, experts, intermediate, mla, sparse_layers};
+use super::common::{
+    delta_rule, expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla, which_sparse,
+};
 use crate::arch::{Attention, Decay, Ffn, LayerGroup, Linear, Mla, Moe};
 use crate::import::decoder::{Decoder, Frame, Layout, gated};
 use crate::import::keys::{Keys, Read};
@@ -19,7 +21,7 @@ fn kimi_linear(keys: &Keys, frame: Frame) -> Read<Decoder> {
     let moe = moe(keys)?;
     let dense = gated(intermediate(keys)?);
     let residual = keys.opt_count("attn_res_block_size")?;
-    let sparse = sparse_layers(keys, frame)?;
+    let sparse = which_sparse(keys, frame)?;
     let layers = is_delta.iter().zip(&sparse).map(|(is_delta, is_sparse)| LayerGroup {
         count: 1,
         // Residuals that attend over earlier blocks normalise their inputs once more before each sub-layer.
@@ -61,8 +63,15 @@ fn moe(keys: &Keys) -> Read<Moe> {
     Ok(moe)
 }
 
-/// The linear attention, and which layers have it: `kda_layers` and `full_attn_layers` count from one.
+/// The linear attention, and which layers have it: by `layer_types`, as Transformers 5 writes it, or by `kda_layers` and
+/// `full_attn_layers`, which count from one.
 fn delta_layers(keys: &Keys, frame: Frame) -> Read<(Attention, Vec<bool>)> {
+    if !keys.has("linear_attn_config") && keys.has("linear_num_heads") {
+        let kinds = layer_types(keys, frame, &["full_attention", "linear_attention"])?;
+        let kinds = kinds.ok_or_else(|| keys.missing("layer_types"))?;
+        let delta = Attention::Linear(delta_rule(keys, false)?);
+        return Ok((delta, kinds.into_iter().map(|kind| kind == "linear_attention").collect()));
+    }
     let config = keys.object("linear_attn_config")?.ok_or_else(|| keys.missing("linear_attn_config"))?;
     let numbers = |name: &str| -> Read<Vec<u32>> {
         let items = config.list(name)?.ok_or_else(|| config.missing(name))?;
@@ -86,7 +95,8 @@ fn delta_layers(keys: &Keys, frame: Frame) -> Read<(Attention, Vec<bool>)> {
         conv_kernel: config.count("short_conv_kernel_size")?,
         output_gate: true,
         gate_rank: (!full_rank).then_some(head_dim),
-        decay: Decay::PerElement { rank: head_dim },
+        // The decay keeps its low rank beside a gate of full rank.
+        decay: Decay::PerElement { rank: Some(head_dim) },
         delta: true,
     });
     config.finish(&[])?;

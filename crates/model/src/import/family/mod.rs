@@ -7,6 +7,7 @@ mod deepseek_v4;
 mod dense;
 mod gemma;
 mod gpt;
+mod indexer;
 mod kimi;
 mod llama4;
 mod longcat;

@@ -3,12 +3,14 @@
 
 use super::Family;
 use super::common::{
-    check_groups, expect_gated_activation, expert_groups, experts, heads, intermediate, mixed, sparse_layers,
+    check_groups, expect_gated_activation, expert_groups, experts, heads, intermediate, layer_types, mixed,
     which_sparse, windowed, windows,
 };
-use crate::arch::{Attention, Ffn, LayerGroup, Moe, MultiHead, SparseIndexer};
+use super::indexer::indexer;
+use crate::arch::{Attention, Ffn, Moe, MultiHead, SparseIndexer};
 use crate::import::decoder::{Decoder, Frame, Layout, gated, layer};
 use crate::import::keys::{Keys, Read};
+use serde_json::Value;
 
 pub(crate) const FAMILIES: &[Family] = &[
     Family { name: "mixtral", read: mixtral },
@@ -201,16 +203,16 @@ fn minimax_m3(keys: &Keys, frame: Frame) -> Read<Decoder> {
         "gates on attention are not described in this family; give false",
     )?;
     keys.ignore("use_gemma_norm|intermediate_size|num_mtp_modules");
-    let whole = qk_norm_whole(keys)?;
+    // Transformers 5 leaves the kind out, which is that of a head there.
+    let whole = keys.has("qk_norm_type") && qk_norm_whole(keys)?;
     let full =
         MultiHead { qk_norm: keys.flag("use_qk_norm", true)?, qk_norm_whole: whole, ..heads(keys, frame)? };
     let (indexer, selecting) = block_selection(keys, frame)?;
     let mut moe = experts(keys)?;
-    moe.shared_intermediate =
-        keys.whole("shared_intermediate_size")?.saturating_mul(keys.whole("n_shared_experts")?);
+    moe.shared_intermediate = keys.whole("shared_intermediate_size")?.saturating_mul(shared_experts(keys)?);
     moe.router_bias = keys.flag("use_routing_bias", true)?;
     let dense = gated(keys.count("dense_intermediate_size")?);
-    let sparse = sparse_layers(keys, frame)?;
+    let sparse = which_sparse(keys, frame)?;
     let attention = |selects: bool| {
         Attention::MultiHead(MultiHead { indexer: selects.then(|| indexer.clone()), ..full.clone() })
     };
@@ -226,8 +228,18 @@ fn minimax_m3(keys: &Keys, frame: Frame) -> Read<Decoder> {
     Ok(decoder)
 }
 
+/// The number of shared experts; one where the file leaves it out, as Transformers 5 does.
+fn shared_experts(keys: &Keys) -> Read<u32> {
+    if keys.is_present("n_shared_experts") { keys.whole("n_shared_experts") } else { Ok(1) }
+}
+
 /// The selector, and the layers that have one.
 fn block_selection(keys: &Keys, frame: Frame) -> Read<(SparseIndexer, Vec<bool>)> {
+    if let (false, Some(indexer)) = (keys.has("sparse_attention_config"), indexer(keys)?) {
+        let kinds = layer_types(keys, frame, &["full_attention", "minimax_m3_sparse"])?;
+        let kinds = kinds.ok_or_else(|| keys.missing("layer_types"))?;
+        return Ok((indexer, kinds.into_iter().map(|kind| kind != "full_attention").collect()));
+    }
     let config =
         keys.object("sparse_attention_config")?.ok_or_else(|| keys.missing("sparse_attention_config"))?;
     config.expect_flag("use_sparse_attention", true, "only sparse attention is understood; give true")?;
@@ -266,60 +278,88 @@ fn mimo_v2(keys: &Keys, frame: Frame) -> Read<Decoder> {
         sinks: keys.flag("add_full_attention_sink_bias", false)?,
         ..full
     };
+    // As Transformers 5 writes it, windowed layers have twice the key/value heads, and sinks.
+    let rewritten = !keys.has("hybrid_layer_pattern");
+    let doubled = if rewritten { full.kv_heads.saturating_mul(2) } else { full.kv_heads };
     let local = MultiHead {
         heads: keys.count_or("swa_num_attention_heads", full.heads)?,
-        kv_heads: keys.count_or("swa_num_key_value_heads", full.kv_heads)?,
+        kv_heads: keys.count_or("swa_num_key_value_heads", doubled)?,
         head_dim: keys.count_or("swa_head_dim", full.head_dim)?,
         v_head_dim: keys.count_or("swa_v_head_dim", full.v_head_dim)?,
         window: Some(keys.count("sliding_window|sliding_window_size")?),
-        sinks: keys.flag("add_swa_attention_sink_bias", false)?,
+        sinks: keys.flag("add_swa_attention_sink_bias", rewritten)?,
         ..full.clone()
     };
     check_groups(keys, local.heads, local.kv_heads)?;
-    const PATTERN: &str = "hybrid_layer_pattern";
-    let pattern = keys.per_layer(PATTERN, frame.layers)?.ok_or_else(|| keys.missing(PATTERN))?;
+    let is_local = local_layers(keys, frame)?;
     let mut moe = experts(keys)?;
     expert_groups(keys, &mut moe)?;
     moe.shared_intermediate = moe.intermediate.saturating_mul(keys.whole("n_shared_experts")?);
     moe.router_bias = true;
     let dense = gated(intermediate(keys)?);
-    let layers = pattern.iter().zip(sparse_layers(keys, frame)?).map(|(kind, is_sparse)| {
-        let attention = match kind.as_u64() {
-            Some(0) => full.clone(),
-            Some(1) => local.clone(),
-            _ => {
-                return Err(keys.unknown(
-                    PATTERN,
-                    &kind.to_string(),
-                    "known kinds are 0, full, and 1, windowed",
-                ));
-            }
-        };
-        Ok(layer(
-            Attention::MultiHead(attention),
-            if is_sparse { Ffn::Moe(moe.clone()) } else { dense.clone() },
-        ))
+    let layers = is_local.iter().zip(which_sparse(keys, frame)?).map(|(is_local, is_sparse)| {
+        let attention = if *is_local { &local } else { &full };
+        let ffn = if is_sparse { Ffn::Moe(moe.clone()) } else { dense.clone() };
+        layer(Attention::MultiHead(attention.clone()), ffn)
     });
-    let layers = layers.collect::<Read<Vec<LayerGroup>>>()?;
-    Ok(Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers))
+    Ok(Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers.collect()))
+}
+
+/// The windowed layers of MiMo-V2: by its own pattern, or by `layer_types`.
+fn local_layers(keys: &Keys, frame: Frame) -> Read<Vec<bool>> {
+    const PATTERN: &str = "hybrid_layer_pattern";
+    let Some(pattern) = keys.per_layer(PATTERN, frame.layers)? else {
+        let kinds = layer_types(keys, frame, &["full_attention", "sliding_attention"])?;
+        let kinds = kinds.ok_or_else(|| keys.missing(PATTERN))?;
+        return Ok(kinds.into_iter().map(|kind| kind == "sliding_attention").collect());
+    };
+    let kind = |kind: &Value| match kind.as_u64() {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ => Err(keys.unknown(PATTERN, &kind.to_string(), "known kinds are 0, full, and 1, windowed")),
+    };
+    pattern.iter().map(kind).collect()
 }
 
 fn step(keys: &Keys, frame: Frame) -> Read<Decoder> {
     expect_gated_activation(keys)?;
     let attention = MultiHead { qk_norm: true, ..heads(keys, frame)? };
     let mut moe = experts(keys)?;
-    moe.shared_intermediate = keys.count("share_expert_dim")?.saturating_mul(keys.whole("n_shared_experts")?);
+    moe.shared_intermediate = keys.count("share_expert_dim")?.saturating_mul(shared_experts(keys)?);
     moe.router_bias = keys.flag("use_moe_router_bias", true)?;
     let dense = gated(intermediate(keys)?);
     let windows = windows(keys, frame)?;
-    let layers = windows.iter().zip(sparse_layers(keys, frame)?).map(|(window, is_sparse)| {
-        layer(windowed(&attention, *window), if is_sparse { Ffn::Moe(moe.clone()) } else { dense.clone() })
+    let local = windowed_heads(keys, &attention)?;
+    keys.ignore("moe_every_n_layer|mtp_layer_types|mtp_mlp_layer_types|swiglu_limits|swiglu_limits_shared|use_head_wise_attn_gate|yarn_only_types|use_qk_norm|use_moe|need_fp32_gate");
+    let layers = windows.iter().zip(which_sparse(keys, frame)?).map(|(window, is_sparse)| {
+        let heads = if window.is_some() { &local } else { &attention };
+        layer(windowed(heads, *window), if is_sparse { Ffn::Moe(moe.clone()) } else { dense.clone() })
     });
     let mut decoder = Decoder::new(frame, keys.flag("tie_word_embeddings", false)?, layers.collect());
     let modules = keys.whole("num_nextn_predict_layers")?;
     if modules > 0 {
         let window = windows.iter().flatten().next().copied();
-        decoder.mtp = Some((modules, layer(windowed(&attention, window), dense)));
+        let heads = if window.is_some() { &local } else { &attention };
+        decoder.mtp = Some((modules, layer(windowed(heads, window), dense)));
     }
     Ok(decoder)
+}
+
+/// The heads of windowed layers, where the file has others for them.
+fn windowed_heads(keys: &Keys, full: &MultiHead) -> Read<MultiHead> {
+    let heads = keys.count_or("num_sliding_attention_heads", full.heads)?;
+    let Some(other) = keys.object("attention_other_setting")? else {
+        return Ok(MultiHead { heads, ..full.clone() });
+    };
+    let head_dim = other.count_or("head_dim", full.head_dim)?;
+    let heads = MultiHead {
+        heads: other.count_or("num_attention_heads", heads)?,
+        kv_heads: other.count_or("num_attention_groups|num_key_value_heads", full.kv_heads)?,
+        head_dim,
+        v_head_dim: head_dim,
+        ..full.clone()
+    };
+    other.ignore("attention_type|true_head_dim");
+    check_groups(keys, heads.heads, heads.kv_heads)?;
+    Ok(heads)
 }

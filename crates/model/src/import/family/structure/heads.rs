@@ -4,6 +4,7 @@ use super::traits::{QkNorm, Traits};
 use crate::arch::{Attention, Mla, MultiHead};
 use crate::import::decoder::Frame;
 use crate::import::family::common::{check_groups, mla};
+use crate::import::family::indexer::indexer;
 use crate::import::keys::{Keys, Read};
 use serde_json::Value;
 
@@ -12,6 +13,8 @@ pub(super) struct Heads {
     pub main: Attention,
     /// (query heads, key/value heads) of each layer, where they differ.
     per_layer: Option<Vec<(u32, u32)>>,
+    /// (query heads, key/value heads, head width) of windowed layers, where they have others.
+    windowed: Option<(u32, u32, u32)>,
     /// Layers from this one on read the keys and values of earlier ones.
     first_shared: usize,
 }
@@ -29,7 +32,19 @@ impl Heads {
             .and_then(|layers| layers.get(index).copied())
             .unwrap_or((main.heads, main.kv_heads));
         let reuses_kv = index >= self.first_shared;
-        Attention::MultiHead(MultiHead { heads, kv_heads, window, reuses_kv, ..main.clone() })
+        let whole = (heads, kv_heads, main.head_dim);
+        let own = self.windowed.filter(|_| window.is_some());
+        let (heads, kv_heads, head_dim) = own.unwrap_or(whole);
+        let v_head_dim = own.map_or(main.v_head_dim, |_| head_dim);
+        Attention::MultiHead(MultiHead {
+            heads,
+            kv_heads,
+            head_dim,
+            v_head_dim,
+            window,
+            reuses_kv,
+            ..main.clone()
+        })
     }
 
     /// (heads, head width), for what follows the shape of attention.
@@ -45,9 +60,10 @@ impl Heads {
 pub(super) fn read(keys: &Keys, frame: Frame, traits: &Traits) -> Read<Heads> {
     let first_shared = frame.layers.saturating_sub(keys.whole("num_kv_shared_layers")?) as usize;
     if keys.has("kv_lora_rank") && keys.opt_flag("use_mla")? != Some(false) {
-        let latent =
-            Mla { output_gate: keys.opt_flag("mla_use_output_gate")?.unwrap_or(false), ..mla(keys)? };
-        return Ok(Heads { main: Attention::Mla(latent), per_layer: None, first_shared });
+        own_latents(keys, frame)?;
+        let output_gate = keys.opt_flag("mla_use_output_gate")?.unwrap_or(traits.output_gate);
+        let latent = Mla { output_gate, indexer: indexer(keys)?, ..mla(keys)? };
+        return Ok(Heads { main: Attention::Mla(latent), per_layer: None, windowed: None, first_shared });
     }
     keys.ignore("kv_lora_rank|q_lora_rank|qk_nope_head_dim|qk_rope_head_dim|v_head_dim");
     let per_layer = per_layer(keys, frame)?;
@@ -66,9 +82,39 @@ pub(super) fn read(keys: &Keys, frame: Frame, traits: &Traits) -> Read<Heads> {
         qk_norm: norm != QkNorm::No,
         qk_norm_whole: norm == QkNorm::Whole,
         output_gate: output_gate.unwrap_or(traits.output_gate),
+        indexer: indexer(keys)?,
         ..MultiHead::new(heads, kv_heads, head_dim)
     };
-    Ok(Heads { main: Attention::MultiHead(main), per_layer, first_shared })
+    let windowed = windowed(keys, &main)?;
+    Ok(Heads { main: Attention::MultiHead(main), per_layer, windowed, first_shared })
+}
+
+/// The heads of windowed layers, where a file gives them others.
+fn windowed(keys: &Keys, full: &MultiHead) -> Read<Option<(u32, u32, u32)>> {
+    let heads = keys.opt_first("swa_num_attention_heads|num_sliding_attention_heads")?;
+    let kv_heads = keys.opt_first("swa_num_key_value_heads")?;
+    let head_dim = keys.opt_first("swa_head_dim")?;
+    if (heads, kv_heads, head_dim) == (None, None, None) {
+        return Ok(None);
+    }
+    let own =
+        (heads.unwrap_or(full.heads), kv_heads.unwrap_or(full.kv_heads), head_dim.unwrap_or(full.head_dim));
+    check_groups(keys, own.0, own.1)?;
+    Ok(Some(own))
+}
+
+/// Refuses layers that read the latents of others (`kv_source_layers`).
+fn own_latents(keys: &Keys, frame: Frame) -> Read<()> {
+    const KEY: &str = "kv_source_layers";
+    let sources = keys.per_layer(KEY, frame.layers)?.unwrap_or_default();
+    match sources.iter().zip(0u64..).find(|(source, layer)| source.as_u64() != Some(*layer)) {
+        Some((source, _)) => Err(keys.unknown(
+            KEY,
+            &source.to_string(),
+            "only layers with latents of their own are understood: give every layer its own number",
+        )),
+        None => Ok(()),
+    }
 }
 
 fn counts(keys: &Keys) -> Read<(u32, u32)> {

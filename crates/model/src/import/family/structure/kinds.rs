@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Linear,
     /// Short convolution.
     Conv,
+    /// A gated linear recurrence of one value per channel.
+    Recurrence,
     /// Attention and state space side by side.
     Beside,
     /// A feed-forward network on its own.
@@ -90,13 +92,14 @@ pub(super) fn read(keys: &Keys, frame: Frame, traits: &Traits) -> Read<Mixing> {
 fn defaults(keys: &Keys, traits: &Traits) -> (Kind, Kind) {
     let has = |names: &[&str]| names.iter().any(|name| keys.has(name));
     let attends = has(&["num_attention_heads", "n_head", "n_heads", "num_attention_heads_per_layer"]);
-    let other = if has(&["linear_num_value_heads", "linear_key_head_dim", "linear_attn_config"]) {
-        Kind::Linear
-    } else if has(&["conv_L_cache", "conv_l_cache"]) {
-        Kind::Conv
-    } else {
-        Kind::Mamba
-    };
+    let other =
+        if has(&["linear_num_value_heads", "linear_key_head_dim", "linear_head_dim", "linear_attn_config"]) {
+            Kind::Linear
+        } else if has(&["conv_L_cache", "conv_l_cache"]) {
+            Kind::Conv
+        } else {
+            Kind::Mamba
+        };
     let recurrent =
         has(&["state_size", "mamba_d_state", "ssm_state_size", "mamba_d_ssm", "ssm_cfg", "d_state"]);
     match (attends, recurrent, traits.sharing) {
@@ -127,6 +130,11 @@ fn listed(keys: &Keys, frame: Frame) -> Read<Option<Mixing>> {
         _ => return Ok(None),
     };
     let count = frame.layers as usize;
+    let mut names = names;
+    if names.len() == count + keys.whole_first("num_nextn_predict_layers|num_mtp_layers")? as usize {
+        // The last entries are those of prediction modules.
+        names.truncate(count);
+    }
     // A pattern shorter than the model repeats.
     if names.len() > count || (names.len() < count && keys.first("layer_types")?.is_some()) {
         let reason = format!("has {} entries for {count} layers; give one per layer", names.len());
@@ -168,15 +176,39 @@ fn kind(keys: &Keys, name: &str, window: Option<u32>) -> Read<(Kind, bool)> {
     let windowed =
         || window.map(Kind::Window).ok_or_else(|| keys.missing("sliding_window|attention_chunk_size"));
     Ok(match name {
-        "full_attention" | "attention" | "full" | "global" | "global_attention" | "*"
-        | "indexed_attention" => (Kind::Full, false),
-        "sliding_attention" | "chunked_attention" | "local_attention" | "sliding" | "local"
-        | "sliding_window" | "hybrid_sliding" => (windowed()?, false),
+        "attention" if keys.has("attention_window_size") => (windowed()?, false),
+        "full_attention"
+        | "attention"
+        | "full"
+        | "global"
+        | "global_attention"
+        | "*"
+        | "indexed_attention"
+        | "deepseek_sparse_attention"
+        | "sparse_attention"
+        | "minimax_m3_sparse" => (Kind::Full, false),
+        "sliding_attention"
+        | "chunked_attention"
+        | "local_attention"
+        | "sliding"
+        | "local"
+        | "sliding_window"
+        | "hybrid_sliding"
+        | "reference_sliding_attention" => (windowed()?, false),
+        "recurrent" | "rg_lru" => (Kind::Recurrence, false),
         "mamba" | "mamba2" | "M" | "m" | "ssm" => (Kind::Mamba, false),
         // What writes files anew calls a state space linear attention too: the sizes tell.
         "linear_attention" if is_state_space(keys) => (Kind::Mamba, false),
         "linear_attention" | "linear" | "gated_deltanet" | "lightning_attention" => (Kind::Linear, false),
         "conv" | "short_conv" => (Kind::Conv, false),
+        // Convolutions inside attention, not a state space beside it.
+        "hybrid" if keys.has("conv_kernel_size") && !is_state_space(keys) => {
+            keys.note(
+                "assumed: hybrid layers are attention with short convolutions, whose weights are not counted",
+            );
+            keys.ignore("conv_kernel_size|number_of_conv_states");
+            (Kind::Full, false)
+        }
         "hybrid_full" | "global_full" => (Kind::Full, false),
         "hybrid" | "parallel" => (Kind::Beside, false),
         "mlp" | "-" => (Kind::NetworkOnly, false),

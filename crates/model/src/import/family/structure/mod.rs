@@ -9,8 +9,9 @@ mod network;
 mod recurrent;
 pub(crate) mod traits;
 
-use crate::arch::{Attention, Ffn, LayerGroup};
+use crate::arch::{Attention, Ffn, LayerGroup, Tower};
 use crate::import::decoder::{Decoder, Frame};
+use crate::import::family::indexer::by_layer;
 use crate::import::keys::{Keys, Read};
 use heads::Heads;
 use kinds::{Kind, Mixing};
@@ -25,9 +26,14 @@ pub(crate) fn read(keys: &Keys, frame: Frame, traits: &Traits) -> Read<Decoder> 
     for (index, kind) in kinds.layers.iter().enumerate() {
         parts.push_layer(&kinds, index, *kind, &mut layers);
     }
+    if layers.len() == frame.layers as usize {
+        by_layer(keys, frame, &mut layers)?;
+    }
     let tied = tied(keys, traits)?;
     let mtp = prediction(keys, &layers)?;
     let mut decoder = Decoder::new(frame, tied, layers);
+    decoder.residual_streams = streams(keys)?;
+    parts.apart(keys, frame, &mut decoder);
     decoder.mtp = mtp;
     decoder.outer_norms = traits.outer_norms;
     decoder.norm_bias = norm_bias(keys, traits)?;
@@ -43,6 +49,8 @@ struct Parts<'a> {
     mamba: Option<Attention>,
     linear: Option<Attention>,
     conv: Option<Attention>,
+    /// A linear recurrence, with the weights of its gates.
+    recurrence: Option<(Attention, u64)>,
     networks: Networks,
 }
 
@@ -67,8 +75,14 @@ impl<'a> Parts<'a> {
         } else {
             None
         };
+        let recurrence = if used(&[Kind::Recurrence]) {
+            let (space, gates) = recurrent::recurrence(keys, frame)?;
+            Some((Attention::StateSpace(space), gates))
+        } else {
+            None
+        };
         let networks = network::read(keys, frame, traits, kinds)?;
-        Ok(Self { traits, heads, mamba, linear, conv, networks })
+        Ok(Self { traits, heads, mamba, linear, conv, recurrence, networks })
     }
 
     /// Adds one layer; attention beside a state space makes two entries, of which the second has the network.
@@ -82,6 +96,7 @@ impl<'a> Parts<'a> {
             Kind::Mamba => self.mamba.clone(),
             Kind::Linear => self.linear.clone(),
             Kind::Conv => self.conv.clone(),
+            Kind::Recurrence => self.recurrence.as_ref().map(|(space, _)| space.clone()),
             Kind::Beside => {
                 if let Some(mamba) = &self.mamba {
                     let group = LayerGroup::one(mamba.clone(), Ffn::None);
@@ -92,13 +107,43 @@ impl<'a> Parts<'a> {
             Kind::NetworkOnly | Kind::Nothing => None,
         };
         let attention = attention.unwrap_or(Attention::None);
-        let extra = self.networks.extra;
+        let gates = self.recurrence.as_ref().filter(|_| kind == Kind::Recurrence);
+        let extra = self.networks.extra + gates.map_or(0, |(_, gates)| *gates);
         let norms = if attention == Attention::None || ffn == Ffn::None {
             u32::from(attention != Attention::None) + u32::from(ffn != Ffn::None)
         } else {
             self.traits.norms
         };
         layers.push(LayerGroup { count: 1, norms, attention, ffn, extra });
+    }
+
+    /// Weights that text meets in part or not at all, and those of the output beside the head's.
+    fn apart(&self, keys: &Keys, frame: Frame, decoder: &mut Decoder) {
+        let parameters = self.networks.other_experts;
+        if parameters > 0 {
+            decoder.towers.push(Tower { name: "vision experts".to_owned(), parameters });
+        }
+        let hidden = u64::from(frame.hidden);
+        if let (true, Some((heads, head_dim)), Some(Ffn::Moe(moe))) = (
+            self.traits.attention_experts,
+            self.heads.as_ref().and_then(Heads::shape),
+            decoder.layers.first().map(|layer| &layer.ffn),
+        ) {
+            // Every expert has queries and outputs of its own for the heads that share keys and values.
+            let width = u64::from(heads / moe.topk.max(1)).saturating_mul(u64::from(head_dim));
+            let one = (2 * hidden).saturating_mul(width);
+            let idle = u64::from(moe.experts.saturating_sub(moe.topk)).saturating_mul(one);
+            let router = hidden * u64::from(moe.experts);
+            decoder.lookup_parameters = u64::from(frame.layers).saturating_mul(idle.saturating_add(router));
+            keys.note(
+                "experts of attention: those chosen count as heads, the others among what is looked up",
+            );
+        }
+        if self.traits.head_matrix {
+            // One matrix in front of the head; its work is spread over the layers.
+            let share = hidden * hidden / u64::from(frame.layers);
+            decoder.layers.iter_mut().for_each(|layer| layer.extra += share);
+        }
     }
 
     fn attention(&self, index: usize, window: Option<u32>) -> Option<Attention> {
@@ -125,6 +170,16 @@ fn ignore_unused(keys: &Keys, kinds: &Mixing) {
     if kinds.pure {
         keys.ignore("intermediate_size|d_intermediate");
     }
+}
+
+/// Parallel residual streams (hyper-connections); 1 for the plain residual.
+fn streams(keys: &Keys) -> Read<u32> {
+    let streams = keys.opt_first("hc_mult|hyper_connection_rate|num_residual_streams")?.unwrap_or(1);
+    if streams > 1 {
+        keys.note(format!("assumed: {streams} residual streams are mixed before and after every sub-layer"));
+    }
+    keys.ignore("hc_sinkhorn_iters|hc_eps|hc_magnitude");
+    Ok(streams)
 }
 
 /// Whether the head is the embedding.

@@ -12,6 +12,8 @@ pub(super) struct Networks {
     layers: Vec<Ffn>,
     /// Weights of further matrices in a layer.
     pub extra: u64,
+    /// Weights of the experts of images in all layers, where they are others than those of text.
+    pub other_experts: u64,
 }
 
 impl Networks {
@@ -31,13 +33,16 @@ const EXPERT_WIDTH: &str = "moe_intermediate_size|expert_ffn_hidden_size|expert_
 const SHARED: &str =
     "n_shared_experts|num_shared_experts|moe_num_shared_experts|num_shared_expert|n_shared_expert";
 const SHARED_WIDTH: &str = "shared_expert_intermediate_size|moe_shared_expert_intermediate_size|share_expert_dim|\
-                            shared_intermediate_size|shared_expert_ffn_hidden_size|moe_shared_intermediate_size";
+                            shared_intermediate_size|shared_experts_intermediate_size|shared_expert_ffn_hidden_size|moe_shared_intermediate_size";
+
+/// Weights beyond which a sum of parts would overflow.
+const MOST_OTHERS: u64 = 1 << 60;
 
 /// Reads the channel mixing of every layer.
 pub(super) fn read(keys: &Keys, frame: Frame, traits: &Traits, kinds: &Mixing) -> Read<Networks> {
     if kinds.pure {
         keys.ignore("hidden_act|intermediate_size");
-        return Ok(Networks { layers: Vec::new(), extra: 0 });
+        return Ok(Networks { layers: Vec::new(), extra: 0, other_experts: 0 });
     }
     let gated = gated(keys, traits)?;
     let bias = mlp_bias(keys, traits)?;
@@ -58,7 +63,10 @@ pub(super) fn read(keys: &Keys, frame: Frame, traits: &Traits, kinds: &Mixing) -
         (_, _, Some(widths)) if widths[index] > 0 => Ffn::Dense { intermediate: widths[index], gated, bias },
         _ => Ffn::None,
     };
-    Ok(Networks { layers: (0..frame.layers as usize).map(layer).collect(), extra: 0 })
+    let layers: Vec<Ffn> = (0..frame.layers as usize).map(layer).collect();
+    let mixtures = layers.iter().filter(|ffn| matches!(ffn, Ffn::Moe(_))).count() as u64;
+    let other_experts = mixtures.saturating_mul(other_experts(keys, frame, gated)?).min(MOST_OTHERS);
+    Ok(Networks { layers, extra: 0, other_experts })
 }
 
 /// Whether networks have a gate: by the class, by a key, or by the activation.
@@ -162,14 +170,28 @@ fn number_or_list(keys: &Keys, names: &str) -> Read<Option<u32>> {
                     let expected = "lists whose entries differ are not understood here; give one number";
                     return Err(keys.unknown_value(names, expected));
                 }
-                keys.note(
-                    "assumed: of two kinds of experts the first is that of text; the other is not counted",
-                );
+                keys.note("assumed: of two kinds of experts the first is that of text");
             }
             Ok(numbers.first().copied().filter(|number| *number > 0))
         }
         Some(value) => Ok(Some(keys.number(names, value, 0)?).filter(|number| *number > 0)),
     }
+}
+
+/// Weights of one layer's second kind of experts, those of images (ERNIE 4.5 VL), with their router.
+fn other_experts(keys: &Keys, frame: Frame, gated: bool) -> Read<u64> {
+    let second = |names: &str| -> Read<Option<u32>> {
+        match keys.first(names)? {
+            Some(Value::Array(items)) if items.len() == 2 => keys.number(names, &items[1], 0).map(Some),
+            _ => Ok(None),
+        }
+    };
+    let Some(width) = second(EXPERT_WIDTH)? else { return Ok(0) };
+    let count = second(EXPERTS)?.map_or_else(|| number_or_list(keys, EXPERTS), |count| Ok(Some(count)))?;
+    let hidden = u64::from(frame.hidden);
+    let matrices = if gated { 3 } else { 2 };
+    let one = hidden.saturating_mul(matrices * u64::from(width) + 1);
+    Ok(u64::from(count.unwrap_or(0)).saturating_mul(one))
 }
 
 /// The routed experts, where there are any.
@@ -212,6 +234,7 @@ fn experts(keys: &Keys, frame: Frame, traits: &Traits, gated: bool) -> Read<Opti
         dense_intermediate: dense_beside,
         identity_experts,
         router_bias: bias_flag.unwrap_or(traits.router_bias || noaux),
+        latent: keys.opt_first("moe_hidden_size|routed_expert_hidden_size|moe_latent_size")?,
         ..Moe::new(count, topk, width)
     };
     moe.groups = keys.opt_first("n_group|num_expert_group|moe_n_group")?.unwrap_or(1);

@@ -3,6 +3,7 @@
 use super::heads::Heads;
 use crate::arch::{Decay, Linear, ShortConv, StateSpace};
 use crate::import::decoder::Frame;
+use crate::import::family::common::delta_rule;
 use crate::import::keys::{Keys, Read};
 use serde_json::Value;
 
@@ -96,6 +97,11 @@ pub(super) fn linear(keys: &Keys, frame: Frame, heads: Option<&Heads>) -> Read<L
         keys.note("assumed: linear attention is a gated delta net, as its keys are those of one");
         return Ok(linear);
     }
+    if keys.has("linear_num_heads") {
+        keys.note("assumed: linear attention is by the delta rule with a decay per key element, from projections of low rank");
+        keys.ignore("linear_lower_bound");
+        return delta_rule(keys, false);
+    }
     let (count, head_dim) = heads.and_then(Heads::shape).unwrap_or((1, frame.hidden));
     keys.note("assumed: linear attention is lightning attention with the heads of full attention and an output gate");
     Ok(Linear {
@@ -109,6 +115,22 @@ pub(super) fn linear(keys: &Keys, frame: Frame, heads: Option<&Heads>) -> Read<L
         decay: Decay::Fixed,
         delta: false,
     })
+}
+
+/// A gated linear recurrence (RG-LRU, arXiv:2402.19427): a state space of one value per channel. The weights of its
+/// gates, which are of a block per head, are the second part.
+pub(super) fn recurrence(keys: &Keys, frame: Frame) -> Read<(StateSpace, u64)> {
+    let width = keys.opt_first("lru_width")?.unwrap_or(frame.hidden);
+    let heads = keys.opt_first("num_attention_heads|num_heads|n_heads")?.unwrap_or(1);
+    if width % heads != 0 {
+        let reason = format!("a width of {width} is not divisible into {heads} heads; correct one");
+        return Err(keys.inconsistent("lru_width", reason));
+    }
+    let head_dim = width / heads;
+    let conv_kernel = keys.opt_first("conv1d_width")?.unwrap_or(4);
+    let gates = 2 * u64::from(width) * u64::from(head_dim);
+    let space = StateSpace { heads, head_dim, state: 1, groups: 1, conv_kernel, chunk: CHUNK, dt_rank: None };
+    Ok((space, gates))
 }
 
 /// LFM2's gated convolution.

@@ -59,6 +59,10 @@ pub(crate) struct Traits {
     pub shared_gate: bool,
     /// Whether attention outputs are gated by a second query-sized projection.
     pub output_gate: bool,
+    /// Whether queries and outputs of attention are experts' (JetMoE).
+    pub attention_experts: bool,
+    /// Whether a matrix of hidden width stands in front of the output head (ModernBERT).
+    pub head_matrix: bool,
     /// How attention and state space share layers.
     pub sharing: Sharing,
 }
@@ -83,6 +87,8 @@ impl Traits {
         shared_experts: None,
         shared_gate: false,
         output_gate: false,
+        attention_experts: false,
+        head_matrix: false,
         sharing: Sharing::Apart,
     };
 
@@ -212,6 +218,25 @@ pub(crate) const CLASSES: &[Traits] = &[
     sandwich("glm_ocr_text"),
     sandwich("hyperclovax"),
     Traits { output_gate: true, ..sandwich("muse_glimmer_text") },
+    // Two vectors of hidden width gate the residuals beside three norms.
+    Traits { norms: 5, output_gate: true, ..plain("muse_spark_text") },
+    Traits { output_gate: true, ..plain("hy_v4") },
+    Traits { output_gate: true, ..plain("hy_v4_text") },
+    Traits { attention_experts: true, tied: Some(true), ..plain("jetmoe") },
+    Traits { outer_norms: 3, head_matrix: true, tied: Some(true), ..plain("modernbert-decoder") },
+    Traits {
+        mlp_bias: true,
+        halved_width: true,
+        out_bias: true,
+        tied: Some(true),
+        ..plain("recurrent_gemma")
+    },
+    normed("inkling_text", QkNorm::Head),
+    normed("inkling2_text", QkNorm::Head),
+    plain("mistral_large4_text"),
+    plain("unlimited_ocr_text"),
+    plain("glm5_next_text"),
+    plain("phi4_multimodal"),
     Traits { norms: 4, output_gate: true, ..normed("beam", QkNorm::Head) },
     // Norms of queries and keys.
     Traits { gated: Some(false), ..normed("apertus", QkNorm::Head) },
