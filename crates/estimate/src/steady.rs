@@ -78,12 +78,6 @@ struct State {
     together: f64,
 }
 
-/// Prompts in a round that takes place: of arrivals that come independently, `mean` of them while a round is under way,
-/// those after which there is a next round at all (the mean of a Poisson count that is not zero).
-fn at_least_one(mean: f64) -> f64 {
-    if mean > 1e-6 { mean / -(-mean).exp_m1() } else { 1.0 + mean / 2.0 }
-}
-
 /// Prompts or sequences on the busiest rank where `total` are spread over `ranks`: never a part of one.
 fn busiest(total: f64, ranks: f64) -> f64 {
     (total / ranks).max(1.0)
@@ -184,20 +178,7 @@ impl<'a> Loop<'a> {
     fn together(&self, decoding: f64, beside: bool) -> f64 {
         let ended = decoding * self.others * self.tokens(beside) / self.after_first;
         let inside = (self.load.users - decoding) / BEHIND;
-        at_least_one(ended.min(inside)).clamp(1.0, self.most_together().min(self.load.users).max(1.0))
-    }
-
-    /// Most requests that decode at once where prompts and decoding share steps: each step ends as many of them as the
-    /// token budget lets prompts into it, so that users beyond wait for their first token, not between two.
-    fn most_decoding(&self) -> f64 {
-        let scheduler = &self.model.deployment().engine.scheduler;
-        if !scheduler.mixed_steps || self.others <= 0.0 {
-            return f64::INFINITY;
-        }
-        let fit = self.budget() / self.load.new_tokens.max(1.0);
-        let prompts = self.ranks * if scheduler.chunked_prefill { fit } else { fit.floor().max(1.0) };
-        let gain = self.model.deployment().speculation.tokens_per_step();
-        prompts * self.after_first / (gain * self.others)
+        ended.min(inside).clamp(1.0, self.most_together().min(self.load.users).max(1.0))
     }
 
     /// Tokens that a decoding request gets during a round, or, where prompts have steps of their own, between two.
@@ -220,20 +201,8 @@ impl<'a> Loop<'a> {
         let busy = (rate * self.others * found.service / together).min(1.0);
         let residual = 0.5 * found.service * busy + 0.5 * step * seen.min(1.0) * (1.0 - busy);
         // Prompts queue only where no more of them fit into a round.
-        let full = together >= 0.9 * self.most_together();
-        let queue = match (full, self.model.deployment().engine.scheduler.mixed_steps) {
-            (false, _) => 0.0,
-            (true, true) => {
-                let busy = busy.min(MOST_BUSY);
-                found.service * busy * busy / (2.0 * (1.0 - busy))
-            }
-            // Where prompts go first, those that one decoding step makes room for are all there at once, and the mean
-            // one of them waits for half of their rounds.
-            (true, false) => {
-                let rounds = seen * self.tokens(false) / self.after_first / self.most_together();
-                found.service * (rounds - 1.0).max(0.0) / 2.0
-            }
-        };
+        let full = if together < 0.9 * self.most_together() { 0.0 } else { busy.min(MOST_BUSY) };
+        let queue = found.service * full * full / (2.0 * (1.0 - full));
         (residual + queue).min(residual + (self.load.users - 1.0).max(0.0) * found.service / together)
     }
 
@@ -266,7 +235,7 @@ pub fn steady(model: &StepModel, load: &Load) -> Steady {
     if load.output_tokens <= 1.0 {
         return users.prompts_only();
     }
-    let most = users.limit.min(load.users).min(users.most_decoding());
+    let most = users.limit.min(load.users);
     let surplus = |decoding: f64| {
         let state = users.state(decoding);
         load.users - decoding - state.rate * state.ttft

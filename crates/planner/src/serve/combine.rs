@@ -414,7 +414,9 @@ pub(super) fn pair_worth(
     option: &DecodeOption,
     (fills, decodes): (f64, f64),
 ) -> Worth {
-    let rate = around.judge.target.unwrap_or_else(|| (fills * fill.rate).min(decodes * option.rate));
+    let most = around.judge.target.unwrap_or_else(|| (fills * fill.rate).min(decodes * option.rate));
+    let idle = fills * fill.idle + decodes * option.idle;
+    let rate = around.judge.within_power(most, idle, fill.above_idle + option.above_idle);
     let side = |kind: &Kind, count: f64| around.grounds[kind.ground].chips_of(kind.ranks()) * count;
     let chips = [side(&fill.kind, fills), side(&option.kind, decodes)];
     let power =

@@ -105,7 +105,19 @@ pub(super) struct Judge {
 impl Judge {
     /// Whether a deployment keeps to the power budget; one whose power nobody knows does not.
     pub fn affords(&self, worth: &Worth) -> bool {
-        self.power.is_none_or(|budget| worth.power <= budget)
+        self.power.is_none_or(|budget| worth.rate > 0.0 && worth.power <= budget)
+    }
+
+    /// Requests per second of `most` that the power budget allows to instances that idle at `idle` watts and take `above` joules
+    /// more per request: fewer are let in where it does not stretch to all. A load that is asked for is served whole or not at all.
+    pub fn within_power(&self, most: f64, idle: f64, above: f64) -> f64 {
+        match self.power {
+            // Rounding must not carry the power above the budget.
+            Some(budget) if self.target.is_none() && idle + most * above > budget => {
+                ((budget - idle) / above * (1.0 - 1e-12)).max(0.0)
+            }
+            _ => most,
+        }
     }
 
     /// Larger is better.
