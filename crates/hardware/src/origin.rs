@@ -10,7 +10,7 @@ use std::fmt;
 /// A part that a service depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Component {
+pub enum Part {
     /// The dies that compute.
     Dies,
     /// The memory in the package.
