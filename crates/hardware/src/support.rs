@@ -54,7 +54,7 @@ pub struct Claim {
     pub hardware: Vec<String>,
     /// What the document calls the models.
     pub name: String,
-    /// Parts of names as [`plain`] writes them; none stands for every model.
+    /// Parts of names as `plain` writes them; none stands for every model.
     pub models: Vec<String>,
     /// Whether the model runs.
     pub state: Option<Support>,
