@@ -111,6 +111,21 @@ pub(crate) struct FlagValues {
     home: Location,
 }
 
+/// Flags that change the model and are not read make the launch's own model worthless.
+///
+/// # Errors
+/// There is one, and nobody else has given the model.
+pub(crate) fn refuse_models(unread: &[Unread], model_given: bool) -> Result<(), LaunchError> {
+    match unread.iter().find(|flag| flag.weight == Weight::Model) {
+        Some(flag) if !model_given => Err(LaunchError::Model {
+            place: flag.place.clone(),
+            flag: flag.flag.clone(),
+            effect: flag.effect.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl FlagValues {
     /// Goes through words: `--flag value ...` and `--flag=value`; what stands before the first flag is left out.
     pub fn collect(words: &[String], home: Location, place: &dyn Fn(&str) -> Location) -> Self {

@@ -3,7 +3,7 @@
 use crate::command::{Invocation, Wanted, read_script};
 use crate::configs;
 use crate::error::LaunchError;
-use crate::flags::{FlagTable, FlagValues, Unread, Weight};
+use crate::flags::{FlagTable, FlagValues, Unread, Weight, refuse_models};
 use crate::inputs::Inputs;
 use crate::megatron::{deepspeed, ranks};
 use crate::shell::Shell;
@@ -77,16 +77,11 @@ fn named(
     let mut launch = configs::read(name, &text, &|name| shell.named_file(name), model_given)?;
     if let Some(ranks) = processes(command)? {
         let spec = &mut launch.spec;
-        let whole = |spec: &JobSpec| {
-            [spec.tp, spec.pp, spec.cp].iter().map(|size| size.unwrap_or(1).max(1)).product::<u32>()
-        };
         if let (Some(own), Some(global)) = (spec.chips.filter(|own| *own > 0), spec.global_batch) {
             let scaled = u64::from(global) * u64::from(ranks) / u64::from(own);
             spec.global_batch = u32::try_from(scaled).ok();
         } else if let (None, None, Some(steps)) = (spec.chips, spec.global_batch, launch.accumulation) {
-            let micro = spec.micro_batch.unwrap_or(1);
-            let all = u64::from(ranks / whole(spec).max(1)) * u64::from(micro) * u64::from(steps);
-            spec.global_batch = u32::try_from(all).ok();
+            spec.global_batch = global_batch(spec, ranks, steps);
         }
         spec.chips = Some(ranks);
     }
@@ -224,15 +219,8 @@ fn arguments(
 /// The batch, the model, and what is not read.
 fn finish(values: &FlagValues, launch: &mut TrainingLaunch, model_given: bool) -> Result<(), LaunchError> {
     let spec = &mut launch.spec;
-    let whole =
-        [spec.tp, spec.pp, spec.cp].iter().map(|size| u64::from(size.unwrap_or(1).max(1))).product::<u64>();
     match spec.chips {
-        Some(ranks) => {
-            let all = u64::from(ranks) / whole
-                * u64::from(spec.micro_batch.unwrap_or(1))
-                * u64::from(launch.accumulation.unwrap_or(1));
-            spec.global_batch = u32::try_from(all).ok();
-        }
+        Some(ranks) => spec.global_batch = global_batch(spec, ranks, launch.accumulation.unwrap_or(1)),
         None => launch.notes.push(
             "the number of processes is not said, and with it the global batch: give --chips and --global-batch"
                 .to_owned(),
@@ -248,14 +236,14 @@ fn finish(values: &FlagValues, launch: &mut TrainingLaunch, model_given: bool) -
     launch.unread.extend(values.unread(&TABLE));
     adapters(values, &mut launch.unread);
     launch.unread.sort();
-    match launch.unread.iter().find(|flag| flag.weight == Weight::Model) {
-        Some(flag) if !model_given => Err(LaunchError::Model {
-            place: flag.place.clone(),
-            flag: flag.flag.clone(),
-            effect: flag.effect.clone(),
-        }),
-        _ => Ok(()),
-    }
+    refuse_models(&launch.unread, model_given)
+}
+
+/// Sequences of a step on so many ranks: those of a micro-batch on every copy of the model, accumulated.
+fn global_batch(spec: &JobSpec, ranks: u32, accumulation: u32) -> Option<u32> {
+    let sizes = [spec.tp, spec.pp, spec.cp].map(|size| u64::from(size.unwrap_or(1).max(1)));
+    let copies = u64::from(ranks) / sizes.iter().product::<u64>();
+    u32::try_from(copies * u64::from(spec.micro_batch.unwrap_or(1)) * u64::from(accumulation)).ok()
 }
 
 /// Adapters and quantised weights, which leave most weights without gradients, and other optimizers than Adam.

@@ -17,9 +17,9 @@ const BASE: &[(&str, &[&str])] = &[
     ("mlp_activations", &["silu", "linear"]),
 ];
 
-pub(super) fn read(given: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+/// The values with those of `base.yml` where they are left out, each told in `notes`.
+fn on_base(given: &FlagValues, notes: &mut Vec<String>) -> FlagValues {
     let mut values = given.clone();
-    let mut notes = Vec::new();
     let named = values.text("model_name").is_some_and(|name| name != "default");
     let of_model = |key: &str| matches!(key, "head_dim" | "vocab_size" | "mlp_activations");
     let absent: Vec<_> =
@@ -28,7 +28,12 @@ pub(super) fn read(given: &FlagValues, model_given: bool) -> Result<TrainingLaun
         values.set(key, value.iter().map(|word| (*word).to_owned()).collect(), values.home());
         notes.push(format!("{key} {} is taken from MaxText's base.yml", value.join(", ")));
     }
-    let values = &values;
+    values
+}
+
+pub(super) fn read(given: &FlagValues, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+    let mut notes = Vec::new();
+    let values = &on_base(given, &mut notes);
     // Parallel sizes are products of one within a slice (ici) and one over slices (dcn).
     let size = |name: &str| -> Result<Option<u32>, LaunchError> {
         let sizes = ["ici", "dcn"].map(|level| format!("{level}_{name}_parallelism"));

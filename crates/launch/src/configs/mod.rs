@@ -7,7 +7,7 @@ mod nemo;
 mod torchtitan;
 
 use crate::error::{LaunchError, Location};
-use crate::flags::{FlagTable, FlagValues, Meaning, Unread, Weight};
+use crate::flags::{FlagTable, FlagValues, Meaning, Unread, Weight, refuse_models};
 use crate::training::TrainingLaunch;
 use serde_yaml_ng::Value;
 use std::sync::LazyLock;
@@ -62,9 +62,8 @@ pub(crate) fn read(
                 .to_owned(),
         });
     };
-    launch.unread.extend(unread(&values, program));
-    launch.sources = values.sources().collect();
-    settle(launch, model_given)
+    settle(&mut launch, &values, program, model_given)?;
+    Ok(launch)
 }
 
 /// Reads a command of MaxText: a file, of which `text` may be known, and words `key=value` that win over it.
@@ -85,23 +84,21 @@ pub(crate) fn maxtext_command(
         values.set(key, all, place.clone());
     }
     let mut launch = maxtext::read(&values, model_given)?;
-    launch.unread.extend(unread(&values, "maxtext"));
-    launch.sources = values.sources().collect();
-    settle(launch, model_given)
+    settle(&mut launch, &values, "maxtext", model_given)?;
+    Ok(launch)
 }
 
-/// Refuses a launch with keys that change the model and are not read.
-fn settle(mut launch: TrainingLaunch, model_given: bool) -> Result<TrainingLaunch, LaunchError> {
+/// Adds the keys that are not read, and refuses a launch where one of them changes the model.
+fn settle(
+    launch: &mut TrainingLaunch,
+    values: &FlagValues,
+    program: &str,
+    model_given: bool,
+) -> Result<(), LaunchError> {
+    launch.unread.extend(unread(values, program));
     launch.unread.sort();
-    let weighty = launch.unread.iter().find(|flag| flag.weight == Weight::Model);
-    match weighty.filter(|_| !model_given) {
-        Some(flag) => Err(LaunchError::Model {
-            place: flag.place.clone(),
-            flag: flag.flag.clone(),
-            effect: flag.effect.clone(),
-        }),
-        None => Ok(launch),
-    }
+    launch.sources = values.sources().collect();
+    refuse_models(&launch.unread, model_given)
 }
 
 /// The ZeRO stage of a sharding strategy of FSDP.

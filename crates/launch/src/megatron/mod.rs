@@ -8,7 +8,7 @@ mod spec;
 
 use crate::command::{Invocation, Wanted, read_script};
 use crate::error::LaunchError;
-use crate::flags::{FlagTable, FlagValues, Unread, Weight};
+use crate::flags::{FlagTable, FlagValues, Unread, Weight, refuse_models};
 use crate::inputs::Inputs;
 use crate::shell::Shell;
 use crate::training::TrainingLaunch;
@@ -88,18 +88,6 @@ pub(crate) fn from_flags(
     let spec = spec::spec(values, shape.as_ref(), ranks, &deepspeed::Config::default(), &mut notes)?;
     let tied = !values.has("--untie-embeddings-and-output-weights");
     Ok(TrainingLaunch { shape, tied, notes, ..TrainingLaunch::of(spec) })
-}
-
-/// Flags that change the model and are not read make the launch's own model worthless.
-fn refuse_models(unread: &[Unread], model_given: bool) -> Result<(), LaunchError> {
-    match unread.iter().find(|flag| flag.weight == Weight::Model) {
-        Some(flag) if !model_given => Err(LaunchError::Model {
-            place: flag.place.clone(),
-            flag: flag.flag.clone(),
-            effect: flag.effect.clone(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// `--spec MODULE NAME` says which layers there are; most names only say how a known layer is put together.
