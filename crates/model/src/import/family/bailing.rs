@@ -2,7 +2,8 @@
 
 use super::Family;
 use super::common::{
-    delta_rule, expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla, which_sparse,
+    delta_heads, delta_rule, expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla,
+    which_sparse,
 };
 use crate::arch::{Attention, Decay, Ffn, Linear, Moe};
 use crate::import::decoder::{Decoder, Frame, Layout, gated, layer};
@@ -54,20 +55,11 @@ fn linear(keys: &Keys, frame: Frame) -> Read<Linear> {
     if keys.has("linear_num_heads") {
         return delta_rule(keys, full_rank);
     }
-    let rank = |head_dim: u32| (!full_rank).then_some(head_dim);
     let (heads, head_dim) = (keys.count("num_attention_heads")?, keys.count("head_dim")?);
     keys.note(format!("assumed: linear attention is by the delta rule with {heads} heads of {head_dim}"));
-    Ok(Linear {
-        k_heads: heads,
-        v_heads: heads,
-        k_head_dim: head_dim,
-        v_head_dim: head_dim,
-        conv_kernel: keys.count_or("short_conv_kernel_size", 4)?,
-        output_gate: true,
-        gate_rank: rank(head_dim),
-        decay: Decay::PerElement { rank: rank(head_dim) },
-        delta: true,
-    })
+    let conv_kernel = keys.count_or("short_conv_kernel_size", 4)?;
+    let rank = (!full_rank).then_some(head_dim);
+    Ok(delta_heads(heads, head_dim, conv_kernel, [rank, rank]))
 }
 
 /// Keys that change nothing here, and those that must have the value described.

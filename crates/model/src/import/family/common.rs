@@ -148,18 +148,24 @@ fn value_width(keys: &Keys, nope: u32) -> Read<u32> {
 /// Linear attention by the delta rule with a decay per key element (Kimi's), as files of Transformers 5 state it.
 pub(crate) fn delta_rule(keys: &Keys, full_rank: bool) -> Read<Linear> {
     let (heads, head_dim) = (keys.count("linear_num_heads")?, keys.count("linear_head_dim")?);
+    let conv_kernel = keys.count_or("linear_conv_kernel_dim|short_conv_kernel_size", 4)?;
     let rank = (!full_rank).then_some(head_dim);
-    Ok(Linear {
+    Ok(delta_heads(heads, head_dim, conv_kernel, [rank, rank]))
+}
+
+/// The same of sizes that are known; `ranks` are those of the projections of the output gate and of the decay.
+pub(crate) fn delta_heads(heads: u32, head_dim: u32, conv_kernel: u32, ranks: [Option<u32>; 2]) -> Linear {
+    Linear {
         k_heads: heads,
         v_heads: heads,
         k_head_dim: head_dim,
         v_head_dim: head_dim,
-        conv_kernel: keys.count_or("linear_conv_kernel_dim|short_conv_kernel_size", 4)?,
+        conv_kernel,
         output_gate: true,
-        gate_rank: rank,
-        decay: Decay::PerElement { rank },
+        gate_rank: ranks[0],
+        decay: Decay::PerElement { rank: ranks[1] },
         delta: true,
-    })
+    }
 }
 
 /// Routed experts by the names of the DeepSeek, Qwen and Mixtral lines.

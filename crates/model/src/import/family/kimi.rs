@@ -2,9 +2,10 @@
 
 use super::Family;
 use super::common::{
-    delta_rule, expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla, which_sparse,
+    delta_heads, delta_rule, expect_gated_activation, expert_groups, experts, intermediate, layer_types, mla,
+    which_sparse,
 };
-use crate::arch::{Attention, Decay, Ffn, LayerGroup, Linear, Mla, Moe};
+use crate::arch::{Attention, Ffn, LayerGroup, Mla, Moe};
 use crate::import::decoder::{Decoder, Frame, Layout, gated};
 use crate::import::keys::{Keys, Read};
 
@@ -87,18 +88,10 @@ fn delta_layers(keys: &Keys, frame: Frame) -> Read<(Attention, Vec<bool>)> {
     let (heads, head_dim) = (config.count("num_heads")?, config.count("head_dim")?);
     let full_rank = config.flag("use_full_rank_gate", false)?;
     config.ignore("gate_lower_bound");
-    let attention = Attention::Linear(Linear {
-        k_heads: heads,
-        v_heads: heads,
-        k_head_dim: head_dim,
-        v_head_dim: head_dim,
-        conv_kernel: config.count("short_conv_kernel_size")?,
-        output_gate: true,
-        gate_rank: (!full_rank).then_some(head_dim),
-        // The decay keeps its low rank beside a gate of full rank.
-        decay: Decay::PerElement { rank: Some(head_dim) },
-        delta: true,
-    });
+    let conv_kernel = config.count("short_conv_kernel_size")?;
+    // The decay keeps its low rank beside a gate of full rank.
+    let ranks = [(!full_rank).then_some(head_dim), Some(head_dim)];
+    let attention = Attention::Linear(delta_heads(heads, head_dim, conv_kernel, ranks));
     config.finish(&[])?;
     Ok((attention, (1..=frame.layers).map(|layer| delta.contains(&layer)).collect()))
 }
