@@ -10,7 +10,7 @@ use std::fmt;
 /// A part that a service depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum Component {
     /// The dies that compute.
     Dies,
     /// The memory in the package.
@@ -21,7 +21,7 @@ pub enum Part {
     Engine,
 }
 
-impl Part {
+impl Component {
     /// All there are.
     pub const ALL: [Self; 4] = [Self::Dies, Self::Memory, Self::Interconnect, Self::Engine];
 
@@ -60,7 +60,7 @@ impl fmt::Display for Maker {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
     /// The part it is about.
-    pub part: Part,
+    pub part: Component,
     /// Beginnings of catalog keys of chips, `vendor:NAME` or `family:NAME`; for an engine beginnings of keys of engines.
     pub of: Vec<String>,
     /// Who makes it.
@@ -86,10 +86,10 @@ pub struct Origins {
 
 impl Origins {
     /// What is said of a part of a service on a chip under an engine; of several statements those that name most of its key.
-    pub fn of(&self, chip: &Chip, engine: &str, part: Part) -> Vec<&Origin> {
+    pub fn of(&self, chip: &Chip, engine: &str, part: Component) -> Vec<&Origin> {
         let named = |origin: &Origin| {
             let about = |name: &String| match part {
-                Part::Engine => engine.starts_with(name.as_str()).then_some(name.len()),
+                Component::Engine => engine.starts_with(name.as_str()).then_some(name.len()),
                 _ => chip.named_by(name),
             };
             origin.of.iter().filter_map(about).max()
@@ -108,7 +108,7 @@ mod tests {
     use crate::Catalog;
 
     #[track_caller]
-    fn made(chip: &str, engine: &str, part: Part, expected: &str) {
+    fn made(chip: &str, engine: &str, part: Component, expected: &str) {
         let catalog = Catalog::builtin();
         let origins = catalog.origins().expect("a file of origins");
         let chip = catalog.chip(chip).expect("a chip");
@@ -122,13 +122,13 @@ mod tests {
 
     #[test]
     fn the_statement_that_names_most_of_a_chip_is_taken() {
-        made("ascend-910c", "mindie", Part::Dies, "TSMC (TW); SMIC (CN)");
-        made("ascend-910c", "mindie", Part::Memory, "Samsung (KR) and SK hynix (KR)");
-        made("ascend-910c", "vllm-ascend-0.13", Part::Engine, "vLLM project and Huawei (CN)");
-        made("h100", "vllm-0.12", Part::Engine, "vLLM project");
-        made("h200", "sglang", Part::Memory, "SK hynix (KR) and Micron (US)");
-        made("h100", "sglang", Part::Interconnect, "NVIDIA (US)");
-        made("kunlun-p800", "vllm", Part::Interconnect, "");
+        made("ascend-910c", "mindie", Component::Dies, "TSMC (TW); SMIC (CN)");
+        made("ascend-910c", "mindie", Component::Memory, "Samsung (KR) and SK hynix (KR)");
+        made("ascend-910c", "vllm-ascend-0.13", Component::Engine, "vLLM project and Huawei (CN)");
+        made("h100", "vllm-0.12", Component::Engine, "vLLM project");
+        made("h200", "sglang", Component::Memory, "SK hynix (KR) and Micron (US)");
+        made("h100", "sglang", Component::Interconnect, "NVIDIA (US)");
+        made("kunlun-p800", "vllm", Component::Interconnect, "");
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         for origin in &origins.statements {
             for name in &origin.of {
                 let known = match origin.part {
-                    Part::Engine => engines.iter().any(|engine| engine.starts_with(name.as_str())),
+                    Component::Engine => engines.iter().any(|engine| engine.starts_with(name.as_str())),
                     _ => chips.iter().any(|chip| chip.named_by(name).is_some()),
                 };
                 assert!(known, "{}: {name}", origin.part.name());

@@ -44,6 +44,11 @@ impl Value {
         Self { low: Some(self.value / spread), high: Some(self.value * spread), ..self }
     }
 
+    /// Half-width of the logarithm of its 80 % band; 0 where none is known.
+    pub fn spread(&self) -> f64 {
+        self.high.map_or(0.0, |high| (high / self.value).ln())
+    }
+
     /// Resting on facts of which the weakest has this grade.
     #[must_use]
     pub fn graded(self, grade: Grade) -> Self {

@@ -112,14 +112,8 @@ fn sites(entries: &[Entry]) -> String {
     if differ { entries.iter().map(line).collect() } else { String::new() }
 }
 
-/// Standard deviations of the logarithm of a figure, times the width of its band.
-fn spread(figure: &Figure) -> f64 {
-    figure.high.map_or(0.0, |high| (high / figure.value).ln())
-}
-
-/// The systems that serve most per chip: the best, and those whose error band overlaps with its own so that nobody can say
-/// which is better. Best first, each with its figure.
-pub(crate) fn level(entries: &[Entry]) -> Vec<(&str, &Figure)> {
+/// The systems that can do the job with what they serve per chip, best first.
+fn ranked(entries: &[Entry]) -> Vec<(&str, &Figure)> {
     let mut plans: Vec<(&str, &Figure)> = entries
         .iter()
         .filter_map(|entry| {
@@ -128,26 +122,25 @@ pub(crate) fn level(entries: &[Entry]) -> Vec<(&str, &Figure)> {
         })
         .collect();
     plans.sort_by(|a, b| b.1.value.total_cmp(&a.1.value));
+    plans
+}
+
+/// The systems that serve most per chip: the best, and those whose error band overlaps with its own so that nobody can say
+/// which is better. Best first, each with its figure.
+pub(crate) fn level(entries: &[Entry]) -> Vec<(&str, &Figure)> {
+    let mut plans = ranked(entries);
     let Some((_, best)) = plans.first().copied() else { return plans };
     plans.retain(|(_, figure)| {
         let distance = (best.value / figure.value).ln();
-        distance <= 0.0 || distance < spread(best).hypot(spread(figure))
+        distance <= 0.0 || distance < best.spread().hypot(figure.spread())
     });
     plans
 }
 
 /// Which system serves most per chip, or that several do, in a sentence: the headline of the page and the last line of the text.
 pub(crate) fn verdict(words: &Words, entries: &[Entry]) -> String {
-    let mut ranked: Vec<(&str, f64)> = entries
-        .iter()
-        .filter_map(|entry| {
-            let plan = entry.plan.as_ref().ok()?;
-            Some((entry.system.as_str(), plan.best().predicted.throughput_per_chip.value))
-        })
-        .collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     let level = level(entries);
-    match (level.as_slice(), ranked.as_slice()) {
+    match (level.as_slice(), ranked(entries).as_slice()) {
         ([(_, first), .., (_, last)], _) => {
             let names: Vec<&str> = level.iter().map(|(system, _)| *system).collect();
             words.fill(
@@ -163,14 +156,14 @@ pub(crate) fn verdict(words: &Words, entries: &[Entry]) -> String {
             "compare-headline",
             &[
                 ("best", best),
-                ("tokens", &number(*tokens)),
+                ("tokens", &number(tokens.value)),
                 ("second", second),
-                ("factor", &format!("{:.2}", tokens / other)),
-                ("other", &number(*other)),
+                ("factor", &format!("{:.2}", tokens.value / other.value)),
+                ("other", &number(other.value)),
             ],
         ),
         (_, [(best, tokens)]) => {
-            words.fill("compare-single", &[("best", best), ("tokens", &number(*tokens))])
+            words.fill("compare-single", &[("best", best), ("tokens", &number(tokens.value))])
         }
         _ => words.say("compare-none").to_owned(),
     }

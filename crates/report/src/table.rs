@@ -123,13 +123,12 @@ fn fold_a_column(header: &[&str], rows: &mut [Vec<String>], fits: &mut [bool], r
     fits[column] = true;
 }
 
-fn lay_out(header: &[&str], rows: Vec<Vec<String>>, others: CellAlignment, keep: &[&str]) -> String {
+fn lay_out(header: &[&str], mut rows: Vec<Vec<String>>, others: CellAlignment, keep: &[&str]) -> String {
     let room = match WIDTH.load(Ordering::Relaxed) {
         0 => usize::MAX - GAP,
         room => room,
     };
     let mut fits = fitting(header, &rows, keep, room);
-    let mut rows = rows;
     if others == CellAlignment::Left && rows.len() <= FOLDED_ROWS {
         fold_a_column(header, &mut rows, &mut fits, room);
     }

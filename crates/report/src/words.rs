@@ -184,7 +184,7 @@ mod tests {
         let families = cost::step::Family::ALL.map(cost::step::Family::name);
         let bounds = cost::step::Bound::ALL.map(cost::step::Bound::name);
         let grades = ["measured", "official", "analyst", "rumour", "assumed"];
-        let parts = hardware::origin::Part::ALL.map(hardware::origin::Part::name);
+        let parts = hardware::origin::Component::ALL.map(hardware::origin::Component::name);
         for lang in Lang::ALL.map(Words::of) {
             for name in families.iter().chain(&bounds).chain(&grades).chain(&parts) {
                 let key = format!("term-{}", name.replace(' ', "-"));

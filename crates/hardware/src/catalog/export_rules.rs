@@ -64,10 +64,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<ExportRules, CatalogErro
                 return Err(reader.invalid(unless.span(), message));
             }
         }
-        if !raw.sources.contains_key(rule.source.get_ref()) {
-            let message = format!("`{}` is not among this file's sources", rule.source.get_ref());
-            return Err(reader.invalid(rule.source.span(), message));
-        }
+        reader.stated(&rule.source)?;
         let any =
             rule.any.into_iter().map(|all| all.into_iter().map(|raw| condition(&reader, raw)).collect());
         rules.push(Rule {

@@ -5,7 +5,7 @@ use super::index::Document;
 use super::raw::{self, Reader};
 use crate::date::Date;
 use crate::evidence::{Grade, Source};
-use crate::origin::{Maker, Origin, Origins, Part};
+use crate::origin::{Component, Maker, Origin, Origins};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -20,7 +20,7 @@ struct RawOrigins {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawOrigin {
-    part: Part,
+    part: Component,
     of: Vec<String>,
     makers: Spanned<Vec<Maker>>,
     note: Option<String>,
@@ -34,10 +34,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Origins, CatalogError> {
     let raw: RawOrigins = raw::parse(document)?;
     let reader = Reader { document, sources: &raw.sources };
     let statements = raw.origin.into_iter().map(|origin| {
-        if !reader.sources.contains_key(origin.source.get_ref()) {
-            let message = format!("`{}` is not among this file's sources", origin.source.get_ref());
-            return Err(reader.invalid(origin.source.span(), message));
-        }
+        reader.stated(&origin.source)?;
         if origin.makers.get_ref().is_empty() {
             return Err(reader.invalid(origin.makers.span(), "names no maker".to_owned()));
         }

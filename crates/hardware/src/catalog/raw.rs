@@ -55,6 +55,15 @@ impl Reader<'_> {
         CatalogError::Invalid { place, message }
     }
 
+    /// Checks that the source of a statement is a key of the file's list.
+    pub(crate) fn stated(&self, source: &Spanned<String>) -> Result<(), CatalogError> {
+        if self.sources.contains_key(source.get_ref()) {
+            return Ok(());
+        }
+        let message = format!("`{}` is not among this file's sources", source.get_ref());
+        Err(self.invalid(source.span(), message))
+    }
+
     /// Checks the evidence of a fact: a source is a key of the file's list, or words if the figure is assumed.
     fn evidence<T>(&self, raw: RawFact<T>) -> Result<(Spanned<T>, Fact<()>), CatalogError> {
         let RawFact { value, source, grade, note } = raw;

@@ -48,10 +48,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<Supply, CatalogError> {
 
 impl RawStatement {
     fn resolve(self, reader: &Reader<'_>) -> Result<Statement, CatalogError> {
-        if !reader.sources.contains_key(self.source.get_ref()) {
-            let message = format!("`{}` is not among this file's sources", self.source.get_ref());
-            return Err(reader.invalid(self.source.span(), message));
-        }
+        reader.stated(&self.source)?;
         if let Some(low) = &self.low {
             let good = *low.get_ref() > 0.0 && low.get_ref().is_finite();
             let ordered = self.high.is_none_or(|high| high.is_finite() && high >= *low.get_ref());

@@ -39,10 +39,7 @@ pub(crate) fn resolve(document: Document<'_>) -> Result<SupportMatrix, CatalogEr
     let raw: RawMatrix = raw::parse(document)?;
     let reader = Reader { document, sources: &raw.sources };
     let claims = raw.support.into_iter().map(|claim| {
-        if !reader.sources.contains_key(claim.source.get_ref()) {
-            let message = format!("`{}` is not among this file's sources", claim.source.get_ref());
-            return Err(reader.invalid(claim.source.span(), message));
-        }
+        reader.stated(&claim.source)?;
         Ok(Claim {
             engine: claim.engine,
             purpose: claim.purpose,

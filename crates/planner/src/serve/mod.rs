@@ -260,9 +260,16 @@ fn search_grounds(
     };
     let search = tally(job, &counts, &combined, watch.cancel.load(Ordering::Relaxed));
     let mut best: Vec<Candidate> = bar.classes.into_values().chain(combined.classes.into_values()).collect();
-    // A stable sort by preference alone: equals stay in the order of their sizes.
-    best.sort_by(|a, b| {
-        let better = |x: &Candidate, y: &Candidate| judge.prefers(&x.worth, &y.worth);
+    sort_by_preference(&mut best, &judge);
+    let mut front = bar.front;
+    front.merge(combined.front);
+    Ok(Found { grounds, judge, best, front, counts: search, refused })
+}
+
+/// A stable sort by preference alone: equals stay in the order of their sizes.
+fn sort_by_preference(candidates: &mut [Candidate], judge: &Judge) {
+    let better = |x: &Candidate, y: &Candidate| judge.prefers(&x.worth, &y.worth);
+    candidates.sort_by(|a, b| {
         if better(a, b) {
             std::cmp::Ordering::Less
         } else if better(b, a) {
@@ -271,9 +278,6 @@ fn search_grounds(
             std::cmp::Ordering::Equal
         }
     });
-    let mut front = bar.front;
-    front.merge(combined.front);
-    Ok(Found { grounds, judge, best, front, counts: search, refused })
 }
 
 /// Counts under the names of the bounds.

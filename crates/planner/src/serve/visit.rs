@@ -382,6 +382,36 @@ fn decode_options(
     }
 }
 
+/// The steps at which an aggregated instance could still win. Decoding alone costs the same under every budget, and so does
+/// the bound.
+fn reachable(
+    around: &Surroundings,
+    side: Side,
+    model: &StepModel,
+    steps: &[(u32, DecodeStep)],
+    counts: &mut Counts,
+) -> Vec<(u32, DecodeStep)> {
+    let (kind, job) = (&side.kind, around.job);
+    let ground = &around.grounds[kind.ground];
+    let class = Shape::Aggregated(side).class();
+    let deployments = u64::from(ground.ranks() / kind.ranks()) * ground.budgets.len() as u64;
+    let in_reach = |(_, step): &&(u32, DecodeStep)| {
+        let alone = price::decoding(model, &job.work, step);
+        if alone.tpot > job.tpot.get() {
+            counts.decode_alone += deployments;
+            return false;
+        }
+        let most = most_worth(around, kind, &alone);
+        let in_reach = around.exhaustive
+            || most.is_some_and(|most| !around.bar.out_of_reach(&around.judge, &class, &most));
+        if !in_reach {
+            counts.bound += deployments;
+        }
+        in_reach
+    };
+    steps.iter().filter(in_reach).copied().collect()
+}
+
 fn aggregated(
     around: &Surroundings,
     kind: &Kind,
@@ -394,38 +424,19 @@ fn aggregated(
     let idle = model.idle_power().map_or(f64::NAN, units::Watts::get);
     let instances = u64::from(ground.ranks() / kind.ranks());
     let side = Side { kind: *kind, drafts, budget: 0, batch: 0, instances: 0 };
-    let class = Shape::Aggregated(side).class();
-    // Decoding alone costs the same under every budget, and so does the bound.
-    let reachable: Vec<bool> = steps
-        .iter()
-        .map(|(_, step)| {
-            let alone = price::decoding(model, &job.work, step);
-            if alone.tpot > job.tpot.get() {
-                visit.counts.decode_alone += instances * ground.budgets.len() as u64;
-                return false;
-            }
-            let most = most_worth(around, kind, &alone);
-            let in_reach = around.exhaustive
-                || most.is_some_and(|most| !around.bar.out_of_reach(&around.judge, &class, &most));
-            if !in_reach {
-                visit.counts.bound += instances * ground.budgets.len() as u64;
-            }
-            in_reach
-        })
-        .collect();
-    if !reachable.contains(&true) {
+    let reachable = reachable(around, side, model, steps, &mut visit.counts);
+    if reachable.is_empty() {
         return;
     }
     for budget in ground.budgets.iter().take_while(|_| !around.stopped()) {
         let Some(budgeted) = with_budget(model, *budget) else { continue };
-        let mut reached = steps.iter().zip(&reachable).filter(|(_, reachable)| **reachable);
-        while let Some(((batch, step), _)) = reached.next() {
+        for (at, (batch, step)) in reachable.iter().enumerate() {
             visit.counts.priced += 1;
             let serving = price::aggregated(&budgeted, &job.work, step);
             // Larger batches bring more prompts and take longer per token still.
             let too_many = serving.is_none_or(|serving| serving.tpot > job.tpot.get());
             if too_many && !around.exhaustive {
-                visit.counts.limits += instances * (1 + reached.count() as u64);
+                visit.counts.limits += instances * (reachable.len() - at) as u64;
                 break;
             }
             let within =

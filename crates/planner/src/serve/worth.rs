@@ -110,7 +110,7 @@ impl Judge {
 
     /// Requests per second of `most` that the power budget allows to instances that idle at `idle` watts and take `above` joules
     /// more per request: fewer are let in where it does not stretch to all. A load that is asked for is served whole or not at all.
-    pub fn within_power(&self, most: f64, idle: f64, above: f64) -> f64 {
+    pub(super) fn within_power(&self, most: f64, idle: f64, above: f64) -> f64 {
         match self.power {
             // Rounding must not carry the power above the budget.
             Some(budget) if self.target.is_none() && idle + most * above > budget => {

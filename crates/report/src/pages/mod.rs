@@ -74,7 +74,7 @@ const LONG: f64 = 1.0;
 const LONG_COLUMN: f64 = 10.0;
 
 /// A time in words, in milliseconds below a second and in seconds or hours above.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         _ if seconds.abs() < LONG => format!("{} ms", number(seconds * 1e3)),
         _ if seconds.abs() < 7200.0 => format!("{} s", number(seconds)),
@@ -84,7 +84,7 @@ pub fn duration(seconds: f64) -> String {
 
 /// The unit that a column or an axis of times is in, and how many of it are a second: milliseconds, unless the longest is ten
 /// seconds or more.
-pub fn time_unit(seconds: impl IntoIterator<Item = f64>) -> (&'static str, f64) {
+pub(crate) fn time_unit(seconds: impl IntoIterator<Item = f64>) -> (&'static str, f64) {
     let longest = seconds.into_iter().filter(|time| time.is_finite()).fold(0.0, f64::max);
     if longest < LONG_COLUMN { ("ms", 1e3) } else { ("s", 1.0) }
 }

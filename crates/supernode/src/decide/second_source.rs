@@ -4,8 +4,8 @@ use crate::error::Error;
 use crate::job::ServingJob;
 use crate::session::Session;
 use crate::{Answer, compare};
-use hardware::origin::{Maker, Origin, Part};
-use hardware::support::Support;
+use hardware::origin::{Component, Maker, Origin, Origins};
+use hardware::support::{Support, SupportMatrix};
 use hardware::{Catalog, Chip, Source};
 use planner::compare::Entry;
 use planner::serve::Watch;
@@ -65,7 +65,7 @@ pub struct Supplier {
 
 impl Supplier {
     /// Who makes a part, in the words of all statements on it.
-    fn makers(&self, part: Part) -> Vec<&Maker> {
+    fn makers(&self, part: Component) -> Vec<&Maker> {
         let of = self.origins.iter().filter(|(origin, _)| origin.part == part);
         let mut makers: Vec<&Maker> = of.flat_map(|(origin, _)| &origin.makers).collect();
         makers.sort();
@@ -124,11 +124,12 @@ pub fn second_source(
         return Err(Error::at("keep", "must be above 0 and at most 1"));
     }
     let entries = compare(session, job, &request.systems, request.chips, watch)?;
+    let (support, origins) = (session.catalog().support()?, session.catalog().origins()?);
     let mut sources = Vec::new();
     let mut without = Vec::new();
     for entry in &entries {
         match &entry.plan {
-            Ok(_) => sources.push(source(session, job, entry)?),
+            Ok(_) => sources.push(source(session, job, entry, (&support, &origins))?),
             Err(reason) => without.push((entry.system.clone(), reason.clone())),
         }
     }
@@ -144,7 +145,12 @@ pub fn second_source(
     Ok(SecondSource { request: request.clone(), model: job.model.clone(), service, sources, without, fleets })
 }
 
-fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Supplier, Error> {
+fn source(
+    session: &Session,
+    job: &ServingJob,
+    entry: &Entry,
+    (support, all): (&SupportMatrix, &Origins),
+) -> Result<Supplier, Error> {
     let catalog = session.catalog();
     let system = catalog.system(&entry.system)?;
     let chip = catalog.chip(&system.chip)?;
@@ -152,21 +158,18 @@ fn source(session: &Session, job: &ServingJob, entry: &Entry) -> Result<Supplier
     let best = plan.best();
     let predicted = &best.predicted;
     let engine = best.pools.last().map_or_else(String::new, |pool| pool.engine.clone());
-    let (runs, _) = catalog.support()?.runs(&chip, &job.model, &engine);
-    let all = catalog.origins()?;
-    let origins = Part::ALL.into_iter().flat_map(|part| all.of(&chip, &engine, part)).filter_map(|origin| {
-        let source = all.sources.get(&origin.source)?;
-        Some((origin.clone(), source.clone()))
-    });
+    let (runs, _) = support.runs(&chip, &job.model, &engine);
+    let origins =
+        Component::ALL.into_iter().flat_map(|part| all.of(&chip, &engine, part)).filter_map(|origin| {
+            let source = all.sources.get(&origin.source)?;
+            Some((origin.clone(), source.clone()))
+        });
     let origins = origins.collect();
     Ok(Supplier {
         system: entry.system.clone(),
         engine,
         rate: predicted.throughput_per_chip.value,
-        spread: predicted
-            .throughput_per_chip
-            .high
-            .map_or(0.0, |high| (high / predicted.throughput_per_chip.value).ln()),
+        spread: predicted.throughput_per_chip.spread(),
         tpot: predicted.tpot.value,
         ttft: predicted.ttft.value,
         energy: predicted.energy_per_token.as_ref().map(|energy| energy.value),
@@ -385,7 +388,7 @@ impl SecondSource {
     /// On whom the service still depends after the move.
     fn shared(&self, words: &Words) -> String {
         let (first, Some(other)) = (&self.sources[0], self.other()) else { return String::new() };
-        let shared: Vec<String> = Part::ALL
+        let shared: Vec<String> = Component::ALL
             .into_iter()
             .filter_map(|part| {
                 let theirs = other.makers(part);
@@ -418,7 +421,7 @@ impl SecondSource {
             .words(words.say("evidence"))
             .words(words.say("source"));
         for source in &self.sources {
-            for part in Part::ALL {
+            for part in Component::ALL {
                 let name = words.term(part.name());
                 let of: Vec<&(Origin, Source)> =
                     source.origins.iter().filter(|(origin, _)| origin.part == part).collect();
